@@ -1,0 +1,189 @@
+"""Brings the parts of a cluster up and down in their order.
+
+Up: the host's bridge, the API server (ready in under a second), then scheduler, controllers and node agents
+at once, since each of them waits for whatever it needs. Everything here may be repeated: what runs is left
+alone, what is missing is started, so `kctl up` also repairs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from apiclient.kubeconfig import load as load_kubeconfig
+from apiclient.rest import Client
+from apimachinery.errors import ApiError
+from apimachinery.meta import Object, find_condition, get_path
+from apimachinery.resources import NODES
+from kctl.cluster import credentials, host_network, layout, processes
+from kctl.cluster.layout import Cluster
+from kctl.errors import CommandError
+from kctl.progress import Progress
+
+POD_NETWORK = "10.244.0.0/16"
+APISERVER, SCHEDULER, CONTROLLERS = "apiserver", "scheduler", "controllers"
+READY_POLL_SECONDS = 0.02
+CLEAN_UP_TIMEOUT_SECONDS = 60
+
+
+def node_part(node: str) -> str:
+    """The name of the part that is a node's agent."""
+    return f"kubelet-{node}"
+
+
+def start_apiserver(cluster: Cluster) -> None:
+    """Start the API server on the host's address of the node network."""
+    address = str(cluster.host_address)
+    command = ["apiserver", "--data-dir", str(cluster.data_dir / "apiserver")]
+    command += ["--bind-address", address, "--advertise-address", address]
+    command += ["--secure-port", str(cluster.port), *cluster.flags.get(APISERVER, [])]
+    processes.spawn(cluster.data_dir, APISERVER, command)
+
+
+def start_control_loops(cluster: Cluster) -> None:
+    """Start the scheduler and the controllers."""
+    keys = cluster.data_dir / "apiserver"
+    flags = cluster.flags
+    scheduler = ["scheduler", "--kubeconfig", str(keys / "scheduler.kubeconfig")]
+    controllers = ["controllers", "--kubeconfig", str(keys / "controller-manager.kubeconfig")]
+    controllers += ["--cluster-cidr", POD_NETWORK]
+    processes.spawn(cluster.data_dir, SCHEDULER, [*scheduler, *flags.get(SCHEDULER, [])])
+    processes.spawn(cluster.data_dir, CONTROLLERS, [*controllers, *flags.get(CONTROLLERS, [])])
+
+
+def start_node(cluster: Cluster, node: str) -> None:
+    """Start a node's agent in its network namespace; its credentials must be there."""
+    host_network.ensure_node_namespace(cluster, node)
+    folder = cluster.node_dir(node)
+    command = ["kubelet", "--kubeconfig", str(folder / "kubeconfig"), "--node-name", node]
+    command += ["--node-ip", cluster.nodes[node], "--root-dir", str(folder)]
+    command += ["--image-dir", str(cluster.image_dir), "--cert-dir", str(folder / "pki")]
+    command += ["--cgroup-root", cluster.cgroup_root(node), *cluster.flags.get("kubelet", [])]
+    processes.spawn(cluster.data_dir, node_part(node), command, netns=cluster.netns(node))
+
+
+def ensure_credentials(cluster: Cluster) -> None:
+    """Issue what is missing of the nodes' credentials, all in one go."""
+    missing = [node for node in cluster.nodes if not (cluster.node_dir(node) / "kubeconfig").exists()]
+    if missing:
+        credentials.issue_node_credentials(cluster, missing)
+
+
+def stop_node(cluster: Cluster, node: str, *, kill: bool) -> None:
+    """End a node's agent and everything that it runs, and take its network away: the machine is gone.
+
+    With `kill` nobody is asked: agent and pods get SIGKILL, as in a power cut.
+    """
+    processes.stop(cluster.data_dir, node_part(node), kill=kill)
+    clean_up_node(cluster, node)
+    host_network.remove_node_namespace(cluster, node)
+
+
+def clean_up_node(cluster: Cluster, node: str) -> None:
+    """Kill all that is left of a node's pods and remove their cgroups and folders."""
+    folder = cluster.node_dir(node)
+    if not folder.exists():
+        return
+    command = [sys.executable, "-m", "kubelet.cleanup", "--root-dir", str(folder)]
+    command += ["--cgroup-root", cluster.cgroup_root(node)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=CLEAN_UP_TIMEOUT_SECONDS, cwd="/"
+    )
+    if done.returncode != 0:
+        raise CommandError(f"cleaning up after {node}: {done.stderr.strip()}")
+
+
+def stop_all(cluster: Cluster, progress: Progress) -> None:
+    """Stop every part and everything that the nodes run; the database and the images stay."""
+    data_dir = cluster.data_dir
+    agents = [node_part(node) for node in cluster.nodes]
+    progress.waiting("stopping the control plane and the node agents")
+    processes.stop(data_dir, *agents, SCHEDULER, CONTROLLERS)
+    processes.stop(data_dir, APISERVER)
+    for node in cluster.nodes:
+        progress.waiting(f"stopping the pods of {node}")
+        clean_up_node(cluster, node)
+        host_network.remove_node_namespace(cluster, node)
+    host_network.remove_bridge(cluster)
+
+
+def purge(cluster_dir: Path) -> None:
+    """Remove everything that a stopped cluster has stored."""
+    shutil.rmtree(cluster_dir, ignore_errors=False)
+
+
+async def wait_ready(cluster: Cluster, deadline: float) -> None:
+    """Wait until the API server answers `ok` to /readyz; tells its last words if it died instead."""
+    path = cluster.admin_kubeconfig
+    client: Client | None = None
+    try:
+        while True:
+            if processes.find(cluster.data_dir, APISERVER) is None:
+                words = processes.last_words(cluster.data_dir, APISERVER)
+                log = processes.log_path(cluster.data_dir, APISERVER)
+                raise CommandError(f"the API server ended at once: {words} (see {log})")
+            try:
+                if client is None and path.exists():
+                    client = await Client.connect(load_kubeconfig(str(path)))
+                if client is not None and (await client.request("GET", "/readyz"))[0] == 200:
+                    return
+            except (ApiError, OSError):
+                pass  # not listening yet
+            if time.monotonic() > deadline:
+                log = processes.log_path(cluster.data_dir, APISERVER)
+                raise CommandError(f"the API server is not ready in time (see {log})")
+            await asyncio.sleep(READY_POLL_SECONDS)
+    finally:
+        if client is not None:
+            await client.close()
+
+
+async def wait_nodes_ready(client: Client, cluster: Cluster, deadline: float, progress: Progress) -> None:
+    """Wait, by watching, until every node of this machine is Ready; routes their pods on the way."""
+    waiting = set(cluster.nodes)
+    listing = await client.list(NODES)
+    for node in listing["items"]:
+        _note_node(cluster, node, waiting)
+    version = listing["metadata"]["resourceVersion"]
+    try:
+        async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
+            while waiting:
+                progress.waiting(f"waiting for {', '.join(sorted(waiting))} to be Ready")
+                async for kind, node in client.watch(NODES, resource_version=version):
+                    version = node["metadata"]["resourceVersion"]
+                    if kind in ("ADDED", "MODIFIED"):
+                        _note_node(cluster, node, waiting)
+                    if not waiting:
+                        break
+                    progress.waiting(f"waiting for {', '.join(sorted(waiting))} to be Ready")
+    except TimeoutError:
+        name = min(waiting)
+        part = node_part(name)
+        running = processes.find(cluster.data_dir, part) is not None
+        words = "its agent runs" if running else processes.last_words(cluster.data_dir, part)
+        log = processes.log_path(cluster.data_dir, part)
+        raise CommandError(f"{name} is not Ready in time: {words} (see {log})") from None
+
+
+def _note_node(cluster: Cluster, node: Object, waiting: set[str]) -> None:
+    name = node["metadata"]["name"]
+    if name not in waiting:
+        return
+    ready = find_condition(get_path(node, "status", "conditions", default=[]), "Ready")
+    cidr = get_path(node, "spec", "podCIDR")
+    agent = processes.find(cluster.data_dir, node_part(name))
+    if agent is not None and cidr and ready is not None and ready["status"] == "True":
+        host_network.route_pods(cluster, cidr, name)
+        waiting.discard(name)
+
+
+def cluster_of(data_dir: Path, port: int) -> Cluster:
+    """The cluster of this folder, or a new one with a free network."""
+    known = layout.load(data_dir)
+    if known is not None:
+        return known
+    return Cluster(data_dir=data_dir, node_network=host_network.choose_node_network(), port=port)
