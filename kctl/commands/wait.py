@@ -1,0 +1,125 @@
+"""`kctl wait`: blocks until objects have a condition, are gone, or hold a value."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from apiclient.rest import Client
+from apimachinery.meta import Object, find_condition, get_path
+from apimachinery.resources import Resource
+from kctl.connect import add_namespace, connect
+from kctl.errors import CommandError
+from kctl.resources import shown_name, targets
+
+Check = Callable[[Object | None], bool]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of `kctl wait`."""
+    parser.add_argument("what", nargs="+", metavar="TYPE[/NAME]")
+    parser.add_argument(
+        "--for",
+        dest="goal",
+        required=True,
+        metavar="GOAL",
+        help="condition=NAME[=VALUE], delete, create, or jsonpath={.path}=VALUE",
+    )
+    parser.add_argument("-l", "--selector", metavar="LABELS")
+    parser.add_argument("--timeout", default="30s", metavar="DURATION", help="as in 30s or 5m (default: 30s)")
+    add_namespace(parser)
+
+
+async def run(args: argparse.Namespace) -> None:
+    """Wait for each object in turn; one deadline for all."""
+    check = goal_check(args.goal)
+    seconds = duration_seconds(args.timeout)
+    client, namespace = await connect(args)
+    async with client:
+        waiting = await _objects(client, args, namespace)
+        for resource, name, scope in waiting:
+            shown = shown_name(resource, name)
+            try:
+                async with asyncio.timeout(seconds):
+                    await _wait_for(client, resource, name, scope, check)
+            except TimeoutError:
+                raise CommandError(f"timed out waiting for {args.goal} on {shown}") from None
+            print(f"{shown} {'deleted' if args.goal == 'delete' else 'condition met'}", flush=True)
+
+
+def duration_seconds(text: str) -> float:
+    """Seconds of `30s`, `5m`, `1h30m` or a bare number. Raises CommandError."""
+    units = {"ms": 0.001, "s": 1, "m": 60, "h": 3600}
+    total, rest = 0.0, text
+    while rest:
+        number = rest[: next((n for n, c in enumerate(rest) if not (c.isdigit() or c == ".")), len(rest))]
+        rest = rest[len(number) :]
+        unit = next((u for u in ("ms", "s", "m", "h") if rest.startswith(u)), "s" if not rest else "")
+        try:
+            total += float(number) * units[unit]
+        except (ValueError, KeyError):
+            raise CommandError(f"{text!r} is no duration; write 30s, 5m or 1h30m", exit_status=2) from None
+        rest = rest[len(unit) :]
+    return total
+
+
+def goal_check(goal: str) -> Check:
+    """What `--for` asks of an object (None: there is none). Raises CommandError."""
+    kind, _, rest = goal.partition("=")
+    if goal == "delete":
+        return lambda item: item is None
+    if goal == "create":
+        return lambda item: item is not None
+    if kind == "condition" and rest:
+        name, _, value = rest.partition("=")
+        return lambda item: item is not None and _has_condition(item, name, value or "True")
+    if kind == "jsonpath" and rest:
+        path, _, value = rest.partition("}=")
+        steps = path.strip("'{}").lstrip(".").split(".")
+        if all(steps) and "[" not in path:
+            return lambda item: item is not None and _matches(get_path(item, *steps), value)
+    message = "must be condition=NAME[=VALUE], delete, create or jsonpath={.path}=VALUE"
+    raise CommandError(f"--for {goal!r}: {message}", exit_status=2)
+
+
+def _matches(found: Any, value: str) -> bool:
+    return found is not None and (not value or str(found) == value.strip("'"))
+
+
+def _has_condition(item: Object, name: str, value: str) -> bool:
+    conditions = get_path(item, "status", "conditions", default=[])
+    by_name = {c["type"].lower(): c["type"] for c in conditions}
+    condition = find_condition(conditions, by_name.get(name.lower(), name))
+    generation = item["metadata"].get("generation", 0)
+    if get_path(item, "status", "observedGeneration", default=generation) < generation:
+        return False
+    return condition is not None and condition["status"].lower() == value.lower()
+
+
+async def _objects(
+    client: Client, args: argparse.Namespace, namespace: str
+) -> list[tuple[Resource, str, str | None]]:
+    found: list[tuple[Resource, str, str | None]] = []
+    for resource, names in await targets(client, args.what):
+        scope = namespace if resource.namespaced else None
+        if not names:
+            listing = await client.list(resource, scope, label_selector=args.selector)
+            names = [item["metadata"]["name"] for item in listing["items"]]
+        found += [(resource, name, scope) for name in names]
+    if not found:
+        raise CommandError("no matching resources found")
+    return found
+
+
+async def _wait_for(client: Client, resource: Resource, name: str, scope: str | None, check: Check) -> None:
+    field = f"metadata.name={name}"
+    listing = await client.list(resource, scope, field_selector=field)
+    item = listing["items"][0] if listing["items"] else None
+    if check(item):
+        return
+    version = listing["metadata"]["resourceVersion"]
+    async for kind, item in client.watch(resource, scope, resource_version=version, field_selector=field):
+        if kind != "BOOKMARK" and check(None if kind == "DELETED" else item):
+            return
