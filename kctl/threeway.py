@@ -32,9 +32,7 @@ def three_way_patch(desired: Object, live: Object) -> Object:
     return patch
 
 
-def _map_patch(
-    last: Any, desired: Object, live: Object, kind: tuple[str, str], path: tuple[str, ...]
-) -> Object:
+def _map_patch(last: Any, desired: Object, live: Object, kind: tuple[str, str], path: tuple[str, ...]) -> Object:
     patch: Object = {}
     for key in last if isinstance(last, dict) else ():
         if key not in desired and key in live:

@@ -19,9 +19,7 @@ class Command:
 
 
 COMMANDS: tuple[Command, ...] = (
-    Command(
-        "up", "kctl.commands.up", "start a cluster on this machine, or repair and extend the one that runs"
-    ),
+    Command("up", "kctl.commands.up", "start a cluster on this machine, or repair and extend the one that runs"),
     Command("down", "kctl.commands.down", "stop the cluster of this machine, its nodes and their pods"),
     Command("node", "kctl.commands.node", "list, start, stop or kill the nodes of this machine's cluster"),
     Command("apply", "kctl.commands.apply", "make the cluster hold what files, folders or URLs describe"),

@@ -59,9 +59,7 @@ async def run(args: argparse.Namespace) -> int:
     return status
 
 
-def _namespace_of(
-    resource: Resource, wanted: Object, flag: str | None, default: str, where: str
-) -> str | None:
+def _namespace_of(resource: Resource, wanted: Object, flag: str | None, default: str, where: str) -> str | None:
     if not resource.namespaced:
         return None
     own: str | None = wanted["metadata"].get("namespace")

@@ -75,9 +75,7 @@ def _grace(args: argparse.Namespace) -> int | None:
     return grace
 
 
-async def _chosen(
-    client: Client, args: argparse.Namespace, namespace: str
-) -> list[tuple[Resource, str, str | None]]:
+async def _chosen(client: Client, args: argparse.Namespace, namespace: str) -> list[tuple[Resource, str, str | None]]:
     if args.filename:
         found = []
         for _, item in read_objects(args.filename, recursive=args.recursive):

@@ -80,9 +80,7 @@ def describe(resource: Resource, item: Object, now: float) -> list[str]:
 
 def _title(key: str) -> str:
     """`restartPolicy` is shown as `Restart Policy`."""
-    spaced = "".join(
-        f" {c}" if c.isupper() and n and not key[n - 1].isupper() else c for n, c in enumerate(key)
-    )
+    spaced = "".join(f" {c}" if c.isupper() and n and not key[n - 1].isupper() else c for n, c in enumerate(key))
     return spaced[:1].upper() + spaced[1:]
 
 
@@ -123,15 +121,9 @@ def _label(parent: str, key: str) -> str:
 
 def _conditions(conditions: list[Object], indent: str) -> list[str]:
     rows = [("Type", "Status", "Reason", "Message")]
-    rows += [
-        (c.get("type", ""), c.get("status", ""), c.get("reason", ""), c.get("message", ""))
-        for c in conditions
-    ]
+    rows += [(c.get("type", ""), c.get("status", ""), c.get("reason", ""), c.get("message", "")) for c in conditions]
     widths = [max(len(row[n]) for row in rows) for n in range(3)]
-    return [
-        (indent + "  ".join(row[n].ljust(widths[n]) for n in range(3)) + "  " + row[3]).rstrip()
-        for row in rows
-    ]
+    return [(indent + "  ".join(row[n].ljust(widths[n]) for n in range(3)) + "  " + row[3]).rstrip() for row in rows]
 
 
 async def _print_events(client: Client, resource: Resource, item: Object) -> None:

@@ -16,7 +16,7 @@ import signal
 import sys
 import termios
 import tty
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -98,21 +98,25 @@ def _exit_status(outcome: dict[str, Any]) -> int:
 
 
 async def _send_stdin(socket: aiohttp.ClientWebSocketResponse) -> None:
-    loop = asyncio.get_running_loop()
-    reader = asyncio.StreamReader()
-    # A pipe or terminal is read without a thread, so that nothing is left waiting when the command has ended.
-    try:
-        await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-        read = reader.read
-    except ValueError:  # a regular file can't be polled, but never blocks for long either
-
-        async def read(size: int = READ_BYTES) -> bytes:
-            return sys.stdin.buffer.read(size)
-
-    while data := await read(READ_BYTES):
+    async for data in _stdin_chunks():
         await socket.send_bytes(bytes([STDIN]) + data)
     if socket.protocol == PROTOCOLS[0]:
         await socket.send_bytes(bytes([CLOSE, STDIN]))
+
+
+async def _stdin_chunks() -> AsyncIterator[bytes]:
+    """A pipe or terminal is read without a thread, so that nothing is left waiting when the command has ended."""
+    reader = asyncio.StreamReader()
+    loop = asyncio.get_running_loop()
+    try:
+        await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    except ValueError:
+        # A regular file can't be polled, but never blocks for long either.
+        while data := sys.stdin.buffer.read(READ_BYTES):
+            yield data
+        return
+    while data := await reader.read(READ_BYTES):
+        yield data
 
 
 async def _send_size(socket: aiohttp.ClientWebSocketResponse) -> None:

@@ -92,14 +92,14 @@ async def _print_objects(
         scope = _scope(resource, args, namespace)
         params = _params(args, names)
         version = (await client.list(resource, scope, limit=1))["metadata"]["resourceVersion"]
-        async for kind, item in client.watch(
+        async for change, item in client.watch(
             resource,
             scope,
             resource_version=version,
             label_selector=params.get("labelSelector"),
             field_selector=params.get("fieldSelector"),
         ):
-            if kind == "BOOKMARK":
+            if change == "BOOKMARK":
                 continue
             if args.output == "name":
                 print_names(resource, [item])

@@ -13,9 +13,7 @@ from kctl.cluster import layout
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of `kctl image`."""
     parser.add_argument("action", choices=("import", "ls", "rm"))
-    parser.add_argument(
-        "what", nargs="*", metavar="FILE | IMAGE", help="archives to import, images to remove"
-    )
+    parser.add_argument("what", nargs="*", metavar="FILE | IMAGE", help="archives to import, images to remove")
     parser.add_argument("--tag", help="import: the name to give the image")
     parser.add_argument("--image-dir", type=Path, help="the store (default: that of this machine's cluster)")
     parser.add_argument("--data-dir", type=Path, default=Path(layout.DEFAULT_DATA_DIR), metavar="DIR")

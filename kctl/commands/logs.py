@@ -15,14 +15,10 @@ from kctl.resources import targets
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of `kctl logs`."""
-    parser.add_argument(
-        "what", metavar="POD | TYPE/NAME", help="a pod, or deployment/web for one of its pods"
-    )
+    parser.add_argument("what", metavar="POD | TYPE/NAME", help="a pod, or deployment/web for one of its pods")
     parser.add_argument("-c", "--container")
     parser.add_argument("-f", "--follow", action="store_true")
-    parser.add_argument(
-        "-p", "--previous", action="store_true", help="of the container's run before this one"
-    )
+    parser.add_argument("-p", "--previous", action="store_true", help="of the container's run before this one")
     parser.add_argument("--tail", type=int, metavar="LINES")
     parser.add_argument("--since", type=int, metavar="SECONDS")
     parser.add_argument("--timestamps", action="store_true")

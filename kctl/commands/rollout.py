@@ -8,7 +8,8 @@ import time
 from typing import Any
 
 from apiclient.rest import Client
-from apimachinery.meta import Object, annotations, find_condition, get_path, is_controlled_by
+from apimachinery import meta
+from apimachinery.meta import Object, find_condition, get_path, is_controlled_by
 from apimachinery.resources import DEPLOYMENTS, REPLICASETS
 from apimachinery.time import rfc3339
 from kctl.connect import add_namespace, connect
@@ -105,7 +106,7 @@ async def _status(client: Client, args: argparse.Namespace, namespace: str, name
 async def _revisions(client: Client, namespace: str, deployment: Object) -> dict[int, Object]:
     found = {}
     for replica_set in (await client.list(REPLICASETS, namespace))["items"]:
-        number = annotations(replica_set).get(REVISION, "")
+        number = meta.annotations(replica_set).get(REVISION, "")
         if is_controlled_by(replica_set, deployment) and number.isdigit():
             found[int(number)] = replica_set
     return dict(sorted(found.items()))
@@ -124,7 +125,7 @@ async def _history(client: Client, args: argparse.Namespace, namespace: str, nam
         return
     print(f"deployment.apps/{name}\n{'REVISION':<10}CHANGE-CAUSE")
     for number, replica_set in revisions.items():
-        print(f"{number:<10}{annotations(replica_set).get(CHANGE_CAUSE, '<none>')}")
+        print(f"{number:<10}{meta.annotations(replica_set).get(CHANGE_CAUSE, '<none>')}")
 
 
 async def _undo(client: Client, args: argparse.Namespace, namespace: str, name: str) -> None:
@@ -132,7 +133,7 @@ async def _undo(client: Client, args: argparse.Namespace, namespace: str, name: 
     if get_path(deployment, "spec", "paused"):
         raise CommandError(f"deployment {name} is paused; resume it with `kctl rollout resume` first")
     revisions = await _revisions(client, namespace, deployment)
-    now = int(annotations(deployment).get(REVISION, "0"))
+    now = int(meta.annotations(deployment).get(REVISION, "0"))
     earlier = [number for number in revisions if number != now]
     wanted = args.revision or (earlier[-1] if earlier else 0)
     if wanted not in revisions:
@@ -163,9 +164,7 @@ def _plain_template(template: Object) -> Object:
 
 async def _restart(client: Client, args: argparse.Namespace, namespace: str, name: str) -> None:
     stamp = {"kubectl.kubernetes.io/restartedAt": rfc3339(time.time())}
-    await _patch(
-        client, namespace, name, {"spec": {"template": {"metadata": {"annotations": stamp}}}}, "restarted"
-    )
+    await _patch(client, namespace, name, {"spec": {"template": {"metadata": {"annotations": stamp}}}}, "restarted")
 
 
 async def _pause(client: Client, args: argparse.Namespace, namespace: str, name: str) -> None:

@@ -105,9 +105,7 @@ class ImageStore:
                 return self.import_archive(Path(f"/proc/self/fd/{spool.fileno()}"), tag)
         with self._changing(), open_archive(path) as images:
             if tag is not None and len(images) != 1:
-                raise ArchiveError(
-                    f"{path}: holds {len(images)} images, so that a single name can't be given"
-                )
+                raise ArchiveError(f"{path}: holds {len(images)} images, so that a single name can't be given")
             return [self._add(image, [tag] if tag else image.names) for image in images]
 
     def remove(self, reference: str) -> list[str]:
@@ -277,12 +275,8 @@ def _normalized(reference: str) -> str:
     try:
         return normalize(reference)
     except InvalidReference as error:
-        raise ImageError(
-            "InvalidImageName", f'Failed to apply default image tag "{reference}": {error}'
-        ) from error
+        raise ImageError("InvalidImageName", f'Failed to apply default image tag "{reference}": {error}') from error
 
 
 def _tree_size(folder: Path) -> int:
-    return sum(
-        (Path(parent) / name).lstat().st_size for parent, _, names in os.walk(folder) for name in names
-    )
+    return sum((Path(parent) / name).lstat().st_size for parent, _, names in os.walk(folder) for name in names)

@@ -120,9 +120,7 @@ def add_address(index: int, address: IPv4Interface) -> Message:
 def add_route(destination: IPv4Network, gateway: IPv4Address) -> Message:
     """A route of ours, in place of any that leads to the same destination."""
     flags = NLM_F_CREATE | NLM_F_REPLACE
-    return Message(
-        RTM_NEWROUTE, flags, _route(destination, gateway), what=f"add route {destination} via {gateway}"
-    )
+    return Message(RTM_NEWROUTE, flags, _route(destination, gateway), what=f"add route {destination} via {gateway}")
 
 
 def delete_route(destination: IPv4Network, gateway: IPv4Address) -> Message:
@@ -152,9 +150,7 @@ class NetlinkSocket:
     """A route socket of the network namespace that the calling thread is in when it is made."""
 
     def __init__(self) -> None:
-        self._socket = socket.socket(
-            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE
-        )
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
         self._socket.settimeout(_REPLY_TIMEOUT_SECONDS)
         self._sequence = 0
 
@@ -242,9 +238,7 @@ class NetlinkSocket:
 
 def _frame(message: Message, sequence: int, flags: int) -> bytes:
     length = _HEADER.size + len(message.body)
-    return (
-        _HEADER.pack(length, message.type, NLM_F_REQUEST | message.flags | flags, sequence, 0) + message.body
-    )
+    return _HEADER.pack(length, message.type, NLM_F_REQUEST | message.flags | flags, sequence, 0) + message.body
 
 
 def _frames(data: bytes) -> Iterable[tuple[int, int, bytes]]:

@@ -14,9 +14,7 @@ import pytest
 
 from kubelet.images import ArchiveError, ImageError, ImageStore
 
-pytestmark = pytest.mark.skipif(
-    os.geteuid() != 0, reason="needs root to enter a chroot and make device nodes"
-)
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to enter a chroot and make device nodes")
 
 
 def tar(*entries: tuple[str, bytes | None], **attributes: object) -> bytes:
@@ -45,9 +43,7 @@ def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def docker_archive(
-    path: Path, layers: list[bytes], tags: list[str], diff_ids: list[str] | None = None
-) -> Path:
+def docker_archive(path: Path, layers: list[bytes], tags: list[str], diff_ids: list[str] | None = None) -> Path:
     """What `docker save` writes."""
     config = {
         "config": {"Cmd": ["/bin/app"], "Env": ["A=1"]},
@@ -69,9 +65,7 @@ def oci_layout(folder: Path, layers: list[bytes], name: str) -> Path:
         (blobs / digest(data)).write_bytes(data)
         return {"digest": f"sha256:{digest(data)}", "size": len(data)}
 
-    config = put(
-        json.dumps({"rootfs": {"diff_ids": [f"sha256:{digest(layer)}" for layer in layers]}}).encode()
-    )
+    config = put(json.dumps({"rootfs": {"diff_ids": [f"sha256:{digest(layer)}" for layer in layers]}}).encode())
     manifest = {"config": config, "layers": [put(gzip.compress(layer)) for layer in layers]}
     entry = put(json.dumps(manifest).encode())
     entry["annotations"] = {"org.opencontainers.image.ref.name": name}
@@ -97,9 +91,7 @@ def test_an_imported_image_is_found_by_all_its_names_with_its_layers_top_first(
     assert ImageStore(store.root).find("app:v1") == image
 
 
-def test_an_oci_layout_is_imported_and_its_manifest_digest_is_a_name(
-    store: ImageStore, tmp_path: Path
-) -> None:
+def test_an_oci_layout_is_imported_and_its_manifest_digest_is_a_name(store: ImageStore, tmp_path: Path) -> None:
     [image] = store.import_archive(oci_layout(tmp_path / "oci", [tar(("x", b"x"))], "quay.io/a/b:v2"))
     assert image.names == ["quay.io/a/b:v2"]
     assert store.find(image.digests[0]) == image
@@ -116,9 +108,7 @@ def test_deletions_in_a_layer_become_overlay_whiteouts(store: ImageStore, tmp_pa
 def test_a_hostile_layer_writes_nothing_outside_of_its_folder(store: ImageStore, tmp_path: Path) -> None:
     target = tmp_path / "outside"
     target.mkdir()
-    layer = tar(
-        ("../../escaped", b"x"), ("link->", str(target).encode()), ("link/file", b"x"), ("/abs", b"x")
-    )
+    layer = tar(("../../escaped", b"x"), ("link->", str(target).encode()), ("link/file", b"x"), ("/abs", b"x"))
     with pytest.raises(ArchiveError):
         store.import_archive(docker_archive(tmp_path / "a.tar", [layer], ["evil"]))
     assert list(target.iterdir()) == []

@@ -1,0 +1,129 @@
+"""Leader election on a Lease: of several candidates exactly one leads.
+
+A candidate takes the Lease over when it has not changed for its whole duration as measured by the candidate's
+own monotonic clock, so that clocks need not agree. A leader that can't renew stops leading before another may
+begin.
+
+Source: https://kubernetes.io/docs/concepts/architecture/leases/ and client-go's leaderelection package.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable
+
+from apiclient.clock import Clock, SystemClock
+from apiclient.logs import kv
+from apiclient.rest import Client
+from apimachinery.errors import ApiError, is_not_found
+from apimachinery.meta import Object
+from apimachinery.resources import LEASES
+from apimachinery.time import rfc3339_micro
+
+logger = logging.getLogger(__name__)
+
+
+class LeaderElector:
+    """One candidate for one Lease."""
+
+    def __init__(
+        self,
+        client: Client,
+        namespace: str,
+        name: str,
+        identity: str,
+        *,
+        clock: Clock | None = None,
+        lease_duration_seconds: float = 15.0,
+        renew_deadline_seconds: float = 10.0,
+        retry_period_seconds: float = 2.0,
+    ) -> None:
+        self._client = client
+        self._namespace = namespace
+        self._name = name
+        self.identity = identity
+        self._clock = clock or SystemClock()
+        self._duration = lease_duration_seconds
+        self._renew_deadline = renew_deadline_seconds
+        self._retry = retry_period_seconds
+        self._observed: tuple[object, float] = (None, 0.0)
+
+    async def run(self, lead: Callable[[], Awaitable[None]]) -> None:
+        """Wait to become the leader, then run `lead` until it ends or the leadership is lost; then return.
+
+        Loss cancels `lead`; an orderly end releases the Lease, so that another candidate follows at once.
+        """
+        while not await self._try():
+            await self._clock.sleep(self._retry)
+        logger.info(kv("leading", lease=self._name, identity=self.identity))
+        work = asyncio.ensure_future(lead())
+        renewal = asyncio.ensure_future(self._renew())
+        try:
+            await asyncio.wait({work, renewal}, return_when=asyncio.FIRST_COMPLETED)
+            if work.done():
+                work.result()
+            else:
+                logger.error(kv("leadership lost", lease=self._name, identity=self.identity))
+        finally:
+            for task in (work, renewal):
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
+            await self._release()
+
+    async def _renew(self) -> None:
+        renewed = self._clock.monotonic()
+        while self._clock.monotonic() - renewed < self._renew_deadline:
+            await self._clock.sleep(self._retry)
+            if await self._try():
+                renewed = self._clock.monotonic()
+
+    async def _try(self) -> bool:
+        """Take or renew the Lease if that is allowed; True if it is ours."""
+        try:
+            lease = await self._client.get(LEASES, self._name, self._namespace)
+        except ApiError as error:
+            if not is_not_found(error):
+                return False
+            return await self._write(None)
+        spec = lease.get("spec") or {}
+        seen = (spec.get("holderIdentity"), spec.get("renewTime"), spec.get("leaseTransitions"))
+        if self._observed[0] != seen:
+            self._observed = (seen, self._clock.monotonic())
+        holder = spec.get("holderIdentity")
+        expires = self._observed[1] + (spec.get("leaseDurationSeconds") or self._duration)
+        if holder and holder != self.identity and self._clock.monotonic() < expires:
+            return False
+        return await self._write(lease)
+
+    async def _write(self, lease: Object | None) -> bool:
+        stamp = rfc3339_micro(self._clock.now())
+        old = (lease or {}).get("spec") or {}
+        ours = old.get("holderIdentity") == self.identity
+        spec = {
+            "holderIdentity": self.identity,
+            "leaseDurationSeconds": max(1, int(self._duration)),
+            "acquireTime": old.get("acquireTime") if ours else stamp,
+            "renewTime": stamp,
+            "leaseTransitions": (old.get("leaseTransitions") or 0) + (0 if ours or lease is None else 1),
+        }
+        try:
+            if lease is None:
+                metadata = {"name": self._name, "namespace": self._namespace}
+                new = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": spec}
+                await self._client.create(LEASES, new, self._namespace)
+            else:
+                await self._client.update(LEASES, {**lease, "spec": spec})
+            return True
+        except ApiError:
+            return False
+
+    async def _release(self) -> None:
+        with contextlib.suppress(ApiError):
+            lease = await self._client.get(LEASES, self._name, self._namespace)
+            spec = lease.get("spec") or {}
+            if spec.get("holderIdentity") == self.identity:
+                released = {**spec, "holderIdentity": "", "leaseDurationSeconds": 1}
+                await self._client.update(LEASES, {**lease, "spec": released})

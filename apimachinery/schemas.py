@@ -1,0 +1,347 @@
+"""The types of the API, read from the published Kubernetes schemas and never typed in by hand.
+
+The definitions come from the package `kubernetes-validate` (v1.35). In memory they are kept without their
+descriptions; the full text is read again when OpenAPI is served. A check on the hot path runs in compiled form
+(`jsonschema-rs`); only a rejected object is looked at again, for the full list of what is wrong.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Iterable, Mapping
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from apimachinery.field import FieldError, invalid_value, not_supported, required, wrong_type
+from apimachinery.meta import Object
+from apimachinery.quantity import FORM_MESSAGE, parse
+from apimachinery.resources import Resource, by_kind
+
+SCHEMA_VERSION = "v1.35.0"
+_PREFIX = "#/$defs/"
+_QUANTITY = "io.k8s.apimachinery.pkg.api.resource.Quantity"
+_OBJECT_META = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
+_GVK = "x-kubernetes-group-version-kind"
+
+Definition = Mapping[str, Any]
+
+
+def _file() -> Path:
+    spec = find_spec("kubernetes_validate")
+    if spec is None or spec.origin is None:
+        raise RuntimeError("the package kubernetes-validate, which holds the API's schemas, is not installed")
+    folder = Path(spec.origin).parent / "kubernetes-json-schema" / f"{SCHEMA_VERSION}-local"
+    return folder / "_definitions.json"
+
+
+def full_definitions() -> dict[str, Any]:
+    """All definitions with their descriptions, parsed afresh: the caller lets go of them."""
+    parsed: dict[str, Any] = orjson.loads(_file().read_bytes())["$defs"]
+    return parsed
+
+
+@cache
+def definitions() -> dict[str, Any]:
+    """All definitions by name, without descriptions."""
+    found = full_definitions()
+    for definition in found.values():
+        _strip_descriptions(definition)
+    return found
+
+
+def _strip_descriptions(node: Any) -> None:
+    if isinstance(node, dict):
+        if isinstance(node.get("description"), str):
+            del node["description"]
+        for value in node.values():
+            _strip_descriptions(value)
+    elif isinstance(node, list):
+        for value in node:
+            _strip_descriptions(value)
+
+
+@cache
+def _names_by_kind() -> dict[tuple[str, str, str], str]:
+    names = {}
+    for name, definition in definitions().items():
+        kinds: list[dict[str, str]] = definition.get(_GVK) or []
+        if len(kinds) == 1:
+            kind = kinds[0]
+            names[kind["group"], kind["version"], kind["kind"]] = name
+    return names
+
+
+def definition_name(api_version: str, kind: str) -> str | None:
+    """The name of the definition of a kind, or None if the schemas have none."""
+    group, _, version = api_version.rpartition("/")
+    return _names_by_kind().get((group, version, kind))
+
+
+def resolve(node: Definition) -> Definition:
+    """The definition that a `$ref` (perhaps inside an `allOf` or `oneOf` with null) leads to."""
+    while True:
+        reference = node.get("$ref")
+        if reference is None:
+            for key in ("allOf", "anyOf", "oneOf"):
+                choices = node.get(key)
+                chosen = next((c for c in choices or () if "$ref" in c), None)
+                if chosen is not None:
+                    reference = chosen["$ref"]
+                    break
+        if reference is None:
+            return node
+        node = definitions()[reference.removeprefix(_PREFIX)]
+
+
+def field_schema(definition: Definition, name: str) -> Definition | None:
+    """The schema of one field, with the field's own list and patch annotations; None for an unknown field."""
+    properties = definition.get("properties")
+    if properties is not None and name in properties:
+        found: Definition = properties[name]
+        return found
+    extra = definition.get("additionalProperties")
+    return extra if isinstance(extra, dict) else None
+
+
+def merge_key(api_version: str, kind: str, path: Iterable[str]) -> str | None:
+    """The key by which a strategic merge patch matches the elements of the list at `path`; None: atomic."""
+    name = definition_name(api_version, kind)
+    node: Definition | None = definitions()[name] if name else None
+    for step in path:
+        if node is None:
+            return None
+        target = resolve(node)
+        if target.get("items") is not None:
+            target = resolve(target["items"])
+        node = field_schema(target, step)
+    if node is None or "merge" not in str(node.get("x-kubernetes-patch-strategy", "")):
+        return None
+    key: str | None = node.get("x-kubernetes-patch-merge-key")
+    return key
+
+
+@cache
+def _validator(name: str) -> Any:
+    import jsonschema_rs
+
+    return jsonschema_rs.validator_for(_schema_document(name))
+
+
+def _schema_document(name: str) -> dict[str, Any]:
+    needed = {key: definitions()[key] for key in sorted(_reachable(name))}
+    return {"$schema": "http://json-schema.org/draft-07/schema#", "$ref": _PREFIX + name, "$defs": needed}
+
+
+@cache
+def _reachable(name: str) -> frozenset[str]:
+    found: set[str] = set()
+    waiting = [name]
+    while waiting:
+        current = waiting.pop()
+        if current in found:
+            continue
+        found.add(current)
+        waiting += _references(definitions()[current])
+    return frozenset(found)
+
+
+def _references(node: Any) -> list[str]:
+    if isinstance(node, dict):
+        own = [node["$ref"].removeprefix(_PREFIX)] if isinstance(node.get("$ref"), str) else []
+        return own + [reference for value in node.values() for reference in _references(value)]
+    if isinstance(node, list):
+        return [reference for value in node for reference in _references(value)]
+    return []
+
+
+def validate(resource: Resource, obj: Object) -> list[FieldError]:
+    """What the schema has against an object; empty if nothing."""
+    name = definition_name(resource.api_version, resource.kind)
+    if name is None or _validator(name).is_valid(obj):
+        return []
+    return _causes(name, obj)
+
+
+def _causes(name: str, obj: Object) -> list[FieldError]:
+    import jsonschema
+
+    checker = jsonschema.Draft7Validator(_schema_document(name))
+    causes = [_cause(error) for error in checker.iter_errors(obj)]
+    return list(dict.fromkeys(cause for group in causes for cause in group))
+
+
+def _cause(error: Any) -> list[FieldError]:
+    path = _path_text(error.absolute_path)
+    if error.validator == "required":
+        have = error.instance if isinstance(error.instance, dict) else {}
+        missing = [key for key in error.validator_value if key not in have]
+        return [required(f"{path}.{key}".lstrip(".")) for key in missing]
+    if error.validator == "enum":
+        return [not_supported(path, _hashable(error.instance), [str(v) for v in error.validator_value if v])]
+    if error.validator == "type":
+        types = error.validator_value if isinstance(error.validator_value, list) else [error.validator_value]
+        wanted = " or ".join(kind for kind in types if kind != "null")
+        return [wrong_type(path, _hashable(error.instance), f"must be of type {wanted}")]
+    return [invalid_value(path, _hashable(error.instance), error.message)]
+
+
+def _hashable(value: Any) -> Any:
+    return orjson.dumps(value).decode() if isinstance(value, dict | list) else value
+
+
+def _path_text(path: Iterable[str | int]) -> str:
+    text = ""
+    for step in path:
+        text += f"[{step}]" if isinstance(step, int) else f".{step}"
+    return text.lstrip(".")
+
+
+def unknown_fields(resource: Resource, obj: Object) -> list[str]:
+    """The paths of fields that the schema does not have, as `spec.template.spec.contaners`."""
+    found: list[str] = []
+    name = definition_name(resource.api_version, resource.kind)
+    if name is not None:
+        _walk(definitions()[name], obj, "", found)
+    return found
+
+
+def prune(resource: Resource, obj: Object) -> Object:
+    """The object without unknown fields and nulls; what is unchanged is shared with the original."""
+    name = definition_name(resource.api_version, resource.kind)
+    if name is None:
+        return obj
+    pruned: Object = _walk(definitions()[name], obj, "", [])
+    return pruned
+
+
+def _walk(node: Definition, value: Any, path: str, unknown: list[str]) -> Any:
+    if isinstance(value, list):
+        items = resolve(node).get("items")
+        if items is None:
+            return value
+        new = [_walk(items, item, f"{path}[{n}]", unknown) for n, item in enumerate(value)]
+        return value if all(a is b for a, b in zip(new, value, strict=True)) else new
+    if not isinstance(value, dict):
+        return value
+    definition = resolve(node)
+    properties = definition.get("properties")
+    extra = definition.get("additionalProperties")
+    if properties is None and not isinstance(extra, dict):
+        return value  # a free-form object, such as an embedded extension
+    kept = {}
+    changed = False
+    for key, inner in value.items():
+        if properties is not None and key in properties:
+            if inner is None:
+                changed = True
+                continue
+            new = _walk(properties[key], inner, f"{path}.{key}" if path else key, unknown)
+        elif isinstance(extra, dict):
+            new = _walk(extra, inner, f"{path}.{key}", unknown)
+        else:
+            unknown.append(f"{path}.{key}" if path else key)
+            changed = True
+            continue
+        kept[key] = new
+        changed = changed or new is not inner
+    return kept if changed else value
+
+
+@cache
+def _quantity_paths(name: str) -> dict[str, Any]:
+    """The fields below a definition that hold quantities, as nested steps; `*` for map values, `[]` for items."""
+    return _quantities(definitions()[name], frozenset())
+
+
+def _quantities(node: Definition, above: frozenset[int]) -> dict[str, Any]:
+    if str(node.get("$ref", "")).endswith(_QUANTITY):
+        return {"": True}
+    target = resolve(node)
+    if target is definitions()[_QUANTITY]:
+        return {"": True}
+    if id(target) in above:
+        return {}
+    inside = above | {id(target)}
+    found: dict[str, Any] = {}
+    for key, inner in (target.get("properties") or {}).items():
+        if below := _quantities(inner, inside):
+            found[key] = below
+    if isinstance(target.get("items"), dict) and (below := _quantities(target["items"], inside)):
+        found["[]"] = below
+    extra = target.get("additionalProperties")
+    if isinstance(extra, dict) and (below := _quantities(extra, inside)):
+        found["*"] = below
+    return found
+
+
+def normalize_quantities(resource: Resource, obj: Object) -> list[FieldError]:
+    """Bring every quantity of a private copy into canonical form, in place; returns what is no quantity."""
+    name = definition_name(resource.api_version, resource.kind)
+    errors: list[FieldError] = []
+    if name is not None:
+        _normalize(_quantity_paths(name), obj, "", errors)
+    return errors
+
+
+def _normalize(steps: dict[str, Any], value: Any, path: str, errors: list[FieldError]) -> Any:
+    if "" in steps:
+        try:
+            return str(parse(value))
+        except ValueError:
+            errors.append(invalid_value(path, value, FORM_MESSAGE))
+            return value
+    if isinstance(value, list) and "[]" in steps:
+        for number, item in enumerate(value):
+            value[number] = _normalize(steps["[]"], item, f"{path}[{number}]", errors)
+    elif isinstance(value, dict):
+        for key in value:
+            below = steps.get(key) or steps.get("*")
+            if below and value[key] is not None:
+                value[key] = _normalize(below, value[key], f"{path}.{key}".lstrip("."), errors)
+    return value
+
+
+def openapi_components(resources: Iterable[Resource], extra: Iterable[str] = ()) -> dict[str, Any]:
+    """The schemas that these resources need, for `components.schemas` of OpenAPI v3 (with descriptions)."""
+    names: set[str] = set()
+    for resource in resources:
+        for kind in (resource.kind, f"{resource.kind}List"):
+            name = definition_name(resource.api_version, kind)
+            if name is not None:
+                names |= _reachable(name)
+    for name in extra:
+        names |= _reachable(name)
+    full = full_definitions()
+    return {name: _openapi(full[name]) for name in sorted(names)}
+
+
+def _openapi(node: Any) -> Any:
+    if isinstance(node, list):
+        return [_openapi(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    converted = {key: _openapi(value) for key, value in node.items() if key not in ("$schema", "$id")}
+    if isinstance(converted.get("type"), list):
+        kinds = [kind for kind in converted["type"] if kind != "null"]
+        if len(kinds) == 1:
+            converted["type"] = kinds[0]
+        else:
+            del converted["type"]
+    if isinstance(converted.get("$ref"), str):
+        converted["$ref"] = re.sub(r"^#/\$defs/", "#/components/schemas/", converted["$ref"])
+    return converted
+
+
+def kind_resource(obj: Object) -> Resource | None:
+    """The built-in resource of an object."""
+    return by_kind(str(obj.get("apiVersion")), str(obj.get("kind")))
+
+
+def copy_object(obj: Object) -> Object:
+    """A private deep copy."""
+    return copy.deepcopy(obj)

@@ -1,0 +1,101 @@
+"""Patches: what they change, what they leave, and what they refuse."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from apimachinery.errors import ApiError
+from apimachinery.patch import json_patch, merge_patch, strategic_merge_patch
+from apimachinery.resources import DEPLOYMENTS, PODS
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=2), inner, max_size=3),
+    max_leaves=12,
+)
+
+
+@given(JSON, JSON)
+def test_merging_a_patch_twice_changes_nothing_more(document: Any, patch: Any) -> None:
+    once = merge_patch(document, patch)
+    assert merge_patch(once, patch) == once
+
+
+def test_a_merge_patch_removes_with_null_and_replaces_lists() -> None:
+    assert merge_patch({"a": {"b": 1, "c": 2}, "l": [1]}, {"a": {"b": None}, "l": [2]}) == {
+        "a": {"c": 2},
+        "l": [2],
+    }
+
+
+@pytest.mark.parametrize(
+    ("document", "operations", "result"),
+    [
+        ({"a": [1, 3]}, [{"op": "add", "path": "/a/1", "value": 2}], {"a": [1, 2, 3]}),
+        ({"a": [1]}, [{"op": "add", "path": "/a/-", "value": 2}], {"a": [1, 2]}),
+        ({"a~b": {"/": 1}}, [{"op": "remove", "path": "/a~0b/~1"}], {"a~b": {}}),
+        ({"a": 1}, [{"op": "move", "from": "/a", "path": "/b"}], {"b": 1}),
+        ({"a": {"x": 1}}, [{"op": "copy", "from": "/a", "path": "/b"}], {"a": {"x": 1}, "b": {"x": 1}}),
+        ({"a": [1, 2]}, [{"op": "replace", "path": "/a/0", "value": 9}], {"a": [9, 2]}),
+    ],
+)
+def test_json_patch_operations(document: Any, operations: Any, result: Any) -> None:
+    before = repr(document)
+    assert json_patch(document, operations) == result
+    assert repr(document) == before
+
+
+@pytest.mark.parametrize(
+    "operations",
+    [
+        [{"op": "remove", "path": "/missing"}],
+        [{"op": "test", "path": "/a", "value": 2}],
+        [{"op": "replace", "path": "/a/b/c", "value": 2}],
+        [{"op": "fly", "path": "/a"}],
+        [{"path": "/a"}],
+        ["x"],
+    ],
+)
+def test_a_json_patch_that_does_not_fit_is_refused(operations: Any) -> None:
+    with pytest.raises(ApiError) as caught:
+        json_patch({"a": 1}, operations)
+    assert caught.value.code == 422
+
+
+def pod(*containers: dict[str, Any]) -> dict[str, Any]:
+    return {"spec": {"containers": list(containers)}}
+
+
+def test_a_strategic_merge_patch_merges_containers_by_name() -> None:
+    document = pod({"name": "a", "image": "x", "env": [{"name": "E", "value": "1"}]}, {"name": "b"})
+    patch = pod({"name": "a", "env": [{"name": "F", "value": "2"}]}, {"name": "b", "$patch": "delete"})
+    assert strategic_merge_patch(PODS, document, patch) == pod(
+        {"name": "a", "image": "x", "env": [{"name": "E", "value": "1"}, {"name": "F", "value": "2"}]}
+    )
+
+
+def test_a_strategic_merge_patch_replaces_atomic_lists_and_honours_directives() -> None:
+    document = {"spec": {"tolerations": [{"key": "a"}], "nodeSelector": {"x": "1", "y": "2"}}}
+    patch = {"spec": {"tolerations": [{"key": "b"}], "nodeSelector": {"$patch": "replace", "z": "3"}}}
+    assert strategic_merge_patch(PODS, document, patch) == {
+        "spec": {"tolerations": [{"key": "b"}], "nodeSelector": {"z": "3"}}
+    }
+
+
+def test_set_element_order_and_retain_keys_as_kubectl_sends_them() -> None:
+    document = {"spec": {"strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1}}}}
+    patch = {"spec": {"strategy": {"$retainKeys": ["type"], "type": "Recreate"}}}
+    assert strategic_merge_patch(DEPLOYMENTS, document, patch) == {"spec": {"strategy": {"type": "Recreate"}}}
+    ordered = {"spec": {"$setElementOrder/containers": [{"name": "b"}, {"name": "a"}], "containers": [{"name": "b"}]}}
+    merged = strategic_merge_patch(PODS, pod({"name": "a"}), ordered)
+    assert merged == pod({"name": "b"}, {"name": "a"})
+    finalizers = {"metadata": {"$deleteFromPrimitiveList/finalizers": ["x"], "finalizers": ["z"]}}
+    merged = strategic_merge_patch(PODS, {"metadata": {"finalizers": ["x", "y"]}}, finalizers)
+    assert merged == {"metadata": {"finalizers": ["y", "z"]}}
+
+
+def test_an_element_without_its_merge_key_is_refused() -> None:
+    with pytest.raises(ApiError, match="does not contain declared merge key: name"):
+        strategic_merge_patch(PODS, pod(), pod({"image": "x"}))
