@@ -70,9 +70,7 @@ class Runtime:
         """Kill everything, remove cgroups and directories; good to call again at any time."""
         raise NotImplementedError
 
-    async def update_container_resources(
-        self, pod_uid: str, container_id: str, resources: dict[str, Any]
-    ) -> None:
+    async def update_container_resources(self, pod_uid: str, container_id: str, resources: dict[str, Any]) -> None:
         raise NotImplementedError
 
     async def reopen_log(self, pod_uid: str, container_id: str) -> None:

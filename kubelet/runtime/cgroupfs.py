@@ -1,0 +1,119 @@
+"""Reading and emptying cgroup directories; the few functions that the small processes need.
+
+What to write where is decided in cgroups.py, in the kubelet.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from _signal import SIGKILL
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+REMOVE_ATTEMPTS_MAX = 200
+REMOVE_PAUSE_SECONDS = 0.005
+
+
+def write(path: str, value: str) -> None:
+    """Write a control file; OSError names it."""
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, value.encode())
+    except OSError as error:
+        raise OSError(error.errno, f"write {value!r} to {path}: {os.strerror(error.errno or 0)}") from None
+    finally:
+        os.close(fd)
+
+
+def read(path: str) -> str:
+    """A control file's text, "" when there is none."""
+    try:
+        with open(path, "rb") as file:
+            return file.read().decode()
+    except OSError:
+        return ""
+
+
+def processes(directory: str) -> list[int]:
+    """The processes of a cgroup and of those below it, as this process numbers them (0: not visible)."""
+    found = [int(pid) for pid in read(f"{directory}/cgroup.procs").split()]
+    for child in children(directory):
+        found += processes(child)
+    return found
+
+
+def children(directory: str) -> list[str]:
+    """The cgroups right below one."""
+    try:
+        with os.scandir(directory) as entries:
+            return [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except OSError:
+        return []
+
+
+def oom_kills(directory: str) -> int:
+    """How many processes the kernel killed for lack of memory in this cgroup (v2, then v1)."""
+    text = read(f"{directory}/memory.events") or read(f"{directory}/memory.oom_control")
+    for line in text.splitlines():
+        key, _, count = line.partition(" ")
+        if key == "oom_kill":
+            return int(count)
+    return 0
+
+
+def kill_all(directories: Sequence[str]) -> None:
+    """SIGKILL every process in these cgroups, faster than they can fork.
+
+    cgroup.kill (Linux 5.14) does it at once; elsewhere pids.max = 0 stops new forks first.
+    """
+    for directory in directories:
+        try:
+            write(f"{directory}/cgroup.kill", "1")
+            return
+        except OSError:
+            pass
+    for directory in directories:
+        try:
+            write(f"{directory}/pids.max", "0")
+        except OSError:
+            pass
+    for directory in directories:
+        for pid in processes(directory):
+            if pid > 0:
+                try:
+                    os.kill(pid, SIGKILL)
+                except ProcessLookupError:
+                    pass
+
+
+def remove(directories: Sequence[str], *, attempts_max: int = REMOVE_ATTEMPTS_MAX) -> list[str]:
+    """Remove cgroups with all below them, killing what is inside; return those that would not go.
+
+    A dying process holds its cgroup busy for a moment, hence the bounded retries.
+    """
+    left = list(directories)
+    for attempt in range(attempts_max):
+        left = [directory for directory in left if not _remove_tree(directory)]
+        if not left:
+            break
+        kill_all(left)
+        time.sleep(REMOVE_PAUSE_SECONDS if attempt else 0.001)
+    return left
+
+
+def _remove_tree(directory: str) -> bool:
+    for child in children(directory):
+        _remove_tree(child)
+    try:
+        os.rmdir(directory)
+    except FileNotFoundError:
+        return True
+    except OSError as error:
+        if error.errno in (errno.EBUSY, errno.ENOTEMPTY):
+            return False
+        raise
+    return True
