@@ -13,7 +13,7 @@ import fcntl
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import sqlalchemy as sa
 
@@ -63,16 +63,16 @@ class Log:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._lock = None
+        self._lock: TextIO | None = None
         path.parent.mkdir(parents=True, exist_ok=True)
         self._engine = sa.create_engine(f"sqlite:///{path}", poolclass=sa.pool.SingletonThreadPool)
         sa.event.listen(self._engine, "connect", _configure)
 
     def open(self) -> tuple[int, int]:
         """Make or check the tables; returns (newest revision, compacted revision). Raises StorageError."""
-        self._lock = (self.path.parent / f"{self.path.name}.lock").open("w")
+        lock = self._lock = (self.path.parent / f"{self.path.name}.lock").open("w")
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise StorageError(f"{self.path} is in use by another API server") from error
         try:

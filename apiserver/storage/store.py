@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -110,7 +111,7 @@ class Store:
         """The newest version of an object."""
         return self._collection(resource).entries.get((namespace, name))
 
-    def list(self, resource: str, selection: Selection) -> list[Entry]:
+    def select(self, resource: str, selection: Selection) -> list[Entry]:
         """What is selected now, in the order of namespace and name."""
         return [entry for entry in self._candidates(resource, selection) if selection.selects(entry)]
 
@@ -126,7 +127,7 @@ class Store:
             return (collection.entries[key] for key in order[start:end])
         return (collection.entries[key] for key in order)
 
-    async def list_at(self, resource: str, selection: Selection, revision: int) -> list[Entry]:
+    async def select_at(self, resource: str, selection: Selection, revision: int) -> list[Entry]:
         """What was selected at an earlier revision. Raises ApiError 410 if that is no longer kept."""
         if revision < self.compacted:
             raise expired(f"The provided continue parameter is too old (revision {revision} is compacted)")
@@ -250,7 +251,7 @@ class Store:
             if since < self.compacted:
                 raise expired(f"too old resource version: {since} ({self.compacted})")
             until = self.revision
-            changes = await self._blocking(lambda s=since, u=until: self._log.since(resource, s, u))
+            changes = await self._blocking(partial(self._log.since, resource, since, until))
             for row, old in changes:
                 previous = self._entry(old) if old is not None and not old.deleted else None
                 kind = DELETED if row.deleted else MODIFIED if previous is not None else ADDED
@@ -290,7 +291,7 @@ class Store:
         while True:
             await asyncio.sleep(COMPACT_EVERY_SECONDS)
             horizon = self._now() - KEEP_HISTORY_SECONDS
-            await self.compact(await self._blocking(lambda h=horizon: self._log.revision_before(h)))
+            await self.compact(await self._blocking(partial(self._log.revision_before, horizon)))
 
     async def compact(self, revision: int) -> None:
         """Forget all replaced versions up to a revision; watches from before it get 410."""

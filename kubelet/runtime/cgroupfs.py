@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import time
-from _signal import SIGKILL
+from signal import SIGKILL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -126,9 +126,7 @@ def attach_tree(root_fd: int, tree: int, entry: dict[str, Any]) -> None:
     directory = stat.S_ISDIR(os.fstat(tree).st_mode)
     sc.mount_setattr(tree, set_=0, propagation=entry["propagation"], recursive=True)
     if entry["set"] or entry["clear"]:
-        sc.mount_setattr(
-            tree, set_=entry["set"], clear=entry["clear"], recursive=entry["recursive_attributes"]
-        )
+        sc.mount_setattr(tree, set_=entry["set"], clear=entry["clear"], recursive=entry["recursive_attributes"])
     fd = open_mount_point(root_fd, entry["destination"], directory=directory)
     try:
         sc.move_mount(tree, fd)

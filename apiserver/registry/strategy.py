@@ -1,0 +1,139 @@
+"""The one shape of all resources: what their generic handling needs to be told, as small pure functions.
+
+The handlers know no resource by name. What sets a Pod apart from a ConfigMap (defaults, what may be changed, how
+it is deleted, the columns of its table) is a `Strategy`: a module of pure functions and one line in the table of
+`apiserver.registry`. A resource without a line there is handled by `Strategy(resource)`.
+
+A write's way through it: on create `prepare_create`, `default`, `validate`; on update `prepare_update`,
+`default`, `validate`, `validate_update`; on an update of the status `prepare_status`, `default`,
+`validate_status`. Functions that prepare or default change the private copy that they are given;
+those that validate change nothing and return what is wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from apimachinery import names
+from apimachinery.field import FieldError
+from apimachinery.meta import Object
+from apimachinery.resources import Resource
+
+Change = Callable[[Object], None]
+ChangeFrom = Callable[[Object, Object], None]
+Check = Callable[[Object], list[FieldError]]
+CheckFrom = Callable[[Object, Object], list[FieldError]]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of the table that `kubectl get` prints.
+
+    `cell` gets the object and returns a string or an integer; `Age` is `AGE`, whose text depends on the moment.
+    `priority` over 0 is shown with `-o wide` only.
+    Source: https://kubernetes.io/docs/reference/using-api/api-concepts/#receiving-resources-as-tables
+    """
+
+    name: str
+    cell: Callable[[Object], Any]
+    type: str = "string"
+    format: str = ""
+    priority: int = 0
+    description: str = ""
+
+
+NAME_DESCRIPTION = (
+    "Name must be unique within a namespace. Is required when creating resources, although some resources may "
+    "allow a client to request the generation of an appropriate name automatically."
+)
+
+
+def creation_timestamp(obj: Object) -> Any:
+    """The cell of an age: the handlers turn it into `5m` when the table is sent."""
+    return obj["metadata"].get("creationTimestamp")
+
+
+NAME = Column("Name", lambda obj: obj["metadata"]["name"], format="name", description=NAME_DESCRIPTION)
+AGE = Column("Age", creation_timestamp, description="How long the object has existed.")
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """Where the `scale` subresource finds its numbers in the object; `selector` is a LabelSelector or a map."""
+
+    spec_replicas: tuple[str, ...] = ("spec", "replicas")
+    status_replicas: tuple[str, ...] = ("status", "replicas")
+    selector: tuple[str, ...] = ("spec", "selector")
+
+
+def nothing(obj: Object) -> None:
+    """Change nothing."""
+
+
+def drop_status(obj: Object) -> None:
+    """A client can't create an object together with its status."""
+    obj.pop("status", None)
+
+
+def keep_status(obj: Object, old: Object) -> None:
+    """An update of the object leaves its status alone."""
+    obj.pop("status", None)
+    if "status" in old:
+        obj["status"] = old["status"]
+
+
+def only_status(obj: Object, old: Object) -> None:
+    """An update of the status leaves all but the status (and managedFields) alone."""
+    for key in [key for key in obj if key not in ("status", "metadata")]:
+        del obj[key]
+    obj.update({key: value for key, value in old.items() if key not in ("status", "metadata")})
+    kept = ("resourceVersion", "managedFields")
+    ours = {key: value for key, value in obj["metadata"].items() if key in kept}
+    obj["metadata"] = {**{key: value for key, value in old["metadata"].items() if key not in kept}, **ours}
+
+
+def replace_all(obj: Object, old: Object) -> None:
+    """For resources without a status of their own: the update counts as it is."""
+
+
+def no_errors(obj: Object) -> list[FieldError]:
+    """Nothing is wrong."""
+    return []
+
+
+def no_errors_from(obj: Object, old: Object) -> list[FieldError]:
+    """Nothing is wrong with the change."""
+    return []
+
+
+def at_once(obj: Object, grace_period_seconds: int | None) -> int:
+    """Most objects go the moment that their deletion is asked for (and their finalizers are gone)."""
+    return 0
+
+
+@dataclass(frozen=True, slots=True)
+class Strategy:
+    """The rules of one resource."""
+
+    resource: Resource
+    default: Change = nothing
+    prepare_create: Change = drop_status
+    prepare_update: ChangeFrom = keep_status
+    prepare_status: ChangeFrom = only_status
+    validate: Check = no_errors
+    validate_update: CheckFrom = no_errors_from
+    validate_status: CheckFrom = no_errors_from
+    # Of a name; the messages are those of `apimachinery.names`.
+    validate_name: Callable[[str], list[str]] = names.dns1123_subdomain
+    columns: Sequence[Column] = (NAME, AGE)
+    # Fields beyond metadata.name and metadata.namespace that a field selector may name.
+    selectable: tuple[str, ...] = ()
+    # metadata.generation counts the changes of everything but metadata and status.
+    counts_generations: bool = False
+    # The seconds between the request for a deletion and the end; 0: at once. None asked for: the object's own.
+    grace_period_seconds: Callable[[Object, int | None], int] = at_once
+    scale: Scale | None = None
+    # A PUT to a name that does not exist creates it (Kubernetes allows that for a few kinds only).
+    create_on_update: bool = False

@@ -1,0 +1,81 @@
+"""What a request asks for, read from its method and path alone: the words that authorization decides on.
+
+    GET  /apis/apps/v1/namespaces/default/deployments/web/scale
+    verb=get group=apps version=v1 resource=deployments subresource=scale namespace=default name=web
+
+Source: https://kubernetes.io/docs/reference/access-authn-authz/authorization/#determine-the-request-verb
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import unquote
+
+_VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete", "GET": "get", "HEAD": "get"}
+# These name a namespace's own subresources and not a resource inside it.
+_NAMESPACE_SUBRESOURCES = ("status", "finalize")
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """Who asks. A service account is `system:serviceaccount:NAMESPACE:NAME`, a node `system:node:NAME`."""
+
+    name: str
+    uid: str = ""
+    groups: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RequestInfo:
+    """What is asked for. Without a resource, `verb` is the HTTP method in lower case and `path` is what counts.
+
+    `rest` is what follows a subresource, as in `…/pods/web/proxy/index.html`.
+    """
+
+    verb: str
+    path: str
+    group: str = ""
+    version: str = ""
+    resource: str = ""
+    subresource: str = ""
+    namespace: str = ""
+    name: str = ""
+    rest: str = ""
+
+
+def parse(method: str, path: str, query: Mapping[str, str]) -> RequestInfo:
+    """Read a request; never fails: what is no resource path is a request for the path itself."""
+    steps = path.split("/")[1:]
+    if steps[:1] == ["api"] and len(steps) >= 3 and steps[2]:
+        group, version, rest = "", steps[1], steps[2:]
+    elif steps[:1] == ["apis"] and len(steps) >= 4 and steps[3]:
+        group, version, rest = steps[1], steps[2], steps[3:]
+    else:
+        return RequestInfo(method.lower(), path)
+    namespace = ""
+    if rest[0] == "namespaces" and len(rest) >= 3 and rest[2] not in ("", *_NAMESPACE_SUBRESOURCES):
+        namespace, rest = unquote(rest[1]), rest[2:]
+    elif rest[0] == "namespaces" and len(rest) >= 2:
+        namespace = unquote(rest[1])
+    resource, name, subresource = (*rest, "", "")[:3]
+    return RequestInfo(
+        _verb(method, name, query),
+        path,
+        group,
+        version,
+        resource,
+        subresource,
+        namespace,
+        unquote(name),
+        "/".join(rest[3:]),
+    )
+
+
+def _verb(method: str, name: str, query: Mapping[str, str]) -> str:
+    verb = _VERBS.get(method, method.lower())
+    if verb == "get" and query.get("watch") in ("1", "true", "True"):
+        return "watch"
+    if name:
+        return verb
+    return {"get": "list", "delete": "deletecollection"}.get(verb, verb)
