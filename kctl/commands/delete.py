@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
+from contextlib import aclosing
 
 from apiclient.rest import Client
 from apimachinery.errors import ApiError, is_not_found
@@ -12,6 +13,7 @@ from apimachinery.resources import Resource
 from kctl.connect import add_namespace, connect
 from kctl.documents import read_objects
 from kctl.errors import CommandError
+from kctl.follow import follow
 from kctl.progress import Progress
 from kctl.resources import find_kind, shown_name, targets
 
@@ -112,11 +114,7 @@ async def _wait_gone(
 
 
 async def _wait_one_gone(client: Client, resource: Resource, name: str, scope: str | None, uid: str) -> None:
-    field = f"metadata.name={name}"
-    listing = await client.list(resource, scope, field_selector=field)
-    if not any(item["metadata"]["uid"] == uid for item in listing["items"]):
-        return
-    version = listing["metadata"]["resourceVersion"]
-    async for kind, item in client.watch(resource, scope, resource_version=version, field_selector=field):
-        if kind == "DELETED" and item["metadata"]["uid"] == uid:
-            return
+    async with aclosing(follow(client, resource, name, scope)) as states:
+        async for item in states:
+            if item is None or item["metadata"]["uid"] != uid:
+                return

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import time
+from collections.abc import Callable
+from contextlib import aclosing
 from typing import Any
 
 from apiclient.rest import Client
@@ -14,6 +16,7 @@ from apimachinery.resources import DEPLOYMENTS, REPLICASETS
 from apimachinery.time import rfc3339
 from kctl.connect import add_namespace, connect
 from kctl.errors import CommandError
+from kctl.follow import follow
 from kctl.resources import targets
 
 REVISION = "deployment.kubernetes.io/revision"
@@ -77,30 +80,33 @@ def rollout_status(deployment: Object) -> tuple[str, bool]:
 
 
 async def _status(client: Client, args: argparse.Namespace, namespace: str, name: str) -> None:
-    field = f"metadata.name={name}"
-    deployment = await client.get(DEPLOYMENTS, name, namespace)
-    text, over = rollout_status(deployment)
+    await client.get(DEPLOYMENTS, name, namespace)
+    await wait_rolled_out(client, namespace, name, None if args.no_wait else args.timeout, print_line)
+
+
+def print_line(text: str) -> None:
+    """Print at once, whoever reads."""
     print(text, flush=True)
-    if over or args.no_wait:
-        return
-    version = deployment["metadata"]["resourceVersion"]
+
+
+async def wait_rolled_out(
+    client: Client, namespace: str, name: str, timeout_seconds: float | None, tell: Callable[[str], None]
+) -> None:
+    """Tell how a Deployment's rollout goes until it is over (without a timeout: once). Raises CommandError."""
+    text = ""
     try:
-        async with asyncio.timeout(args.timeout):
-            async for kind, item in client.watch(
-                DEPLOYMENTS, namespace, resource_version=version, field_selector=field
-            ):
-                if kind == "DELETED":
+        async with asyncio.timeout(timeout_seconds), aclosing(follow(client, DEPLOYMENTS, name, namespace)) as states:
+            async for deployment in states:
+                if deployment is None:
                     raise CommandError(f'deployment "{name}" was deleted')
-                if kind == "BOOKMARK":
-                    continue
-                news, over = rollout_status(item)
+                news, over = rollout_status(deployment)
                 if news != text:
                     text = news
-                    print(text, flush=True)
-                if over:
+                    tell(text)
+                if over or timeout_seconds is None:
                     return
     except TimeoutError:
-        raise CommandError(f"{text} — gave up after {args.timeout:g}s") from None
+        raise CommandError(f"{text} — gave up after {timeout_seconds:g}s") from None
 
 
 async def _revisions(client: Client, namespace: str, deployment: Object) -> dict[int, Object]:

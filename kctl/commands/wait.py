@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 from collections.abc import Callable
+from contextlib import aclosing
 from typing import Any
 
 from apiclient.rest import Client
@@ -12,6 +13,7 @@ from apimachinery.meta import Object, find_condition, get_path
 from apimachinery.resources import Resource
 from kctl.connect import add_namespace, connect
 from kctl.errors import CommandError
+from kctl.follow import follow
 from kctl.resources import shown_name, targets
 
 Check = Callable[[Object | None], bool]
@@ -114,12 +116,7 @@ async def _objects(
 
 
 async def _wait_for(client: Client, resource: Resource, name: str, scope: str | None, check: Check) -> None:
-    field = f"metadata.name={name}"
-    listing = await client.list(resource, scope, field_selector=field)
-    item = listing["items"][0] if listing["items"] else None
-    if check(item):
-        return
-    version = listing["metadata"]["resourceVersion"]
-    async for kind, item in client.watch(resource, scope, resource_version=version, field_selector=field):
-        if kind != "BOOKMARK" and check(None if kind == "DELETED" else item):
-            return
+    async with aclosing(follow(client, resource, name, scope)) as states:
+        async for item in states:
+            if check(item):
+                return

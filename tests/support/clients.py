@@ -6,7 +6,6 @@ the repository. Where neither can be had, the tests that need them are skipped a
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import tarfile
@@ -73,4 +72,4 @@ def _fetch(folder: Path) -> None:
                         shutil.copyfileobj(source, copy)
                     target.chmod(0o755)
         if not folder.exists():
-            os.rename(Path(temporary) / "ready", folder)
+            (Path(temporary) / "ready").rename(folder)
