@@ -1,0 +1,49 @@
+"""The table of the resources that have rules of their own: one line and one module each.
+
+A module is imported when its resource is first asked for, so that a server starts without reading them all.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from apimachinery.resources import Resource
+from apiserver.registry.strategy import Strategy
+
+_MODULES = {
+    ("", "pods"): "pods",
+    ("", "services"): "services",
+    ("", "endpoints"): "endpoints",
+    ("", "nodes"): "nodes",
+    ("", "namespaces"): "namespaces",
+    ("", "configmaps"): "configmaps",
+    ("", "secrets"): "secrets",
+    ("", "serviceaccounts"): "serviceaccounts",
+    ("", "replicationcontrollers"): "replicationcontrollers",
+    ("", "persistentvolumes"): "persistentvolumes",
+    ("", "persistentvolumeclaims"): "persistentvolumeclaims",
+    ("", "events"): "events",
+    ("", "limitranges"): "limitranges",
+    ("", "resourcequotas"): "resourcequotas",
+    ("", "podtemplates"): "podtemplates",
+    ("apps", "deployments"): "deployments",
+    ("apps", "replicasets"): "replicasets",
+    ("apps", "statefulsets"): "statefulsets",
+    ("apps", "daemonsets"): "daemonsets",
+    ("apps", "controllerrevisions"): "controllerrevisions",
+    ("coordination.k8s.io", "leases"): "leases",
+}
+_found: dict[tuple[str, str], Strategy] = {}
+
+
+def strategy(resource: Resource) -> Strategy:
+    """The rules of a resource; those of any object if it has none of its own."""
+    known = _found.get(resource.key)
+    if known is not None:
+        return known
+    module = _MODULES.get(resource.key)
+    if module is None:
+        return Strategy(resource)
+    loaded: Strategy = import_module(f"apiserver.registry.{module}").STRATEGY
+    _found[resource.key] = loaded
+    return loaded

@@ -4,22 +4,24 @@ The handlers know no resource by name. What sets a Pod apart from a ConfigMap (d
 it is deleted, the columns of its table) is a `Strategy`: a module of pure functions and one line in the table of
 `apiserver.registry`. A resource without a line there is handled by `Strategy(resource)`.
 
-A write's way through it: on create `prepare_create`, `default`, `validate`; on update `prepare_update`,
-`default`, `validate`, `validate_update`; on an update of the status `prepare_status`, `default`,
-`validate_status`. Functions that prepare or default change the private copy that they are given;
-those that validate change nothing and return what is wrong.
+A write's way through it, in Kubernetes' order: on create `default` (as part of decoding), mutating admission,
+`prepare_create`, `validate`; on update `default`, mutating admission, `prepare_update`, `validate`,
+`validate_update`; on an update of the status `default`, admission, `prepare_status`, `validate_status`. What holds
+of metadata for every resource (its name included) is checked by `apiserver.registry.metadata` before `validate`.
+Functions that prepare or default change the private copy that they are given; those that validate change nothing
+and return what is wrong. To default twice changes nothing more.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from apimachinery import names
 from apimachinery.field import FieldError
 from apimachinery.meta import Object
 from apimachinery.resources import Resource
+from apimachinery.time import human_duration, parse_rfc3339
 
 Change = Callable[[Object], None]
 ChangeFrom = Callable[[Object, Object], None]
@@ -28,16 +30,36 @@ CheckFrom = Callable[[Object, Object], list[FieldError]]
 
 
 @dataclass(frozen=True, slots=True)
+class Since:
+    """A text that depends on the moment: ages stand where `text` has `{}`, as in `3 ({} ago)`.
+
+    `times` are RFC 3339; an age since no time at all reads `<unknown>`.
+    """
+
+    times: tuple[str | None, ...]
+    text: str = "{}"
+
+    def at(self, now: float) -> str:
+        """The text at this moment, in seconds since 1970."""
+        ages = (human_duration(now - parse_rfc3339(time)) if time else UNKNOWN for time in self.times)
+        return self.text.format(*ages)
+
+
+UNKNOWN = "<unknown>"
+Cell = str | int | bool | None | Since
+
+
+@dataclass(frozen=True, slots=True)
 class Column:
     """A column of the table that `kubectl get` prints.
 
-    `cell` gets the object and returns a string or an integer; `Age` is `AGE`, whose text depends on the moment.
-    `priority` over 0 is shown with `-o wide` only.
+    `cell` gets the object and returns what stands there, which is kept for this version of the object; a `Since`
+    is kept too and turned into text whenever a table is sent. `priority` over 0 is shown with `-o wide` only.
     Source: https://kubernetes.io/docs/reference/using-api/api-concepts/#receiving-resources-as-tables
     """
 
     name: str
-    cell: Callable[[Object], Any]
+    cell: Callable[[Object], Cell]
     type: str = "string"
     format: str = ""
     priority: int = 0
@@ -50,13 +72,22 @@ NAME_DESCRIPTION = (
 )
 
 
-def creation_timestamp(obj: Object) -> Any:
-    """The cell of an age: the handlers turn it into `5m` when the table is sent."""
-    return obj["metadata"].get("creationTimestamp")
+def _name(obj: Object) -> Cell:
+    found: str = obj["metadata"]["name"]
+    return found
 
 
-NAME = Column("Name", lambda obj: obj["metadata"]["name"], format="name", description=NAME_DESCRIPTION)
-AGE = Column("Age", creation_timestamp, description="How long the object has existed.")
+def age(obj: Object) -> Cell:
+    """How long the object has existed."""
+    return Since((obj["metadata"].get("creationTimestamp"),))
+
+
+AGE_DESCRIPTION = (
+    "CreationTimestamp is a timestamp representing the server time when this object was created. It is represented "
+    "in RFC3339 form and is in UTC."
+)
+NAME = Column("Name", _name, format="name", description=NAME_DESCRIPTION)
+AGE = Column("Age", age, description=AGE_DESCRIPTION)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +139,11 @@ def no_errors_from(obj: Object, old: Object) -> list[FieldError]:
     return []
 
 
+def never(obj: Object) -> bool:
+    """Nothing but its finalizers keeps the object from going."""
+    return False
+
+
 def at_once(obj: Object, grace_period_seconds: int | None) -> int:
     """Most objects go the moment that their deletion is asked for (and their finalizers are gone)."""
     return 0
@@ -134,6 +170,10 @@ class Strategy:
     counts_generations: bool = False
     # The seconds between the request for a deletion and the end; 0: at once. None asked for: the object's own.
     grace_period_seconds: Callable[[Object, int | None], int] = at_once
+    # What a request for a deletion changes besides the metadata, if the object stays on for a while.
+    begin_deletion: Change = nothing
+    # True while something besides metadata.finalizers and the grace period keeps a deleted object from going.
+    kept: Callable[[Object], bool] = never
     scale: Scale | None = None
     # A PUT to a name that does not exist creates it (Kubernetes allows that for a few kinds only).
     create_on_update: bool = False
