@@ -32,6 +32,8 @@ def dns1123_label(value: str) -> list[str]:
         "and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is "
         "'[a-z0-9]([-a-z0-9]*[a-z0-9])?')"
     )
+    if "." in value and _SUBDOMAIN.fullmatch(value):
+        message = "must not contain dots"
     return _check(value, _LABEL_1123, LABEL_MAX, message)
 
 
@@ -57,21 +59,24 @@ def dns1123_subdomain(value: str) -> list[str]:
 
 def qualified_name(value: str) -> list[str]:
     """A key of a label or annotation: a name, perhaps with a DNS name and a slash before it."""
-    prefix, slash, rest = value.rpartition("/")
+    prefix, slash, rest = value.partition("/")
+    must = (
+        "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric "
+        "character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is "
+        "'([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"
+    )
+    if not slash:
+        prefix, rest = "", value
+    if "/" in rest:
+        return [f"a qualified name {must} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"]
     problems = []
     if slash and not prefix:
         problems.append("prefix part must be non-empty")
     elif slash:
         problems += [f"prefix part {problem}" for problem in dns1123_subdomain(prefix)]
     if not rest:
-        return [*problems, "name part must be non-empty"]
-    message = (
-        "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an "
-        "alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is "
-        "'([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"
-    )
-    found = _check(rest, _QUALIFIED, LABEL_MAX, message)
-    return problems + [p if p.startswith("name part") else f"name part {p}" for p in found]
+        problems.append("name part must be non-empty")
+    return problems + [f"name part {problem}" for problem in _check(rest, _QUALIFIED, LABEL_MAX, must)]
 
 
 def label_value(value: str) -> list[str]:
@@ -86,6 +91,8 @@ def label_value(value: str) -> list[str]:
 
 def env_name(value: str) -> list[str]:
     """A name of an environment variable: printable ASCII without `=`."""
+    if not value:
+        return ["environment variable name must be non-empty"]
     message = "a valid environment variable name must consist only of printable ASCII characters other than '='"
     return [] if _ENV_NAME.fullmatch(value) else [message]
 
@@ -98,4 +105,5 @@ def config_key(value: str) -> list[str]:
         "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or "
         "'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')"
     )
-    return _check(value, _CONFIG_KEY, SUBDOMAIN_MAX, message)
+    problems = _check(value, _CONFIG_KEY, SUBDOMAIN_MAX, message)
+    return [*problems, "must not start with '..'"] if value.startswith("..") else problems
