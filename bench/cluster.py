@@ -47,4 +47,5 @@ def summary(milliseconds: Sequence[float]) -> str:
     """`p50 41.2 ms, p90 48.0 ms, p99 60.1 ms, max 61.0 ms (n=50)`."""
     cuts = statistics.quantiles(milliseconds, n=100, method="inclusive")
     p50, p90, p99 = cuts[49], cuts[89], cuts[98]
-    return f"p50 {p50:.1f} ms, p90 {p90:.1f} ms, p99 {p99:.1f} ms, max {max(milliseconds):.1f} ms (n={len(milliseconds)})"
+    tail = f"max {max(milliseconds):.1f} ms (n={len(milliseconds)})"
+    return f"p50 {p50:.1f} ms, p90 {p90:.1f} ms, p99 {p99:.1f} ms, {tail}"
