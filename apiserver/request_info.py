@@ -15,6 +15,8 @@ from urllib.parse import unquote
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete", "GET": "get", "HEAD": "get"}
 # These name a namespace's own subresources and not a resource inside it.
 _NAMESPACE_SUBRESOURCES = ("status", "finalize")
+# The group of everybody who has shown valid credentials.
+AUTHENTICATED = "system:authenticated"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,71 @@
+"""Who asks: a client certificate of the cluster's authority, or a bearer token of the token file.
+
+Source: https://kubernetes.io/docs/reference/access-authn-authz/authentication/
+"""
+
+from __future__ import annotations
+
+import csv
+import hmac
+import secrets
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from aiohttp import web
+
+from apimachinery.errors import unauthorized
+from apiserver.connection import Connection
+from apiserver.request_info import AUTHENTICATED, User
+
+ANONYMOUS = User("system:anonymous", groups=("system:unauthenticated",))
+TOKEN_FIELDS_MIN = 3
+
+
+class TokenFileError(Exception):
+    """The token file can't be used; the message names the line."""
+
+
+class Authenticator:
+    """Finds out who sends a request."""
+
+    def __init__(self, tokens: Mapping[str, User], *, now: Callable[[], float]) -> None:
+        self._now = now
+        # Only keyed digests are kept and compared: the time that a look-up takes tells nothing of a token.
+        self._key = secrets.token_bytes(32)
+        self._users = {self._digest(token): user for token, user in tokens.items()}
+
+    def authenticate(self, request: web.BaseRequest) -> User:
+        """The user of a request; `ANONYMOUS` if it carries no credentials. Raises 401 for wrong ones."""
+        connection = request.protocol
+        certified = connection.certified if isinstance(connection, Connection) else None
+        if certified is not None and certified.expires > self._now():
+            return certified.user
+        header = request.headers.get("Authorization")
+        if header is None and certified is None:
+            return ANONYMOUS
+        scheme, _, token = (header or "").partition(" ")
+        user = self._users.get(self._digest(token.strip())) if scheme.lower() == "bearer" else None
+        if user is None:
+            raise unauthorized()
+        return user
+
+    def _digest(self, token: str) -> bytes:
+        return hmac.digest(self._key, token.encode("utf-8", "surrogateescape"), "sha256")
+
+
+def read_token_file(path: Path) -> dict[str, User]:
+    """Read lines of `token,user,uid,"group,group"` (the groups may be left out). Raises TokenFileError."""
+    users = {}
+    try:
+        with path.open(newline="") as file:
+            for number, fields in enumerate(csv.reader(file), start=1):
+                if not fields:
+                    continue
+                if len(fields) < TOKEN_FIELDS_MIN or not fields[0].strip() or not fields[1].strip():
+                    raise TokenFileError(f'{path}, line {number}: is not of the form token,user,uid,"group,group"')
+                token, name, uid = (field.strip() for field in fields[:3])
+                groups = [group.strip() for group in fields[3].split(",")] if len(fields) > TOKEN_FIELDS_MIN else []
+                users[token] = User(name, uid, (*filter(None, groups), AUTHENTICATED))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise TokenFileError(f"{path}: {error}") from error
+    return users

@@ -1,0 +1,189 @@
+"""The server's flags, named as kube-apiserver names them; a wrong one is a clear line on standard error.
+
+Source: https://kubernetes.io/docs/reference/command-line-tools-reference/kube-apiserver/
+"""
+
+from __future__ import annotations
+
+import argparse
+import ipaddress
+import re
+import socket
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+DEFAULT_PORT = 6443
+# A lost node's pods run elsewhere in about ten seconds; Kubernetes' own default is 300.
+DEFAULT_TOLERATION_SECONDS = 5
+_UNITS_SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(h|ms|m|s|us|µs|ns)")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How this server runs."""
+
+    data_dir: Path
+    bind_address: str
+    advertise_address: str
+    secure_port: int
+    service_cluster_ip_range: str
+    tls_sans: tuple[str, ...]
+    tls_cert_file: Path | None
+    tls_private_key_file: Path | None
+    token_auth_file: Path | None
+    request_timeout_seconds: float
+    min_request_timeout_seconds: float
+    max_requests_inflight: int
+    max_mutating_requests_inflight: int
+    shutdown_delay_seconds: float
+    default_not_ready_toleration_seconds: int
+    default_unreachable_toleration_seconds: int
+    verbosity: int
+
+    @property
+    def server_url(self) -> str:
+        """Where the parts of the cluster reach this server."""
+        host = f"[{self.advertise_address}]" if ":" in self.advertise_address else self.advertise_address
+        return f"https://{host}:{self.secure_port}"
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        print(f"error: {message}; see `{self.prog} --help`", file=sys.stderr)
+        raise SystemExit(2)
+
+
+def parse(arguments: Sequence[str]) -> Options:
+    """Read the flags. Raises SystemExit, having said why."""
+    parser = _arguments()
+    found = parser.parse_args(arguments)
+    if (found.tls_cert_file is None) != (found.tls_private_key_file is None):
+        parser.error("--tls-cert-file and --tls-private-key-file go together")
+    return Options(
+        data_dir=found.data_dir.absolute(),
+        bind_address=found.bind_address,
+        advertise_address=found.advertise_address or _reachable_address(found.bind_address),
+        secure_port=found.secure_port,
+        service_cluster_ip_range=found.service_cluster_ip_range,
+        tls_sans=tuple(found.tls_san),
+        tls_cert_file=found.tls_cert_file,
+        tls_private_key_file=found.tls_private_key_file,
+        token_auth_file=found.token_auth_file,
+        request_timeout_seconds=found.request_timeout,
+        min_request_timeout_seconds=found.min_request_timeout,
+        max_requests_inflight=found.max_requests_inflight,
+        max_mutating_requests_inflight=found.max_mutating_requests_inflight,
+        shutdown_delay_seconds=found.shutdown_delay_duration,
+        default_not_ready_toleration_seconds=found.default_not_ready_toleration_seconds,
+        default_unreachable_toleration_seconds=found.default_unreachable_toleration_seconds,
+        verbosity=found.v,
+    )
+
+
+def _arguments() -> argparse.ArgumentParser:
+    parser = _Parser(prog="python -m apiserver", description="The API server: all state of a cluster behind HTTPS.")
+    add = parser.add_argument
+    add("--data-dir", type=Path, required=True, metavar="DIR", help="database, keys and kubeconfigs")
+    add("--bind-address", type=_address, default="0.0.0.0", metavar="IP", help="where to listen (%(default)s: all)")
+    add("--advertise-address", type=_address, metavar="IP", help="where others reach this server")
+    add("--secure-port", type=_port, default=DEFAULT_PORT, metavar="PORT", help="HTTPS port (%(default)s)")
+    add(
+        "--service-cluster-ip-range",
+        type=_network,
+        default="10.96.0.0/12",
+        metavar="CIDR",
+        help="Services' addresses",
+    )
+    add("--tls-san", action="append", default=[], metavar="NAME", help="one more name or address in the certificate")
+    add("--tls-cert-file", type=Path, metavar="FILE", help="a serving certificate of your own")
+    add("--tls-private-key-file", type=Path, metavar="FILE", help="its key")
+    add("--token-auth-file", type=Path, metavar="FILE", help='lines of token,user,uid,"group,…" (DIR/tokens.csv)')
+    add("--request-timeout", type=_duration, default=60.0, metavar="1m0s", help="for all but watches and streams")
+    add(
+        "--min-request-timeout", type=_seconds, default=1800, metavar="SECONDS", help="how long watches live at least"
+    )
+    add("--max-requests-inflight", type=_count, default=400, metavar="N", help="reads at once (%(default)s)")
+    add(
+        "--max-mutating-requests-inflight", type=_count, default=200, metavar="N", help="writes at once (%(default)s)"
+    )
+    add("--shutdown-delay-duration", type=_duration, default=0.0, metavar="0s", help="go on serving after SIGTERM")
+    help_text = "how long pods stay on a node that is not ready or unreachable, unless they say so (%(default)s)"
+    for condition in ("not-ready", "unreachable"):
+        flag = f"--default-{condition}-toleration-seconds"
+        add(flag, type=_seconds, default=DEFAULT_TOLERATION_SECONDS, metavar="SECONDS", help=help_text)
+    add(
+        "-v", "--v", type=_seconds, default=0, metavar="LEVEL", help="1 and more also logs what is for finding faults"
+    )
+    return parser
+
+
+def duration_seconds(text: str) -> float:
+    """The seconds of a Go duration such as `1m30s`. Raises ValueError."""
+    if text == "0":
+        return 0.0
+    parts = _DURATION.findall(text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise ValueError(f"{text!r} is no duration such as 30s or 1m30s")
+    return sum(float(number) * _UNITS_SECONDS[unit] for number, unit in parts)
+
+
+def first_service_address(cidr: str) -> str:
+    """The address of the Service `kubernetes`: the first of the range."""
+    return str(ipaddress.ip_network(cidr)[1])
+
+
+def _duration(text: str) -> float:
+    try:
+        return duration_seconds(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _address(text: str) -> str:
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no IP address") from error
+
+
+def _network(text: str) -> str:
+    try:
+        return str(ipaddress.ip_network(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no network such as 10.96.0.0/12 ({error})") from error
+
+
+def _port(text: str) -> int:
+    if not text.isdigit() or not 1 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port (1 to 65535)")
+    return int(text)
+
+
+def _seconds(text: str) -> int:
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of 0 or more")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of 1 or more")
+    return int(text)
+
+
+def _reachable_address(bind_address: str) -> str:
+    """The address that others reach: the one bound, or for all of them the one that the default route leaves from."""
+    bound = ipaddress.ip_address(bind_address)
+    if not bound.is_unspecified:
+        return bind_address
+    family, anywhere = (socket.AF_INET, "192.0.2.1") if bound.version == 4 else (socket.AF_INET6, "2001:db8::1")
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((anywhere, 9))  # datagrams: only the route is looked up, nothing is sent
+        except OSError:
+            return "127.0.0.1" if bound.version == 4 else "::1"
+        return str(probe.getsockname()[0])

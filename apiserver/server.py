@@ -1,0 +1,124 @@
+"""HTTPS: connections, the time and size that a request may take, and an end without losses.
+
+Every request goes to one handler, the pipeline; there is no router and no middleware in between, since each layer
+would cost every request. Whatever a handler raises becomes a `Status` object here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import ssl
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http_parser import RawRequestMessage
+from aiohttp.streams import StreamReader
+
+from apimachinery.errors import ApiError, internal, request_entity_too_large, timeout
+from apiserver.connection import Connection
+from apiserver.logs import kv
+from apiserver.responses import error_response
+
+log = logging.getLogger(__name__)
+
+Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+BODY_BYTES_MAX = 3 << 20
+# A line of a request carries selectors, and the words of a command for exec.
+HEADER_BYTES_MAX = 64 << 10
+KEEPALIVE_SECONDS = 180.0
+BACKLOG_CONNECTIONS = 1024
+HANDSHAKE_SECONDS = 10.0
+STOP_SECONDS_MAX = 10.0
+_STREAMS = ("log", "exec", "attach", "portforward", "proxy")
+
+
+class Server:
+    """Serves one handler over HTTPS."""
+
+    def __init__(self, handler: Handler, *, request_timeout_seconds: float) -> None:
+        self._handler = handler
+        self._timeout_seconds = request_timeout_seconds
+        self._loop = asyncio.get_running_loop()
+        self._http = _Http(self._serve, request_factory=self._request, handler_cancellation=True)
+        self._listening: asyncio.Server | None = None
+
+    async def start(self, listener: socket.socket, tls: ssl.SSLContext) -> None:
+        """Accept connections from now on."""
+        self._listening = await self._loop.create_server(
+            self._http, sock=listener, ssl=tls, backlog=BACKLOG_CONNECTIONS, ssl_handshake_timeout=HANDSHAKE_SECONDS
+        )
+
+    async def stop(self) -> None:
+        """Accept no more, let running requests finish, then close; watches must have been ended before."""
+        if self._listening is not None:
+            self._listening.close()
+        self._http.pre_shutdown()
+        await self._http.shutdown(STOP_SECONDS_MAX)
+
+    def _request(
+        self,
+        message: RawRequestMessage,
+        payload: StreamReader,
+        protocol: web.RequestHandler,
+        writer: AbstractStreamWriter,
+        task: asyncio.Task[None],
+    ) -> web.BaseRequest:
+        return web.BaseRequest(message, payload, protocol, writer, task, self._loop, client_max_size=BODY_BYTES_MAX)
+
+    async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
+        try:
+            if _is_stream(request):
+                return await self._handler(request)
+            async with asyncio.timeout(self._timeout_seconds):
+                return await self._handler(request)
+        except ApiError as error:
+            return error_response(error)
+        except web.HTTPRequestEntityTooLarge:
+            response = error_response(
+                request_entity_too_large(f"Request entity too large: limit is {BODY_BYTES_MAX}")
+            )
+            response.force_close()
+            return response
+        except TimeoutError:
+            return error_response(timeout(f"the request did not complete within {self._timeout_seconds:g} seconds"))
+        except ConnectionError:
+            raise  # the client is gone: there is nobody to answer
+        except Exception as error:
+            log.exception(kv("request failed", method=request.method, path=request.path))
+            return error_response(internal(f"{type(error).__name__}"))
+
+
+class _Http(web.Server):
+    """aiohttp's server with connections of our own kind."""
+
+    def __call__(self) -> Connection:
+        return Connection(
+            self,
+            loop=self._loop,
+            keepalive_timeout=KEEPALIVE_SECONDS,
+            max_line_size=HEADER_BYTES_MAX,
+            max_field_size=HEADER_BYTES_MAX,
+            auto_decompress=False,
+        )
+
+
+def _is_stream(request: web.BaseRequest) -> bool:
+    """Whether the answer may go on without end: a watch, or a stream of a container."""
+    path, _, query = request.raw_path.partition("?")
+    return "watch=" in query or path.rpartition("/")[2] in _STREAMS
+
+
+def tls_context(certificate: Path, key: Path, client_ca: Path) -> ssl.SSLContext:
+    """TLS that asks clients for a certificate of the cluster's authority and does not insist."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(certificate, key)
+    context.load_verify_locations(client_ca)
+    context.verify_mode = ssl.CERT_OPTIONAL
+    context.set_alpn_protocols(["http/1.1"])
+    return context
