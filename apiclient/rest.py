@@ -1,11 +1,14 @@
 """The REST client: verbs on resources, errors as `ApiError`, watches as async iterators.
 
 One client is one connection pool. Every request has a time limit; a server that can't be reached is an
-`ApiUnavailable`, which callers treat as any other error that will pass.
+`ApiUnavailable`, which callers treat as any other error that will pass. Of requests a limited number is under way
+at once; watches and other streams don't count among them, since they hold their connections for as long as they
+live: a node that watches many objects must still be able to renew its lease.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import ssl
 import tempfile
@@ -26,7 +29,7 @@ REQUEST_TIMEOUT_SECONDS = 30.0
 CONNECT_TIMEOUT_SECONDS = 5.0
 # A server sends a bookmark a minute; silence for longer than this means that the connection is dead.
 WATCH_SILENCE_SECONDS = 90.0
-CONNECTIONS_MAX = 64
+REQUESTS_MAX = 64
 LINE_BYTES_MAX = 64 << 20
 PATCH_TYPES = {
     "merge": "application/merge-patch+json",
@@ -50,6 +53,7 @@ class Client:
 
     def __init__(self, session: aiohttp.ClientSession, server: str) -> None:
         self._session = session
+        self._slots = asyncio.Semaphore(REQUESTS_MAX)
         self.server = server
 
     @classmethod
@@ -58,7 +62,7 @@ class Client:
         headers = {"User-Agent": user_agent, "Accept": "application/json"}
         if config.token:
             headers["Authorization"] = f"Bearer {config.token}"
-        connector = aiohttp.TCPConnector(ssl=_tls(config), limit=CONNECTIONS_MAX)
+        connector = aiohttp.TCPConnector(ssl=_tls(config), limit=0)
         timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_SECONDS, sock_connect=CONNECT_TIMEOUT_SECONDS)
         session = aiohttp.ClientSession(connector=connector, headers=headers, timeout=timeout, auto_decompress=True)
         return cls(session, config.server)
@@ -226,9 +230,10 @@ class Client:
     ) -> tuple[int, Mapping[str, str], bytes]:
         """A request as it is: (status, headers, body). Raises ApiError for an answer of 400 and more."""
         try:
-            async with self._session.request(
-                method, self._url(path), params=params, data=body, headers=headers
-            ) as response:
+            async with (
+                self._slots,
+                self._session.request(method, self._url(path), params=params, data=body, headers=headers) as response,
+            ):
                 data = await response.read()
                 if response.status >= 400:
                     raise _error(response.status, data)

@@ -1,0 +1,45 @@
+"""The REST client: what one connection pool can carry at once."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+
+from aiohttp import web
+
+from apiclient.kubeconfig import Config
+from apiclient.rest import REQUESTS_MAX, Client
+from apimachinery.resources import NODES, PODS
+
+
+async def test_watches_never_keep_requests_from_being_sent() -> None:
+    watching = asyncio.Semaphore(0)
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if "watch" not in request.query:
+            return web.json_response({"kind": "Node"})
+        response = web.StreamResponse()
+        await response.prepare(request)
+        watching.release()
+        await asyncio.Event().wait()
+        return response
+
+    app = web.Application()
+    app.router.add_get("/{path:.*}", answer)
+    runner = web.AppRunner(app, handler_cancellation=True)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(runner.cleanup)
+        port = runner.addresses[0][1]
+        client = await stack.enter_async_context(await Client.connect(Config(server=f"http://127.0.0.1:{port}")))
+        watches = [client.watch(PODS, resource_version="1") for _ in range(REQUESTS_MAX + 1)]
+        tasks = [asyncio.ensure_future(anext(watch)) for watch in watches]
+        async with asyncio.timeout(20):
+            for _ in watches:
+                await watching.acquire()
+            assert await client.get(NODES, "node-1") == {"kind": "Node"}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
