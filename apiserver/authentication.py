@@ -15,9 +15,9 @@ from aiohttp import web
 
 from apimachinery.errors import unauthorized
 from apiserver.connection import Connection
-from apiserver.request_info import AUTHENTICATED, User
+from apiserver.request_info import AUTHENTICATED, UNAUTHENTICATED, User
 
-ANONYMOUS = User("system:anonymous", groups=("system:unauthenticated",))
+ANONYMOUS = User("system:anonymous", groups=(UNAUTHENTICATED,))
 TOKEN_FIELDS_MIN = 3
 
 

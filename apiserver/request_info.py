@@ -15,8 +15,8 @@ from urllib.parse import unquote
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete", "GET": "get", "HEAD": "get"}
 # These name a namespace's own subresources and not a resource inside it.
 _NAMESPACE_SUBRESOURCES = ("status", "finalize")
-# The group of everybody who has shown valid credentials.
-AUTHENTICATED = "system:authenticated"
+# The groups of everybody who has shown valid credentials, and of those who have shown none.
+AUTHENTICATED, UNAUTHENTICATED = "system:authenticated", "system:unauthenticated"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,8 @@ class User:
 class RequestInfo:
     """What is asked for. Without a resource, `verb` is the HTTP method in lower case and `path` is what counts.
 
-    `rest` is what follows a subresource, as in `…/pods/web/proxy/index.html`.
+    `rest` is what follows a subresource, as in `…/pods/web/proxy/index.html`. `fields` are the values that the field
+    selector of a list, watch or deletecollection requires.
     """
 
     verb: str
@@ -44,6 +45,16 @@ class RequestInfo:
     namespace: str = ""
     name: str = ""
     rest: str = ""
+    fields: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def selected_name(self) -> str:
+        """The one name that can be concerned, also if it is a field selector that says so."""
+        return self.name or self.field("metadata.name")
+
+    def field(self, path: str) -> str:
+        """The value that the field selector requires of a field, or ""."""
+        return next((value for key, value in self.fields if key == path), "")
 
 
 def parse(method: str, path: str, query: Mapping[str, str]) -> RequestInfo:
@@ -61,6 +72,7 @@ def parse(method: str, path: str, query: Mapping[str, str]) -> RequestInfo:
     elif rest[0] == "namespaces" and len(rest) >= 2:
         namespace = unquote(rest[1])
     resource, name, subresource = (*rest, "", "")[:3]
+    selector = "" if name else query.get("fieldSelector", "")
     return RequestInfo(
         _verb(method, name, query),
         path,
@@ -71,6 +83,7 @@ def parse(method: str, path: str, query: Mapping[str, str]) -> RequestInfo:
         namespace,
         unquote(name),
         "/".join(rest[3:]),
+        _required_fields(selector) if selector else (),
     )
 
 
@@ -81,3 +94,9 @@ def _verb(method: str, name: str, query: Mapping[str, str]) -> str:
     if name:
         return verb
     return {"get": "list", "delete": "deletecollection"}.get(verb, verb)
+
+
+def _required_fields(selector: str) -> tuple[tuple[str, str], ...]:
+    """The terms of the form a=b; whatever else stands there is the handlers' business."""
+    terms = (term.replace("==", "=", 1).partition("=") for term in selector.split(",") if "!=" not in term)
+    return tuple((path.strip(), value.strip()) for path, equals, value in terms if equals)

@@ -12,23 +12,27 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Iterator
 from pathlib import Path
 
 import uvloop
 from aiohttp import web
 
-from apimachinery.errors import path_not_found, service_unavailable, unauthorized
-from apiserver import logs, version
-from apiserver.authentication import ANONYMOUS, Authenticator, TokenFileError, read_token_file
+from apimachinery.errors import path_not_found, service_unavailable
+from apimachinery.meta import Object
+from apiserver import logs, request_info, version
+from apiserver.authentication import Authenticator, TokenFileError, read_token_file
+from apiserver.authorization import Authorizer
 from apiserver.health import Health
 from apiserver.logs import kv
+from apiserver.node_authorization import NodeAuthorizer
 from apiserver.options import Options
 from apiserver.request_info import User
 from apiserver.responses import json_response
-from apiserver.server import Server, tls_context
+from apiserver.server import Handler, Server, tls_context
 from apiserver.storage.log import StorageError
 from apiserver.storage.store import Store
+from apiserver.storage.watch import Selection
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +61,10 @@ async def _run(options: Options, listener: socket.socket) -> None:
     await store.open()
     health = Health()
     health.add("shutdown", lambda: "process is shutting down" if stop.is_set() else None, ["readyz"])
-    server = Server(_only_public(authenticator, health), request_timeout_seconds=options.request_timeout_seconds)
+    authorizer = Authorizer(_node_authorizer(store))
+    server = Server(
+        _only_public(authenticator, authorizer, health), request_timeout_seconds=options.request_timeout_seconds
+    )
     await server.start(listener, tls)
     log.info(kv("listening", address=options.bind_address, port=options.secure_port, revision=store.revision))
     compaction = asyncio.create_task(store.compact_forever())
@@ -70,20 +77,34 @@ async def _run(options: Options, listener: socket.socket) -> None:
     await store.close()
 
 
-def _only_public(
-    authenticator: Authenticator, health: Health
-) -> Callable[[web.BaseRequest], Awaitable[web.Response]]:
+def _only_public(authenticator: Authenticator, authorizer: Authorizer, health: Health) -> Handler:
     async def handle(request: web.BaseRequest) -> web.Response:
         user = authenticator.authenticate(request)
+        info = request_info.parse(request.method, request.rel_url.raw_path, request.query)
+        authorizer.authorize(user, info)
         if health.serves(request.path):
             return health.answer(request.path, request.query)
         if request.path == "/version":
             return json_response(version.document())
-        if user is ANONYMOUS:
-            raise unauthorized()
         raise path_not_found()
 
     return handle
+
+
+def _node_authorizer(store: Store) -> NodeAuthorizer:
+    """Decides by the pods of the store, as they are at that moment."""
+    pods = "core/pods"
+
+    def find_pod(namespace: str, name: str) -> Object | None:
+        entry = store.get(pods, namespace, name)
+        return None if entry is None else entry.obj
+
+    def pods_of(namespace: str, node: str) -> Iterator[Object]:
+        for entry in store.select(pods, Selection(namespace=namespace)):
+            if (entry.obj.get("spec") or {}).get("nodeName") == node:
+                yield entry.obj
+
+    return NodeAuthorizer(find_pod, pods_of)
 
 
 def _tokens(options: Options) -> dict[str, User]:
