@@ -16,7 +16,7 @@ from apiclient.clock import Clock, SystemClock
 from apiclient.logs import kv
 from apiclient.rest import Client
 from apimachinery.errors import ApiError, is_not_found
-from apimachinery.meta import Object
+from apimachinery.meta import Object, namespaced_key
 from apimachinery.resources import EVENTS
 from apimachinery.time import rfc3339
 
@@ -24,6 +24,10 @@ logger = logging.getLogger(__name__)
 
 BUFFER_EVENTS = 1000
 REMEMBERED_EVENTS = 4096
+# An object may have this many events at once, and then one more every five minutes: a ReplicaSet of a thousand
+# pods must not make a thousand of them. The figures are client-go's.
+BURST_EVENTS = 25
+SECONDS_PER_EVENT = 300.0
 MESSAGE_CHARACTERS_MAX = 1024
 
 
@@ -47,9 +51,11 @@ class EventRecorder:
         self._clock = clock or SystemClock()
         self._queue: asyncio.Queue[_Sighting] = asyncio.Queue(BUFFER_EVENTS)
         self._sent: OrderedDict[tuple[str, ...], tuple[str, str, int]] = OrderedDict()
+        # By object: (events that it may still have, as of when).
+        self._budgets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def event(self, obj: Object, type: str, reason: str, message: str) -> None:
-        """Record an event about an object; dropped when a thousand are waiting already."""
+        """Record an event about an object; dropped when a thousand wait already, or the object has had too many."""
         metadata = obj["metadata"]
         reference = {
             "apiVersion": obj.get("apiVersion", "v1"),
@@ -60,6 +66,8 @@ class EventRecorder:
         for key in ("namespace", "resourceVersion"):
             if metadata.get(key):
                 reference[key] = metadata[key]
+        if not self._within_budget(f"{reference['kind']}/{namespaced_key(obj)}/{reference['uid']}"):
+            return
         message = message[:MESSAGE_CHARACTERS_MAX]
         identity: tuple[str, ...] = (reference["kind"], metadata.get("namespace", ""), metadata["name"])
         identity += (reference["uid"], type, reason, message)
@@ -67,6 +75,15 @@ class EventRecorder:
             self._queue.put_nowait(_Sighting(identity, reference, type, reason, message, self._clock.now()))
         except asyncio.QueueFull:
             logger.debug(kv("event dropped", reason=reason, object=metadata["name"]))
+
+    def _within_budget(self, subject: str) -> bool:
+        now = self._clock.monotonic()
+        left, at = self._budgets.pop(subject, (float(BURST_EVENTS), now))
+        left = min(float(BURST_EVENTS), left + (now - at) / SECONDS_PER_EVENT)
+        self._budgets[subject] = (left - 1 if left >= 1 else left, now)
+        if len(self._budgets) > REMEMBERED_EVENTS:
+            self._budgets.popitem(last=False)
+        return left >= 1
 
     async def run(self) -> None:
         """Send what is recorded until cancelled."""

@@ -28,6 +28,7 @@ TELL_AFTER_FAILURES = 5
 
 Handler = Callable[[str, Object | None, Object | None], None]
 Indexer = Callable[[Object], Iterable[str]]
+Transform = Callable[[Object], Object]
 
 
 class Informer:
@@ -41,14 +42,17 @@ class Informer:
         namespace: str | None = None,
         label_selector: str | None = None,
         field_selector: str | None = None,
+        transform: Transform | None = None,
         clock: Clock | None = None,
         rng: random.Random | None = None,
     ) -> None:
+        """`transform` gives what is kept of each object; it must leave name, namespace, uid and resourceVersion."""
         self.resource = resource
         self._client = client
         self._namespace = namespace
         self._label_selector = label_selector
         self._field_selector = field_selector
+        self._transform = transform
         self._clock = clock or SystemClock()
         self._rng = rng or random.Random()
         self._objects: dict[str, Object] = {}
@@ -57,11 +61,25 @@ class Informer:
         self._handlers: list[Handler] = []
         self._version = ""
         self._synced = asyncio.Event()
+        self._observing_since: float | None = None
 
     @property
     def has_synced(self) -> bool:
         """True once the first list is in the cache."""
         return self._synced.is_set()
+
+    @property
+    def version(self) -> int:
+        """The resourceVersion that the cache has reached; every change up to it has been seen. 0: none yet."""
+        return int(self._version or 0)
+
+    @property
+    def observing_since(self) -> float | None:
+        """Since when (monotonic clock) nothing that the server sends is missed; None while it can't be heard.
+
+        Whoever concludes something from silence must have listened for all of it.
+        """
+        return self._observing_since
 
     async def wait_synced(self, timeout_seconds: float | None = None) -> None:
         """Wait for the first list. Raises TimeoutError."""
@@ -106,6 +124,7 @@ class Informer:
             try:
                 if not self._version:
                     await self._list()
+                    self._observing_since = self._clock.monotonic()
                 async for kind, obj in self._client.watch(
                     self.resource,
                     self._namespace,
@@ -114,9 +133,12 @@ class Informer:
                     field_selector=self._field_selector,
                 ):
                     self._apply(kind, obj)
+                    if self._observing_since is None:
+                        self._observing_since = self._clock.monotonic()
                     failures = 0
                 continue  # the server ends every watch after a while: go on where it stopped
             except ApiError as error:
+                self._observing_since = None
                 if is_gone(error):
                     self._version = ""
                     continue
@@ -162,6 +184,8 @@ class Informer:
         self._version = obj["metadata"]["resourceVersion"]
 
     def _store(self, key: str, obj: Object) -> None:
+        if self._transform is not None:
+            obj = self._transform(obj)
         old = self._objects.get(key)
         if old is not None and old["metadata"]["resourceVersion"] == obj["metadata"]["resourceVersion"]:
             return
@@ -200,8 +224,9 @@ class Informer:
 class InformerFactory:
     """One informer a collection, shared by all who ask."""
 
-    def __init__(self, client: Client, *, clock: Clock | None = None) -> None:
+    def __init__(self, client: Client, *, transform: Transform | None = None, clock: Clock | None = None) -> None:
         self._client = client
+        self._transform = transform
         self._clock = clock
         self._informers: dict[tuple[Resource, str | None, str | None], Informer] = {}
 
@@ -216,6 +241,7 @@ class InformerFactory:
                 resource,
                 label_selector=label_selector,
                 field_selector=field_selector,
+                transform=self._transform,
                 clock=self._clock,
             )
         return self._informers[key]

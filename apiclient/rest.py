@@ -31,6 +31,10 @@ CONNECT_TIMEOUT_SECONDS = 5.0
 WATCH_SILENCE_SECONDS = 90.0
 REQUESTS_MAX = 64
 LINE_BYTES_MAX = 64 << 20
+JSON = "application/json"
+# Metadata alone, and whole objects from a server that can't cut them down.
+METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+METADATA += f",application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,{JSON}"
 PATCH_TYPES = {
     "merge": "application/merge-patch+json",
     "json": "application/json-patch+json",
@@ -57,9 +61,9 @@ class Client:
         self.server = server
 
     @classmethod
-    async def connect(cls, config: Config, *, user_agent: str = "wherry") -> Client:
-        """A client for this configuration; nothing is sent yet."""
-        headers = {"User-Agent": user_agent, "Accept": "application/json"}
+    async def connect(cls, config: Config, *, user_agent: str = "wherry", accept: str = JSON) -> Client:
+        """A client for this configuration; nothing is sent yet. `accept` is the form in which objects are wanted."""
+        headers = {"User-Agent": user_agent, "Accept": accept}
         if config.token:
             headers["Authorization"] = f"Bearer {config.token}"
         connector = aiohttp.TCPConnector(ssl=_tls(config), limit=0)
