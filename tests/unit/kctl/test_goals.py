@@ -1,0 +1,95 @@
+"""What `kctl wait --for` and `kctl rollout status` take for reached, and which words they use."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from kctl.commands.rollout import rollout_status
+from kctl.commands.wait import duration_seconds, goal_check
+from kctl.errors import CommandError
+
+
+def item(status: dict[str, Any], generation: int = 1) -> dict[str, Any]:
+    return {"metadata": {"name": "web", "generation": generation}, "spec": {"replicas": 3}, "status": status}
+
+
+READY = item({"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]})
+
+
+@pytest.mark.parametrize(
+    ("goal", "met"),
+    [
+        ("condition=Ready", True),
+        ("condition=ready", True),
+        ("condition=Ready=False", False),
+        ("condition=Available", False),
+        ("jsonpath={.status.phase}=Running", True),
+        ("jsonpath={.status.phase}=Pending", False),
+        ("jsonpath={.status.phase}", True),
+        ("jsonpath={.status.nothing}", False),
+        ("create", True),
+        ("delete", False),
+    ],
+)
+def test_a_goal_is_met_or_not(goal: str, met: bool) -> None:
+    assert goal_check(goal)(READY) is met
+
+
+def test_what_is_gone_meets_delete_alone() -> None:
+    assert goal_check("delete")(None)
+    assert not goal_check("condition=Ready")(None)
+    assert not goal_check("create")(None)
+
+
+def test_a_condition_of_an_earlier_generation_does_not_count() -> None:
+    stale = item({"observedGeneration": 1, "conditions": [{"type": "Available", "status": "True"}]}, generation=2)
+    assert not goal_check("condition=Available")(stale)
+
+
+@pytest.mark.parametrize("goal", ["", "condition", "condition=", "jsonpath={}", "jsonpath={.a[0]}=b", "ready"])
+def test_an_unknown_goal_says_which_there_are(goal: str) -> None:
+    with pytest.raises(CommandError, match="must be condition=NAME"):
+        goal_check(goal)
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("30s", 30), ("5m", 300), ("1h30m", 5400), ("250ms", 0.25), ("7", 7)])
+def test_durations_are_read_as_people_write_them(text: str, seconds: float) -> None:
+    assert duration_seconds(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["soon", "5 minutes", "s", "1d", "-"])
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    with pytest.raises(CommandError, match="is no duration"):
+        duration_seconds(text)
+
+
+@pytest.mark.parametrize(
+    ("status", "words", "over"),
+    [
+        ({}, "Waiting for deployment spec update to be observed...", False),
+        ({"observedGeneration": 1, "updatedReplicas": 1}, "1 out of 3 new replicas have been updated", False),
+        ({"observedGeneration": 1, "updatedReplicas": 3, "replicas": 4}, "1 old replicas are pending", False),
+        (
+            {"observedGeneration": 1, "updatedReplicas": 3, "replicas": 3, "availableReplicas": 2},
+            "2 of 3 updated replicas are available",
+            False,
+        ),
+        (
+            {"observedGeneration": 1, "updatedReplicas": 3, "replicas": 3, "availableReplicas": 3},
+            'deployment "web" successfully rolled out',
+            True,
+        ),
+    ],
+)
+def test_a_rollout_is_told_in_kubectls_words(status: dict[str, Any], words: str, over: bool) -> None:
+    told, done = rollout_status(item(status))
+    assert words in told
+    assert done is over
+
+
+def test_a_rollout_that_is_past_its_deadline_is_an_error() -> None:
+    late = {"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"}
+    with pytest.raises(CommandError, match="exceeded its progress deadline"):
+        rollout_status(item({"observedGeneration": 1, "conditions": [late]}))
