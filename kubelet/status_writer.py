@@ -1,0 +1,165 @@
+"""Tells the API server what has become of the pods: only changes, one request a pod at a time, the newest state last.
+
+A pod that changes while its status is on the way is written once more afterwards, however often it changed. A
+write that fails is repeated until it succeeds or the pod is gone; what is on the way when the node agent dies is
+found out anew by the next one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from apiclient.clock import Clock
+from apiclient.logs import kv
+from apiclient.rest import Client
+from apimachinery.errors import ApiError, is_conflict, is_not_found
+from apimachinery.meta import Object, find_condition, namespaced_key
+from apimachinery.resources import PODS
+
+logger = logging.getLogger(__name__)
+
+RETRY_FIRST_SECONDS, RETRY_MAX_SECONDS = 0.1, 5.0
+TELL_AFTER_FAILURES = 5
+OWN_FIELDS = (
+    "phase",
+    "reason",
+    "message",
+    "startTime",
+    "qosClass",
+    "observedGeneration",
+    "hostIP",
+    "hostIPs",
+    "podIP",
+    "podIPs",
+    "initContainerStatuses",
+    "containerStatuses",
+)
+# Lists that a strategic merge patch would merge with what is there; ours replace it.
+_MERGED_FIELDS = ("hostIPs", "podIPs")
+
+Status = dict[str, Any]
+Latest = Callable[[str], Object | None]
+
+
+@dataclass(slots=True)
+class _Record:
+    pod: Object
+    wanted: Status
+    task: asyncio.Task[None] | None = None
+    idle: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class StatusWriter:
+    """Writes pods' statuses; `latest` gives a pod by UID as the informer last saw it, None when it is gone."""
+
+    def __init__(self, client: Client, latest: Latest, group: asyncio.TaskGroup, clock: Clock) -> None:
+        self._client = client
+        self._latest = latest
+        self._group = group
+        self._clock = clock
+        self._records: dict[str, _Record] = {}
+
+    def set(self, pod: Object, status: Status) -> None:
+        """Have this be the pod's status in the API; returns at once."""
+        uid = pod["metadata"]["uid"]
+        record = self._records.get(uid)
+        if record is None:
+            record = self._records[uid] = _Record(pod, status)
+        record.wanted = status
+        if record.task is None and self._patch(uid, record) is not None:
+            record.idle.clear()
+            record.task = self._group.create_task(self._write(uid, record))
+        elif record.task is None:
+            record.idle.set()
+
+    def last(self, uid: str) -> Status | None:
+        """The status that was last asked to be written."""
+        record = self._records.get(uid)
+        return record.wanted if record is not None else None
+
+    async def settled(self, uid: str) -> None:
+        """Wait until the status that was last set is in the API, or the pod is gone from there."""
+        record = self._records.get(uid)
+        if record is not None:
+            await record.idle.wait()
+
+    def forget(self, uid: str) -> None:
+        """The pod is gone: nothing of it is to be written any more."""
+        record = self._records.pop(uid, None)
+        if record is not None:
+            if record.task is not None:
+                record.task.cancel()
+            record.idle.set()
+
+    async def delete(self, pod: Object) -> None:
+        """Take the pod object itself away: this very one, and at once. Raises ApiError; one that is gone is none."""
+        metadata = pod["metadata"]
+        try:
+            await self._client.delete(
+                PODS, metadata["name"], metadata["namespace"], grace_period_seconds=0, uid=metadata["uid"]
+            )
+        except ApiError as error:
+            if not is_not_found(error) and not is_conflict(error):
+                raise
+
+    def _patch(self, uid: str, record: _Record) -> Status | None:
+        """The patch that is still missing, against the newest version known here."""
+        seen = self._latest(uid)
+        if seen is not None and _version(seen) >= _version(record.pod):
+            record.pod = seen
+        return patch_for(record.pod.get("status") or {}, record.wanted)
+
+    async def _write(self, uid: str, record: _Record) -> None:
+        failures = 0
+        while (patch := self._patch(uid, record)) is not None:
+            metadata = record.pod["metadata"]
+            # The uid makes it a conflict if the name belongs to another pod by now.
+            body = {"metadata": {"uid": uid}, "status": patch}
+            name, namespace = metadata["name"], metadata["namespace"]
+            try:
+                record.pod = await self._client.patch(
+                    PODS, name, body, namespace, kind="strategic", subresource="status"
+                )
+                failures = 0
+            except ApiError as error:
+                if is_not_found(error) or (is_conflict(error) and self._latest(uid) is None):
+                    break
+                failures += 1
+                if failures == TELL_AFTER_FAILURES:
+                    key = namespaced_key(record.pod)
+                    logger.warning(kv("pod status can't be written", pod=key, error=error.message))
+                await self._clock.sleep(min(RETRY_FIRST_SECONDS * 2.0 ** min(failures, 10), RETRY_MAX_SECONDS))
+        record.task = None
+        record.idle.set()
+
+
+def patch_for(old: Status, new: Status) -> Status | None:
+    """The strategic merge patch that makes `old` into `new`; None when nothing has changed.
+
+    Conditions of others are left alone, and fields that only others write are never touched.
+    """
+    patch: Status = {}
+    for key in OWN_FIELDS:
+        value = new.get(key)
+        if value == old.get(key):
+            continue
+        if key in _MERGED_FIELDS and value and old.get(key):
+            value = [{"$patch": "replace"}, *value]
+        patch[key] = value
+    conditions = [
+        condition
+        for condition in new.get("conditions") or ()
+        if condition != find_condition(old.get("conditions") or [], condition["type"])
+    ]
+    if conditions:
+        patch["conditions"] = conditions
+    return patch or None
+
+
+def _version(pod: Object) -> int:
+    """Resource versions of one collection can be compared as numbers since Kubernetes 1.35 (KEP-5504)."""
+    return int(pod["metadata"].get("resourceVersion") or 0)
