@@ -54,8 +54,11 @@ class EventRecorder:
         # By object: (events that it may still have, as of when).
         self._budgets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
-    def event(self, obj: Object, type: str, reason: str, message: str) -> None:
-        """Record an event about an object; dropped when a thousand wait already, or the object has had too many."""
+    def event(self, obj: Object, type: str, reason: str, message: str, *, field_path: str = "") -> None:
+        """Record an event about an object; dropped when a thousand wait already, or the object has had too many.
+
+        `field_path` names the part of the object that it is about: `spec.containers{web}`.
+        """
         metadata = obj["metadata"]
         reference = {
             "apiVersion": obj.get("apiVersion", "v1"),
@@ -66,11 +69,13 @@ class EventRecorder:
         for key in ("namespace", "resourceVersion"):
             if metadata.get(key):
                 reference[key] = metadata[key]
-        if not self._within_budget(f"{reference['kind']}/{namespaced_key(obj)}/{reference['uid']}"):
+        if field_path:
+            reference["fieldPath"] = field_path
+        if not self._within_budget(f"{reference['kind']}/{namespaced_key(obj)}/{reference['uid']}/{field_path}"):
             return
         message = message[:MESSAGE_CHARACTERS_MAX]
         identity: tuple[str, ...] = (reference["kind"], metadata.get("namespace", ""), metadata["name"])
-        identity += (reference["uid"], type, reason, message)
+        identity += (reference["uid"], field_path, type, reason, message)
         try:
             self._queue.put_nowait(_Sighting(identity, reference, type, reason, message, self._clock.now()))
         except asyncio.QueueFull:

@@ -65,3 +65,16 @@ async def test_an_object_may_have_events_again_after_a_while() -> None:
     clock.time += SECONDS_PER_EVENT
     recorder.event(REPLICA_SET, "Normal", "Reason", "late")
     assert (await sent(recorder, sink, BURST_EVENTS + 1))[-1] == "late"
+
+
+async def test_an_event_may_name_the_part_of_the_object_that_it_is_about() -> None:
+    sink = Sink()
+    recorder = EventRecorder(sink, "test")  # type: ignore[arg-type]
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "web", "namespace": "default", "uid": "3"}}
+    for name in ("a", "b"):
+        recorder.event(pod, "Normal", "Started", "Container started", field_path=f"spec.containers{{{name}}}")
+    task = asyncio.create_task(recorder.run())
+    async with asyncio.timeout(10):
+        told = [(await sink.created.get())["involvedObject"]["fieldPath"] for _ in range(2)]
+    task.cancel()
+    assert told == ["spec.containers{a}", "spec.containers{b}"]
