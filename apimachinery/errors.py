@@ -22,13 +22,15 @@ class ApiError(Exception):
         self.reason = reason
         self.message = message
         self.details = details
+        # Goes with 410 for a page of a list: how to get the rest, though not of the same revision.
+        self.continue_token = ""
 
     def status(self) -> Object:
         """The `Status` object that is sent."""
         status: Object = {
             "kind": "Status",
             "apiVersion": "v1",
-            "metadata": {},
+            "metadata": {"continue": self.continue_token} if self.continue_token else {},
             "status": "Failure",
             "message": self.message,
             "reason": self.reason,

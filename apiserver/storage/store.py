@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from apimachinery.errors import ApiError, expired, internal
-from apimachinery.meta import Object
 from apiserver.storage.encryption import Encryption
+from apiserver.storage.entry import Entry
 from apiserver.storage.log import Log, Row, StorageError
-from apiserver.storage.watch import ADDED, DELETED, MODIFIED, Entry, Event, Selection, Watcher, index_keys
+from apiserver.storage.watch import ADDED, DELETED, MODIFIED, Event, Selection, Watcher, index_keys
 
 GROUP_WRITES_MAX = 512
 HISTORY_EVENTS_MAX = 4096
@@ -32,7 +32,7 @@ COMPACT_EVERY_SECONDS = 300.0
 KEEP_HISTORY_SECONDS = 300.0
 
 T = TypeVar("T")
-Encode = Callable[[int], tuple[Object, bytes]]
+Encode = Callable[[int], bytes]
 
 
 class Conflict(Exception):
@@ -80,6 +80,7 @@ class Store:
         self._collections: dict[str, _Collection] = {}
         self._pending: deque[_Write] = deque()
         self._committer: asyncio.Task[None] | None = None
+        self._advanced: asyncio.Future[None] | None = None
         self.revision = 0
         self.compacted = 0
 
@@ -140,7 +141,7 @@ class Store:
     ) -> Entry:
         """Write a version in place of revision `expected` (0: there must be none); durable when this returns.
 
-        `encode` gets the new revision and returns the object and its bytes. Raises Conflict, or ApiError when the
+        `encode` gets the new revision and returns the bytes of the version. Raises Conflict, or ApiError when the
         disk refuses.
         """
         done: asyncio.Future[Entry] = asyncio.get_running_loop().create_future()
@@ -170,12 +171,12 @@ class Store:
                 continue
             revision += 1
             try:
-                obj, raw = write.encode(revision)
+                raw = write.encode(revision)
             except Exception as error:  # noqa: BLE001 - the writer is told, and the others of the group go on
                 write.done.set_exception(error)
                 revision -= 1
                 continue
-            entry = Entry(write.namespace, write.name, revision, raw, obj)
+            entry = Entry(write.namespace, write.name, revision, raw)
             stored = self._encryption.seal(write.resource, _place(*place, revision), raw)
             created = self._now()
             row = Row(revision, *place, row_revision, write.deleted, stored, created)
@@ -191,6 +192,9 @@ class Store:
             return
         for write, row, entry in accepted:
             self._publish(row, entry)
+            if self._advanced is not None:
+                self._advanced.set_result(None)
+                self._advanced = None
             if not write.done.done():
                 write.done.set_result(entry)
 
@@ -274,6 +278,12 @@ class Store:
         watchers.get(key, set()).discard(watcher)
         if not watchers.get(key):
             watchers.pop(key, None)
+
+    async def wait_for_revision(self, revision: int) -> None:
+        """Wait until everything up to a revision is visible."""
+        while self.revision < revision:
+            self._advanced = self._advanced or asyncio.get_running_loop().create_future()
+            await asyncio.shield(self._advanced)
 
     def watcher_count(self) -> int:
         """How many watchers there are."""

@@ -13,43 +13,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
 from apimachinery.errors import ApiError, expired
 from apimachinery.meta import Object
+from apiserver.storage.entry import Entry
 
 BUFFER_EVENTS_MAX = 8192
 ADDED, MODIFIED, DELETED = "ADDED", "MODIFIED", "DELETED"
-
-
-class Entry:
-    """One version of an object: its bytes, and whatever has been made of them once."""
-
-    __slots__ = ("_obj", "encodings", "name", "namespace", "raw", "revision")
-
-    def __init__(self, namespace: str, name: str, revision: int, raw: bytes, obj: Object | None = None) -> None:
-        self.namespace = namespace
-        self.name = name
-        self.revision = revision
-        self.raw = raw
-        self._obj = obj
-        self.encodings: dict[str, bytes] | None = None
-
-    @property
-    def obj(self) -> Object:
-        """The object; parsed when first asked for, and never to be changed."""
-        if self._obj is None:
-            self._obj = orjson.loads(self.raw)
-        return self._obj
-
-    def encoding(self, kind: str, make: Callable[[Entry], bytes]) -> bytes:
-        """Another encoding of this version, made once."""
-        if self.encodings is None:
-            self.encodings = {}
-        found = self.encodings.get(kind)
-        if found is None:
-            found = self.encodings[kind] = make(self)
-        return found
 
 
 @dataclass(frozen=True, slots=True)

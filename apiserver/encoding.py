@@ -1,0 +1,94 @@
+"""Objects as bytes: each version is encoded once, and answers are spliced from those bytes.
+
+    a version        {"kind":"Pod","apiVersion":"v1","metadata":{…},…}
+    in a list        {"metadata":{…},…}                       the kind stands once, at the list
+    in a watch       {"type":"ADDED","object":VERSION}\\n
+    metadata alone   {"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1","metadata":{…}}
+
+Tables are made in `apiserver.tables`.
+Source: https://kubernetes.io/docs/reference/using-api/api-concepts/
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import orjson
+
+from apimachinery.meta import Object
+from apimachinery.resources import Resource
+from apiserver.storage.entry import Entry
+
+INITIAL_EVENTS_END = {"k8s.io/initial-events-end": "true"}
+
+
+def encode(resource: Resource, obj: Object, revision: int) -> bytes:
+    """The bytes of a version, its kind and metadata first."""
+    metadata = {**obj["metadata"], "resourceVersion": str(revision)}
+    first = {"kind": resource.kind, "apiVersion": resource.api_version, "metadata": metadata}
+    return orjson.dumps({**first, **obj, "metadata": metadata})
+
+
+def kind_prefix(kind: str, api_version: str) -> bytes:
+    """How every object of a kind begins."""
+    return f'{{"kind":"{kind}","apiVersion":"{api_version}",'.encode()
+
+
+def list_metadata(revision: int, token: str = "", remaining: int | None = None) -> dict[str, Any]:
+    """The metadata of a list; `token` continues it."""
+    metadata: dict[str, Any] = {"resourceVersion": str(revision)}
+    if token:
+        metadata["continue"] = token
+    if remaining is not None:
+        metadata["remainingItemCount"] = remaining
+    return metadata
+
+
+def object_list(resource: Resource, entries: Sequence[Entry], metadata: dict[str, Any]) -> list[bytes]:
+    """The pieces of a list of objects."""
+    prefix = kind_prefix(resource.kind, resource.api_version)
+    skip = len(prefix)
+    return _list(
+        f"{resource.kind}List", resource.api_version, metadata, (b"{" + entry.raw[skip:] for entry in entries)
+    )
+
+
+def partial_list(api_version: str, entries: Sequence[Entry], metadata: dict[str, Any]) -> list[bytes]:
+    """The pieces of a list of metadata."""
+    return _list("PartialObjectMetadataList", api_version, metadata, (partial(e, api_version) for e in entries))
+
+
+def _list(kind: str, api_version: str, metadata: dict[str, Any], items: Iterable[bytes]) -> list[bytes]:
+    head = kind_prefix(kind, api_version) + b'"metadata":' + orjson.dumps(metadata) + b',"items":['
+    pieces = [head]
+    for item in items:
+        pieces += (item, b",")
+    if len(pieces) > 1:
+        pieces.pop()
+    pieces.append(b"]}")
+    return pieces
+
+
+def partial(entry: Entry, api_version: str) -> bytes:
+    """The metadata of a version alone, as an object of its own; made once."""
+    made: bytes = entry.encoding(
+        api_version,
+        lambda version: orjson.dumps(
+            {"kind": "PartialObjectMetadata", "apiVersion": api_version, "metadata": version.obj["metadata"]}
+        ),
+    )
+    return made
+
+
+def watch_line(kind: str, obj: bytes) -> bytes:
+    """One event of a watch."""
+    return b'{"type":"%s","object":%s}\n' % (kind.encode(), obj)
+
+
+def bookmark(kind: str, api_version: str, revision: int, *, initial_events_end: bool = False) -> bytes:
+    """The object of a bookmark: nothing but how far the watch has come."""
+    metadata: dict[str, Any] = {"resourceVersion": str(revision), "creationTimestamp": None}
+    if initial_events_end:
+        metadata["annotations"] = INITIAL_EVENTS_END
+    return orjson.dumps({"kind": kind, "apiVersion": api_version, "metadata": metadata})

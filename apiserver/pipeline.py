@@ -1,0 +1,328 @@
+"""A request's way through the API server, top to bottom.
+
+    authenticate → authorize → limit → decode → mutate (admission) → default and validate → validate (admission)
+    → write → encode
+
+Reads stop being different after `limit`: they go to `rest/reading.py` or `rest/watching.py` and to `encode`. What
+sets a resource apart stands in its `Strategy`; what is no resource (discovery, health, metrics) or a stream of a
+node agent is handed to the modules for those. Whatever is refused on the way is raised as an ApiError.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Protocol
+
+from aiohttp import web
+
+from apimachinery import resources
+from apimachinery.errors import (
+    MODIFIED,
+    ApiError,
+    already_exists,
+    conflict,
+    is_not_found,
+    method_not_allowed,
+    path_not_found,
+)
+from apimachinery.meta import Object
+from apiserver import admission, encoding, registry
+from apiserver.admission import CREATE, DELETE, UPDATE, Attributes, Plugin
+from apiserver.request_info import RequestInfo, User, parse
+from apiserver.rest import answers, decode, deletion, patching, reading, subresources, watching, writing
+from apiserver.rest.call import Call
+from apiserver.rest.cluster import StoredCluster
+from apiserver.rest.deletion import DeleteOptions
+from apiserver.rest.limits import Limits
+from apiserver.rest.reading import Page
+from apiserver.rest.subresources import Subresource
+from apiserver.rest.writing import Change
+from apiserver.storage.entry import Entry
+from apiserver.storage.store import Conflict, Store
+
+# How often a write that names no version is tried again when others were quicker.
+TRIES_MAX = 5
+GENERATED_NAMES_MAX = 8
+STREAMS = ("log", "exec", "attach", "portforward", "proxy")
+
+Handler = Callable[[web.BaseRequest, RequestInfo], Awaitable[web.StreamResponse]]
+# What a client wants to be there instead of the version that is stored.
+Edit = Callable[[Entry], Awaitable[Object]]
+
+
+class Authenticator(Protocol):
+    """`apiserver.authentication`."""
+
+    def authenticate(self, request: web.BaseRequest) -> User:
+        """Who asks. Raises ApiError 401."""
+
+
+Authorize = Callable[[User, RequestInfo], None]
+
+
+class Pipeline:
+    """The handler of all requests."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        authenticator: Authenticator,
+        authorize: Authorize,
+        paths: Handler,
+        nodes: Handler,
+        plugins: Sequence[Plugin],
+        limits: Limits,
+        watch_seconds_min: float,
+        now: Callable[[], float],
+    ) -> None:
+        """`paths` serves what is no resource, `nodes` what a node agent answers (logs, exec, …)."""
+        self._store = store
+        self._authenticator = authenticator
+        self._authorize = authorize
+        self._paths = paths
+        self._nodes = nodes
+        self._plugins = plugins
+        self._cluster = StoredCluster(store)
+        self._limits = limits
+        self._watch_seconds_min = watch_seconds_min
+        self._now = now
+
+    async def handle(self, http: web.BaseRequest) -> web.StreamResponse:
+        """Answer a request. Raises ApiError."""
+        path, has_query, _ = http.raw_path.partition("?")
+        query: Mapping[str, str] = http.query if has_query else {}
+        info = parse(http.method, path, query)
+        user = self._authenticator.authenticate(http)
+        self._authorize(user, info)
+        if not info.resource:
+            return await self._paths(http, info)
+        call = resolve(http, info, user, query)
+        if info.subresource in STREAMS:
+            return await self._nodes(http, info)
+        if info.verb == "watch":
+            return await watching.watch(self._store, call, self._watch_seconds_min, self._now)
+        async with self._limits.place(info.verb):
+            return await self._serve(call)
+
+    async def _serve(self, call: Call) -> web.StreamResponse:
+        match call.info.verb:
+            case "get":
+                return await self._read(call)
+            case "list":
+                return await answers.many(call, await reading.list_page(self._store, call), self._now())
+            case "create":
+                return await self._create(call)
+            case "update":
+                return await self._update(call)
+            case "patch":
+                return await self._patch(call)
+            case "delete":
+                return await self._delete(call)
+            case "deletecollection":
+                return await self._delete_collection(call)
+        raise method_not_allowed()
+
+    async def _read(self, call: Call) -> web.StreamResponse:
+        part = subresources.find(call)
+        return await self._show(call, part, await reading.get(self._store, call))
+
+    async def _show(self, call: Call, part: Subresource, entry: Entry, status: int = 200) -> web.StreamResponse:
+        """Encode: the answer with a version of an object, or with what a subresource shows of it."""
+        if part.shows is not None:
+            return await answers.document(call, part.shows(call, entry), status)
+        return await answers.one(call, entry, self._now(), status)
+
+    async def _create(self, call: Call) -> web.StreamResponse:
+        part = subresources.find(call)
+        if call.info.subresource:
+            return await self._post(call, part)
+        if call.name or (call.resource.namespaced and not call.namespace):
+            raise method_not_allowed()
+        sent = await decode.sent(call, call.resource, await decode.read_body(call.http))
+        writing.place(call, sent)
+        entry = await self._write(call, CREATE, Change(sent, None), part)
+        return await self._show(call, part, entry, 201)
+
+    async def _update(self, call: Call) -> web.StreamResponse:
+        part = subresources.find(call)
+        body = await decode.read_body(call.http)
+
+        async def replaced(current: Entry) -> Object:
+            return await decode.sent(call, part.kind or call.resource, body)
+
+        if call.strategy.create_on_update and part is subresources.OBJECT and self._stored(call) is None:
+            sent = await decode.sent(call, call.resource, body)
+            writing.place(call, sent)
+            return await self._show(call, part, await self._write(call, CREATE, Change(sent, None), part), 201)
+        return await self._show(call, part, await self._edit(call, part, replaced))
+
+    async def _patch(self, call: Call) -> web.StreamResponse:
+        part = subresources.find(call)
+        kind, media_type = part.kind or call.resource, decode.media_type(call.http)
+        patch, duplicates = patching.read_patch(await decode.read_body(call.http), media_type)
+
+        async def patched(current: Entry) -> Object:
+            document = part.shows(call, current) if part.shows is not None else current.copy()
+            result = patching.apply(kind, document, patch, media_type)
+            call.warnings.clear()
+            return decode.typed(call, kind, result, duplicates)
+
+        return await self._show(call, part, await self._edit(call, part, patched))
+
+    async def _post(self, call: Call, part: Subresource) -> web.StreamResponse:
+        """Create of a subresource: something is done to the object, and a Status tells that it is done."""
+        body = await decode.read_body(call.http)
+        assert part.kind is not None
+
+        async def posted(current: Entry) -> Object:
+            return await decode.sent(call, part.kind or call.resource, body)
+
+        if part.becomes is None:  # an eviction
+            current = reading.existing(self._store, call)
+            await self._remove(call, current.name, deletion.for_eviction(await posted(current)))
+        else:
+            await self._edit(call, part, posted)
+        return await answers.document(call, subresources.CREATED, 201)
+
+    async def _edit(self, call: Call, part: Subresource, edit: Edit) -> Entry:
+        """Change an object; again from the start when others were quicker. Raises ApiError 409 in the end.
+
+        What names a version that is not the newest any more is refused in the second round at the latest.
+        """
+        for _ in range(TRIES_MAX):
+            current = reading.existing(self._store, call)
+            sent = await edit(current)
+            writing.place(call, sent)
+            writing.check_version(call, sent["metadata"], current)
+            operation = CREATE if call.info.verb == "create" else UPDATE
+            try:
+                return await self._write(call, operation, Change(sent, current), part)
+            except Conflict:
+                continue
+        raise conflict(call.resource.group_resource, call.name, MODIFIED)
+
+    async def _write(self, call: Call, operation: str, change: Change, part: Subresource) -> Entry:
+        """mutate → default and validate → validate → write. Raises ApiError, or Conflict if another was quicker."""
+        current = change.old
+        attributes = Attributes(
+            operation,
+            call.resource,
+            call.namespace,
+            call.name or change.obj["metadata"].get("name") or "",
+            call.user,
+            change.obj,
+            current.obj if current is not None else None,
+            call.info.subresource,
+            call.dry_run,
+        )
+        if part.kind is None:
+            writing.complete(call.strategy, change.obj)
+        await admission.mutate(self._plugins, attributes, self._cluster)
+        writing.prepare(call, change, part, self._now())
+        await admission.validate(self._plugins, attributes, self._cluster)
+        if current is None:
+            return await self._store_new(call, change)
+        if writing.ends_deletion(call.strategy, change.obj):
+            return await self._commit(call, change, removed=True)
+        if change.obj == current.obj:
+            return current  # a write that changes nothing is none
+        return await self._commit(call, change)
+
+    async def _store_new(self, call: Call, change: Change) -> Entry:
+        """Write a new object, under another name if a generated one is taken. Raises ApiError 409."""
+        metadata = change.obj["metadata"]
+        for _ in range(GENERATED_NAMES_MAX):
+            try:
+                return await self._commit(call, change)
+            except Conflict:
+                if not change.name_generated:
+                    raise already_exists(call.resource.group_resource, metadata["name"]) from None
+                metadata["name"] = writing.generated_name(metadata["generateName"])
+        raise already_exists(call.resource.group_resource, metadata["name"])
+
+    async def _commit(self, call: Call, change: Change, *, removed: bool = False) -> Entry:
+        """Write: durable when this returns. Raises Conflict."""
+        metadata = change.obj["metadata"]
+        name = metadata["name"]
+        expected = change.old.revision if change.old is not None else 0
+        if call.dry_run:
+            if (self._store.get(call.key, call.namespace, name) is None) != (expected == 0):
+                raise Conflict(None)
+            raw = encoding.encode(call.resource, change.obj, expected)
+            return Entry(call.namespace, name, expected, raw)
+
+        def encode(revision: int) -> bytes:
+            return encoding.encode(call.resource, change.obj, revision)
+
+        return await self._store.commit(
+            call.key, call.namespace, name, expected=expected, encode=encode, deleted=removed
+        )
+
+    async def _delete(self, call: Call) -> web.StreamResponse:
+        if call.info.subresource:
+            raise method_not_allowed()
+        options = await self._delete_options(call)
+        entry, gone = await self._remove(call, call.name, options)
+        if gone:
+            return await answers.document(call, deletion.success(call.resource, entry.obj))
+        return await answers.one(call, entry, self._now())
+
+    async def _delete_options(self, call: Call) -> DeleteOptions:
+        body = await decode.read_body(call.http)
+        document = (await decode.parse(body, decode.media_type(call.http)))[0] if body else None
+        return deletion.read_options(document, call.query)
+
+    async def _remove(self, call: Call, name: str, options: DeleteOptions) -> tuple[Entry, bool]:
+        """validate (admission) → write, for a deletion: (the last version, whether the object is gone)."""
+        call.name = name
+        for _ in range(TRIES_MAX):
+            current = reading.existing(self._store, call)
+            deletion.check_preconditions(call.resource.group_resource, current.obj, options)
+            attributes = Attributes(
+                DELETE, call.resource, call.namespace, name, call.user, None, current.obj, dry_run=options.dry_run
+            )
+            await admission.mutate(self._plugins, attributes, self._cluster)
+            await admission.validate(self._plugins, attributes, self._cluster)
+            plan = deletion.plan(call.strategy, current.copy(), options, self._now())
+            if not plan.changed:
+                return current, False
+            if options.dry_run:
+                return Entry(current.namespace, name, current.revision, current.raw), plan.removed
+            try:
+                return await self._commit(call, Change(plan.obj, current), removed=plan.removed), plan.removed
+            except Conflict:
+                continue
+        raise conflict(call.resource.group_resource, name, MODIFIED)
+
+    async def _delete_collection(self, call: Call) -> web.StreamResponse:
+        options = await self._delete_options(call)
+        page = await reading.list_page(self._store, call)
+        removed = []
+        for entry in page.entries:
+            call.namespace = entry.namespace
+            try:
+                removed.append((await self._remove(call, entry.name, options))[0])
+            except ApiError as error:
+                if not is_not_found(error):
+                    raise
+        return await answers.many(call, Page(removed, self._store.revision), self._now())
+
+    def _stored(self, call: Call) -> Entry | None:
+        return self._store.get(call.key, call.namespace, call.name)
+
+
+def resolve(http: web.BaseRequest, info: RequestInfo, user: User, query: Mapping[str, str]) -> Call:
+    """What a path stands for. Raises ApiError 404 for what is not served."""
+    resource = resources.by_plural(info.group, info.resource)
+    if resource is None or resource.version != info.version:
+        raise path_not_found()
+    if info.subresource and info.subresource not in resource.subresources:
+        raise path_not_found()
+    namespace = info.namespace if resource.namespaced else ""
+    # Only a namespace itself is found under /namespaces/NAME without being inside of it.
+    if info.namespace != namespace and info.namespace != info.name:
+        raise path_not_found()
+    if resource.namespaced and info.name and not namespace:
+        raise path_not_found()
+    return Call(http, info, user, query, resource, registry.strategy(resource), namespace, info.name)

@@ -1,0 +1,111 @@
+"""The answers of a resource's handlers: one object, a list, a `Status`, in the representation that was asked for."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import zlib
+from collections.abc import Sequence
+
+import orjson
+from aiohttp import web
+
+from apimachinery.errors import not_acceptable
+from apimachinery.meta import Object
+from apiserver import encoding, tables
+from apiserver.rest.call import Call
+from apiserver.rest.negotiation import Representation, negotiate
+from apiserver.rest.reading import Page
+from apiserver.storage.entry import Entry
+
+JSON = "application/json"
+# Compression costs more than it saves below this, and for a client on the same machine always.
+GZIP_BYTES_MIN = 128 << 10
+GZIP_LEVEL = 1
+
+
+def representation(call: Call) -> Representation:
+    """What the client accepts. Raises ApiError 406."""
+    return negotiate(call.http.headers.get("Accept", ""))
+
+
+async def one(call: Call, entry: Entry, now: float, status: int = 200) -> web.StreamResponse:
+    """An answer with one version of an object. Raises ApiError 406."""
+    wanted = representation(call)
+    match wanted.kind:
+        case "":
+            body = entry.raw
+        case "Table":
+            metadata = {"resourceVersion": str(entry.revision)}
+            included = tables.include(call.query.get("includeObject", ""))
+            body = tables.table(
+                call.strategy, [entry], metadata, api_version=wanted.api_version, included=included, now=now
+            )
+        case "PartialObjectMetadata":
+            body = encoding.partial(entry, wanted.api_version)
+        case _:
+            raise not_acceptable(f"you requested {wanted.kind}, but the requested object is not a list")
+    return await send(call, [body], status)
+
+
+async def many(call: Call, page: Page, now: float) -> web.StreamResponse:
+    """An answer with a list. Raises ApiError 406."""
+    wanted = representation(call)
+    metadata = encoding.list_metadata(page.revision, page.token, page.remaining)
+    match wanted.kind:
+        case "":
+            pieces = encoding.object_list(call.resource, page.entries, metadata)
+        case "Table":
+            included = tables.include(call.query.get("includeObject", ""))
+            pieces = [
+                tables.table(
+                    call.strategy,
+                    page.entries,
+                    metadata,
+                    api_version=wanted.api_version,
+                    included=included,
+                    now=now,
+                )
+            ]
+        case "PartialObjectMetadataList":
+            pieces = encoding.partial_list(wanted.api_version, page.entries, metadata)
+        case _:
+            raise not_acceptable(f"you requested {wanted.kind}, but the requested object is a list")
+    return await send(call, pieces)
+
+
+async def document(call: Call, obj: Object, status: int = 200) -> web.StreamResponse:
+    """An answer with what is no stored object: a Scale, a Status."""
+    return await send(call, [orjson.dumps(obj)], status)
+
+
+async def send(call: Call, pieces: Sequence[bytes], status: int = 200) -> web.StreamResponse:
+    """Send a body that is in pieces; a large one is compressed if the client is elsewhere and wants it so."""
+    size = sum(map(len, pieces))
+    if size >= GZIP_BYTES_MIN and _wants_gzip(call.http):
+        body = await asyncio.to_thread(_gzip, pieces)
+        response = web.Response(body=body, status=status, content_type=JSON)
+        response.headers["Content-Encoding"] = "gzip"
+        response.headers["Vary"] = "Accept-Encoding"
+    else:
+        response = web.Response(body=b"".join(pieces), status=status, content_type=JSON)
+    for warning in call.warnings:
+        response.headers.add("Warning", _warning(warning))
+    return response
+
+
+def _gzip(pieces: Sequence[bytes]) -> bytes:
+    compressor = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, zlib.MAX_WBITS | 16)
+    parts = [compressor.compress(piece) for piece in pieces]
+    return b"".join([*parts, compressor.flush()])
+
+
+def _wants_gzip(http: web.BaseRequest) -> bool:
+    if "gzip" not in http.headers.get("Accept-Encoding", ""):
+        return False
+    return http.remote is None or not ipaddress.ip_address(http.remote).is_loopback
+
+
+def _warning(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'299 - "{escaped}"'

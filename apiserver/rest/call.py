@@ -1,0 +1,80 @@
+"""One request on its way through the pipeline: who asks for what, and what the handlers need to know of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from aiohttp import web
+
+from apimachinery.errors import ApiError, bad_request
+from apimachinery.errors import invalid as invalid_error
+from apimachinery.field import FieldError, not_supported
+from apimachinery.resources import Resource
+from apiserver.registry.strategy import Strategy
+from apiserver.request_info import RequestInfo, User
+
+_TRUE, _FALSE = ("true", "True", "TRUE", "t", "T", "1"), ("false", "False", "FALSE", "f", "F", "0", "")
+
+
+@dataclass(slots=True)
+class Call:
+    """A request for a resource. `namespace` is empty for what belongs to the whole cluster."""
+
+    http: web.BaseRequest
+    info: RequestInfo
+    user: User
+    query: Mapping[str, str]
+    resource: Resource
+    strategy: Strategy
+    namespace: str
+    name: str
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def key(self) -> str:
+        """What the resource is stored under."""
+        return storage_key(self.resource)
+
+    @property
+    def dry_run(self) -> bool:
+        """Whether nothing may be written. Raises ApiError 422 for anything but `All`."""
+        value = self.query.get("dryRun", "")
+        if value in ("", "All"):
+            return bool(value)
+        raise options_error(self.info.verb, [not_supported("dryRun", value, ["All"])])
+
+    def flag(self, name: str) -> bool | None:
+        """A boolean of the query; None if it is not there. Raises ApiError 400."""
+        value = self.query.get(name)
+        if value is None:
+            return None
+        if value in _TRUE:
+            return True
+        if value in _FALSE:
+            return False
+        raise bad_request(f'strconv.ParseBool: parsing "{value}": invalid syntax ({name})')
+
+    def number(self, name: str) -> int | None:
+        """A whole number of the query; None if it is not there. Raises ApiError 400."""
+        value = self.query.get(name)
+        if not value:
+            return None
+        try:
+            return int(value)
+        except ValueError:
+            raise bad_request(f'strconv.ParseInt: parsing "{value}": invalid syntax ({name})') from None
+
+
+def storage_key(resource: Resource) -> str:
+    """What a resource is stored under: `core/pods`, `apps/deployments`."""
+    return f"{resource.group or 'core'}/{resource.plural}"
+
+
+_OPTIONS = {"create": "CreateOptions", "update": "UpdateOptions", "patch": "PatchOptions"}
+_OPTIONS |= {"delete": "DeleteOptions", "deletecollection": "DeleteOptions"}
+
+
+def options_error(verb: str, causes: list[FieldError]) -> ApiError:
+    """422: the options of a request are wrong."""
+    return invalid_error("meta.k8s.io", _OPTIONS.get(verb, "ListOptions"), "", causes)

@@ -1,0 +1,170 @@
+"""A request's body becomes an object: JSON or YAML, of the right kind, without fields that nobody knows.
+
+`fieldValidation` says what happens to unknown and duplicate fields: they are dropped, and with `Strict` the request
+is refused, with `Warn` (the default) the client is told in `Warning` headers, with `Ignore` it is not.
+
+Source: https://kubernetes.io/docs/reference/using-api/api-concepts/#field-validation
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from apimachinery import schemas
+from apimachinery.errors import ApiError, bad_request, invalid, request_entity_too_large, unsupported_media_type
+from apimachinery.field import not_supported
+from apimachinery.meta import Object
+from apimachinery.resources import Resource
+from apiserver.rest.call import Call, options_error
+
+BODY_BYTES_MAX = 3 << 20
+# Parsing YAML is slow enough to be noticed by others: above this size it is done in a thread.
+YAML_BYTES_IN_LOOP_MAX = 8 << 10
+JSON, YAML = "application/json", "application/yaml"
+_FIELD_VALIDATION = ("Ignore", "Warn", "Strict")
+
+
+async def read_body(request: web.BaseRequest) -> bytes:
+    """The whole body. Raises ApiError 413 as soon as it is known to be too large."""
+    too_large = request_entity_too_large(f"Request entity is too large: limit is {BODY_BYTES_MAX}")
+    if (request.content_length or 0) > BODY_BYTES_MAX:
+        raise too_large
+    if not request.body_exists:
+        return b""
+    body = await request.content.readany()
+    if request.content.at_eof():
+        return body
+    pieces, size = [body], len(body)
+    async for piece in request.content.iter_any():
+        size += len(piece)
+        if size > BODY_BYTES_MAX:
+            raise too_large
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+def media_type(request: web.BaseRequest) -> str:
+    """The type of the body, `application/json` if the request does not say."""
+    return request.headers.get("Content-Type", JSON).partition(";")[0].strip().lower() or JSON
+
+
+async def parse(body: bytes, kind: str) -> tuple[Any, list[str]]:
+    """The document of a body of this media type, and the paths of the keys that it has twice. Raises ApiError."""
+    if kind == JSON:
+        return parse_json(body)
+    if kind in (YAML, "application/x-yaml", "text/yaml"):
+        from apiserver.rest import yaml_body
+
+        if len(body) <= YAML_BYTES_IN_LOOP_MAX:
+            return yaml_body.parse(body)
+        return await asyncio.to_thread(yaml_body.parse, body)
+    supported = "application/json, application/yaml"
+    raise unsupported_media_type(
+        f"the body of the request was in an unknown format - accepted media types include: {supported}"
+    )
+
+
+def parse_json(body: bytes) -> tuple[Any, list[str]]:
+    """A JSON document, and the paths of the keys that it has twice. Raises ApiError 400."""
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise bad_request(f"the object provided is unrecognized: {error} ({_summary(body)})") from error
+    # A key that stands twice is lost in parsing. What comes back as long as it came can have lost nothing.
+    if len(orjson.dumps(document)) == len(body):
+        return document, []
+    return document, duplicate_keys(body)
+
+
+def duplicate_keys(body: bytes) -> list[str]:
+    """The keys of a JSON document that stand twice in one object."""
+    found: list[str] = []
+
+    def note(pairs: list[tuple[str, Any]]) -> None:
+        seen = set()
+        for key, _ in pairs:
+            if key in seen:
+                found.append(key)
+            seen.add(key)
+
+    json.loads(body, object_pairs_hook=note)
+    return list(dict.fromkeys(found))
+
+
+def _summary(body: bytes) -> str:
+    text = body[:60].decode(errors="replace")
+    return f"{text} …" if len(body) > len(text) else text or "<empty>"
+
+
+def field_validation(call: Call) -> str:
+    """Ignore, Warn or Strict. Raises ApiError 422."""
+    value = call.query.get("fieldValidation") or "Warn"
+    if value not in _FIELD_VALIDATION:
+        raise options_error(call.info.verb, [not_supported("fieldValidation", value, _FIELD_VALIDATION)])
+    return value
+
+
+async def sent(call: Call, resource: Resource, body: bytes) -> Object:
+    """The object of a body, private and checked against the schema of its kind. Raises ApiError."""
+    if not body:
+        raise bad_request(f"the body of the request is empty: it must be a {resource.kind}")
+    document, duplicates = await parse(body, media_type(call.http))
+    call.warnings.clear()
+    return typed(call, resource, document, duplicates)
+
+
+def typed(call: Call, resource: Resource, document: Any, duplicates: list[str]) -> Object:
+    """A private object of a resource's kind, its fields checked against the schema. Raises ApiError 400 or 422."""
+    if not isinstance(document, dict):
+        raise bad_request(f"the object provided is unrecognized: it must be a {resource.kind}, as a JSON object")
+    obj: Object = document
+    kind = obj.setdefault("kind", resource.kind)
+    version = obj.setdefault("apiVersion", resource.api_version)
+    if version != resource.api_version:
+        raise bad_request(
+            f"the API version in the data ({version}) does not match the expected API version "
+            f"({resource.api_version})"
+        )
+    if kind != resource.kind:
+        raise bad_request(f'{kind} in version "{resource.version}" cannot be handled as a {resource.kind}')
+    problems = [f'duplicate field "{path}"' for path in duplicates]
+    if not schemas.is_strictly_valid(resource, obj):
+        problems += [f'unknown field "{path}"' for path in schemas.unknown_fields(resource, obj)]
+        obj = schemas.prune(resource, obj)
+        refuse_wrong_types(resource, obj)
+    if problems:
+        report(call, resource, problems)
+    return obj
+
+
+def report(call: Call, resource: Resource, problems: list[str]) -> None:
+    """Warn of fields that are unknown or stand twice, or refuse the request, as the client asked for."""
+    directive = field_validation(call)
+    if directive == "Strict":
+        raise bad_request(
+            f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: '
+            f"strict decoding error: {', '.join(problems)}"
+        )
+    if directive == "Warn":
+        call.warnings += problems
+
+
+def refuse_wrong_types(resource: Resource, document: Object) -> None:
+    """Raises ApiError: 400 for a value of the wrong type, 422 for one that is missing or not allowed."""
+    causes = schemas.validate(resource, document)
+    if not causes:
+        return
+    wrong = [cause for cause in causes if cause.type == "FieldValueTypeInvalid"]
+    if not wrong:
+        name = (document.get("metadata") or {}).get("name") or ""
+        raise invalid(resource.group, resource.kind, name, causes)
+    told = ", ".join(cause.message() for cause in wrong)
+    error = bad_request(
+        f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: {told}'
+    )
+    raise ApiError(error.code, error.reason, error.message, {"causes": [cause.cause() for cause in wrong]})

@@ -1,0 +1,159 @@
+"""What a request for a deletion does to an object: it goes, or it is marked and stays until nothing keeps it.
+
+An object stays for its grace period, for its finalizers (among them `orphan` and `foregroundDeletion`, which the
+garbage collector works on), and for what its strategy says. A later request can only shorten the grace period.
+
+Sources: https://kubernetes.io/docs/concepts/overview/working-with-objects/finalizers/,
+https://kubernetes.io/docs/concepts/architecture/garbage-collection/, k8s.io/apiserver/pkg/registry/rest/delete.go
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from apimachinery.errors import bad_request, conflict, invalid
+from apimachinery.field import FieldError, invalid_value, not_supported
+from apimachinery.meta import Object
+from apimachinery.resources import Resource
+from apimachinery.time import parse_rfc3339, rfc3339
+from apiserver.registry.strategy import Strategy
+from apiserver.rest.writing import ends_deletion
+
+ORPHAN, FOREGROUND = "orphan", "foregroundDeletion"
+_POLICIES = ("Background", "Foreground", "Orphan")
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteOptions:
+    """How to delete. Without a grace period the object's own counts; `uid` and `resource_version` must match."""
+
+    grace_period_seconds: int | None = None
+    propagation_policy: str = ""
+    uid: str = ""
+    resource_version: str = ""
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The object after the request. `removed`: it goes with this as its last version; `changed`: it is written."""
+
+    obj: Object
+    removed: bool
+    changed: bool
+
+
+def read_options(document: Any, query: Mapping[str, str]) -> DeleteOptions:
+    """Options of a body (None if there is none: then those of the query). Raises ApiError 400 or 422."""
+    said = _from_query(query) if document is None else document
+    if not isinstance(said, dict) or said.get("kind", "DeleteOptions") != "DeleteOptions":
+        raise bad_request("the body of a DELETE must be DeleteOptions")
+    grace, orphan, policy = (said.get(k) for k in ("gracePeriodSeconds", "orphanDependents", "propagationPolicy"))
+    preconditions = said.get("preconditions") or {}
+    if not isinstance(preconditions, dict):
+        raise bad_request("DeleteOptions: preconditions must be an object")
+    if grace is not None and (not isinstance(grace, int) or isinstance(grace, bool)):
+        raise bad_request("DeleteOptions: gracePeriodSeconds must be a whole number")
+    errors: list[FieldError] = []
+    if policy is not None and orphan is not None:
+        why = "orphanDependents and deletionPropagation cannot be both set"
+        errors.append(invalid_value("propagationPolicy", policy, why))
+    elif policy is not None and policy not in _POLICIES:
+        errors.append(not_supported("propagationPolicy", policy, _POLICIES))
+    dry_run = said.get("dryRun") or []
+    errors += [not_supported("dryRun", value, ["All"]) for value in dry_run if value != "All"]
+    if errors:
+        raise invalid("meta.k8s.io", "DeleteOptions", "", errors)
+    if orphan is not None:
+        policy = "Orphan" if orphan else "Background"
+    return DeleteOptions(
+        # A negative period means the shortest one that is graceful.
+        1 if grace is not None and grace < 0 else grace,
+        policy or "",
+        preconditions.get("uid") or "",
+        preconditions.get("resourceVersion") or "",
+        bool(dry_run),
+    )
+
+
+def _from_query(query: Mapping[str, str]) -> Object:
+    found: Object = {}
+    if grace := query.get("gracePeriodSeconds"):
+        try:
+            found["gracePeriodSeconds"] = int(grace)
+        except ValueError:
+            raise bad_request(f"gracePeriodSeconds: {grace!r} is no whole number") from None
+    if policy := query.get("propagationPolicy"):
+        found["propagationPolicy"] = policy
+    if orphan := query.get("orphanDependents"):
+        found["orphanDependents"] = orphan in ("true", "1")
+    if dry_run := query.get("dryRun"):
+        found["dryRun"] = [dry_run]
+    return found
+
+
+def check_preconditions(plural: str, obj: Object, options: DeleteOptions) -> None:
+    """Raises ApiError 409 if the object is not the one that was meant."""
+    metadata = obj["metadata"]
+    for said, actual, what in (
+        (options.uid, metadata["uid"], "UID"),
+        (options.resource_version, metadata["resourceVersion"], "ResourceVersion"),
+    ):
+        if said and said != actual:
+            why = f"Precondition failed: {what} in precondition: {said}, {what} in object meta: {actual}"
+            raise conflict(plural, metadata["name"], why)
+
+
+def plan(strategy: Strategy, obj: Object, options: DeleteOptions, now: float) -> Plan:
+    """What becomes of an object, which is a private copy and is changed."""
+    metadata = obj["metadata"]
+    if metadata.get("deletionTimestamp"):
+        return _shorten(strategy, obj, options)
+    finalizers = _finalizers(metadata.get("finalizers") or [], options.propagation_policy)
+    metadata.pop("finalizers", None)
+    if finalizers:
+        metadata["finalizers"] = finalizers
+    grace = strategy.grace_period_seconds(obj, options.grace_period_seconds)
+    metadata["deletionTimestamp"] = rfc3339(now + grace)
+    metadata["deletionGracePeriodSeconds"] = grace
+    if metadata.get("generation"):
+        metadata["generation"] += 1
+    if ends_deletion(strategy, obj):
+        return Plan(obj, removed=True, changed=True)
+    strategy.begin_deletion(obj)
+    return Plan(obj, removed=False, changed=True)
+
+
+def _shorten(strategy: Strategy, obj: Object, options: DeleteOptions) -> Plan:
+    metadata = obj["metadata"]
+    grace, wanted = metadata.get("deletionGracePeriodSeconds") or 0, options.grace_period_seconds
+    changed = wanted is not None and wanted < grace
+    if changed and wanted is not None:
+        metadata["deletionTimestamp"] = rfc3339(parse_rfc3339(metadata["deletionTimestamp"]) - grace + wanted)
+        metadata["deletionGracePeriodSeconds"] = wanted
+    removed = ends_deletion(strategy, obj)
+    return Plan(obj, removed=removed, changed=changed or removed)
+
+
+def _finalizers(have: list[str], policy: str) -> list[str]:
+    """The finalizers with those of the garbage collector as the policy wants them; without one they stay."""
+    if not policy:
+        return have
+    rest = [finalizer for finalizer in have if finalizer not in (ORPHAN, FOREGROUND)]
+    wanted = {"Orphan": ORPHAN, "Foreground": FOREGROUND}.get(policy)
+    return [*rest, wanted] if wanted else rest
+
+
+def for_eviction(document: Object) -> DeleteOptions:
+    """The options inside an Eviction. Raises ApiError 400 or 422."""
+    return read_options(document.get("deleteOptions") or {}, {})
+
+
+def success(resource: Resource, obj: Object) -> Object:
+    """The `Status` that tells that an object is gone."""
+    details = {"name": obj["metadata"]["name"], "kind": resource.plural, "uid": obj["metadata"]["uid"]}
+    if resource.group:
+        details["group"] = resource.group
+    return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}

@@ -1,0 +1,170 @@
+"""Watch: every change after a version, as one JSON document a line, until the client or the time limit ends it.
+
+Without a version (or with "0") the watch begins with an ADDED event for every object that there is; with
+`sendInitialEvents` a bookmark tells where these end. Bookmarks tell a client how far it has come though nothing
+has happened to what it watches.
+
+Source: https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Iterator
+
+import orjson
+from aiohttp import web
+
+from apimachinery.errors import ApiError, not_acceptable
+from apimachinery.field import FieldError, forbidden_field, not_supported
+from apiserver import encoding, tables
+from apiserver.rest import reading
+from apiserver.rest.call import Call, options_error
+from apiserver.rest.negotiation import PARTIAL, PARTIAL_LIST, TABLE, Representation, negotiate
+from apiserver.rest.reading import NOT_OLDER_THAN
+from apiserver.storage.entry import Entry
+from apiserver.storage.store import Store
+from apiserver.storage.watch import ADDED, Watcher
+
+BOOKMARK_SECONDS = 60.0
+# The last bookmark comes so long before the end, for the client to resume from.
+LAST_BOOKMARK_SECONDS = 2.0
+EVENTS_PER_WRITE_MAX = 256
+
+
+async def watch(store: Store, call: Call, seconds_min: float, now: Callable[[], float]) -> web.StreamResponse:
+    """Serve a watch to its end. Raises ApiError only before its first line."""
+    check_watch_options(call)
+    selected = reading.selection(call)
+    lines = _Lines(call, negotiate(call.http.headers.get("Accept", "")), now)
+    asked = call.query.get("resourceVersion", "")
+    send_initial = call.flag("sendInitialEvents")
+    since = reading.parse_revision(asked) if asked else 0
+    if send_initial:
+        await reading.wait_until_fresh(store, since)
+    initial = send_initial is not False and (send_initial or since == 0)
+    if initial or since == 0:
+        since = store.revision
+    entries = store.select(call.key, selected) if initial else []
+    response = await _begin(call)
+    try:
+        watcher = await store.watch(call.key, selected, since)
+    except ApiError as error:
+        return await _fail(response, error)
+    try:
+        for start in range(0, len(entries), EVENTS_PER_WRITE_MAX):
+            batch = entries[start : start + EVENTS_PER_WRITE_MAX]
+            await response.write(b"".join(lines.event(ADDED, entry) for entry in batch))
+        if send_initial:
+            await response.write(lines.bookmark(since, initial_events_end=True))
+        timeout = call.number("timeoutSeconds") or seconds_min * random.uniform(1.0, 2.0)
+        bookmarks = bool(call.flag("allowWatchBookmarks"))
+        await _follow(store, watcher, response, lines, timeout, bookmarks=bookmarks)
+    except ApiError as error:
+        return await _fail(response, error)
+    finally:
+        store.unwatch(call.key, watcher)
+    await response.write_eof()
+    return response
+
+
+async def _begin(call: Call) -> web.StreamResponse:
+    response = web.StreamResponse(headers={"Content-Type": "application/json", "Cache-Control": "no-cache, private"})
+    response.enable_chunked_encoding()
+    await response.prepare(call.http)
+    return response
+
+
+async def _fail(response: web.StreamResponse, error: ApiError) -> web.StreamResponse:
+    """End a watch with an ERROR event: its status line was sent long ago."""
+    await response.write(encoding.watch_line("ERROR", orjson.dumps(error.status())))
+    await response.write_eof()
+    return response
+
+
+async def _follow(
+    store: Store, watcher: Watcher, response: web.StreamResponse, lines: _Lines, seconds: float, *, bookmarks: bool
+) -> None:
+    """Send what happens until the time is over. Raises ApiError when the watcher is cut off."""
+    time = asyncio.get_running_loop().time
+    end = time() + seconds
+    next_bookmark = min(time() + BOOKMARK_SECONDS, end - LAST_BOOKMARK_SECONDS) if bookmarks else end
+    while (moment := time()) < end:
+        if bookmarks and moment >= next_bookmark:
+            # Nothing waits in the buffer: all up to the store's revision has been sent.
+            await response.write(lines.bookmark(store.revision))
+            last = end - LAST_BOOKMARK_SECONDS
+            next_bookmark = min(moment + BOOKMARK_SECONDS, last) if moment < last else end
+        for batch in _pieces(await watcher.next_batch(max(0.0, min(next_bookmark, end) - moment))):
+            await response.write(b"".join([lines.event(kind, entry) for kind, entry in batch]))
+
+
+def _pieces(events: list[tuple[str, Entry]]) -> Iterator[list[tuple[str, Entry]]]:
+    return (events[n : n + EVENTS_PER_WRITE_MAX] for n in range(0, len(events), EVENTS_PER_WRITE_MAX))
+
+
+class _Lines:
+    """The lines of one watch in the representation that its client wants."""
+
+    def __init__(self, call: Call, wanted: Representation, now: Callable[[], float]) -> None:
+        if wanted.kind == PARTIAL_LIST:
+            raise not_acceptable("you requested PartialObjectMetadataList, but a watch sends single objects")
+        self._call = call
+        self._wanted = wanted
+        self._now = now
+        self._included = tables.include(call.query.get("includeObject", "")) if wanted.kind == TABLE else ""
+        self._headers = True
+
+    def event(self, kind: str, entry: Entry) -> bytes:
+        """The line of an event; made once for all watches of objects."""
+        if self._wanted.kind == TABLE:
+            return encoding.watch_line(kind, self._table(entry))
+        if self._wanted.kind == PARTIAL:
+            return encoding.watch_line(kind, encoding.partial(entry, self._wanted.api_version))
+        return encoding.watch_line(kind, entry.raw)
+
+    def _table(self, entry: Entry) -> bytes:
+        made = tables.table(
+            self._call.strategy,
+            [entry],
+            {"resourceVersion": str(entry.revision)},
+            api_version=self._wanted.api_version,
+            included=self._included,
+            now=self._now(),
+            headers=self._headers,
+        )
+        self._headers = False  # only the first table of a watch defines its columns
+        return made
+
+    def bookmark(self, revision: int, *, initial_events_end: bool = False) -> bytes:
+        """The line of a bookmark."""
+        resource = self._call.resource
+        kind, version = (
+            (self._wanted.kind, self._wanted.api_version)
+            if self._wanted.kind
+            else (resource.kind, resource.api_version)
+        )
+        made = encoding.bookmark(kind, version, revision, initial_events_end=initial_events_end)
+        return encoding.watch_line("BOOKMARK", made)
+
+
+def check_watch_options(call: Call) -> None:
+    """Refuse combinations that mean nothing. Raises ApiError 422."""
+    query = call.query
+    match, path = query.get("resourceVersionMatch"), "resourceVersionMatch"
+    causes: list[FieldError] = []
+    initial = "sendInitialEvents" in query
+    if initial and match != NOT_OLDER_THAN:
+        why = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
+        causes.append(forbidden_field(path, why))
+    if match:
+        if not initial:
+            why = f"{path} is forbidden for watch unless sendInitialEvents is provided"
+            causes.append(forbidden_field(path, why))
+        if match != NOT_OLDER_THAN:
+            causes.append(not_supported(path, match, [NOT_OLDER_THAN]))
+        if query.get("continue"):
+            causes.append(forbidden_field(path, f"{path} is forbidden when continue is provided"))
+    if causes:
+        raise options_error("watch", causes)

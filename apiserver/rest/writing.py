@@ -1,0 +1,183 @@
+"""What the server itself does to an object before it is written: the metadata that it keeps, and the last checks.
+
+A write is a `Change` from the version that is stored to a private copy of what is to be stored.
+Source: k8s.io/apiserver/pkg/registry/rest (BeforeCreate, BeforeUpdate).
+"""
+
+from __future__ import annotations
+
+import random
+import uuid
+from dataclasses import dataclass
+
+from apimachinery import schemas
+from apimachinery.errors import MODIFIED, ApiError, bad_request, conflict, invalid
+from apimachinery.field import FieldError
+from apimachinery.meta import Object
+from apimachinery.time import rfc3339
+from apiserver.registry.metadata import validate_metadata, validate_metadata_update
+from apiserver.registry.strategy import Strategy
+from apiserver.rest.call import Call
+from apiserver.rest.subresources import NO_RULES, STATUS_RULES, Subresource
+from apiserver.storage.entry import Entry
+
+# Without vowels and what looks alike, so that nothing is spelled by chance.
+NAME_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
+NAME_SUFFIX_CHARACTERS = 5
+GENERATED_NAME_MAX = 63
+_MADE_BY_US = ("selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "managedFields", "generation")
+_KEPT_BY_US = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds")
+_EMPTY: tuple[object, ...] = ("", [], {})
+_BESIDES_SPEC = ("metadata", "status", "kind", "apiVersion")
+
+_random = random.SystemRandom()
+
+
+@dataclass(slots=True)
+class Change:
+    """A write that is on its way: what was sent, then what is to be stored. `old` is None for a creation."""
+
+    obj: Object
+    old: Entry | None
+    name_generated: bool = False
+
+
+def complete(strategy: Strategy, obj: Object) -> None:
+    """Bring what was sent into its full form: canonical quantities, defaults. Raises ApiError 400."""
+    normalize_quantities(strategy, obj)
+    strategy.default(obj)
+
+
+def prepare(call: Call, change: Change, part: Subresource, now: float) -> None:
+    """Make what is to be stored of what was sent, and check it. Raises ApiError."""
+    current = change.old
+    if current is None:
+        change.name_generated = not change.obj["metadata"].get("name")
+        prepare_creation(call.strategy, change.obj, now)
+        return
+    if part.becomes is not None:
+        change.obj = part.becomes(call, change.obj, current, now)
+    if part.rules == NO_RULES:
+        change.obj["metadata"]["resourceVersion"] = str(current.revision)
+        return
+    prepare_update(call.strategy, change.obj, current, status=part.rules == STATUS_RULES)
+
+
+def generated_name(base: str) -> str:
+    """A name of `generateName`; nobody can tell in advance which."""
+    suffix = "".join(_random.choices(NAME_ALPHABET, k=NAME_SUFFIX_CHARACTERS))
+    return base[: GENERATED_NAME_MAX - NAME_SUFFIX_CHARACTERS] + suffix
+
+
+def place(call: Call, obj: Object) -> None:
+    """Put an object where the URL says; it may not say otherwise itself. Raises ApiError 400."""
+    metadata = obj.setdefault("metadata", {})
+    if not isinstance(metadata, dict):
+        raise bad_request("metadata must be an object")
+    said = metadata.get("namespace") or ""
+    if call.resource.namespaced:
+        if said and said != call.namespace:
+            raise bad_request("the namespace of the provided object does not match the namespace sent on the request")
+        metadata["namespace"] = call.namespace
+    elif not said:
+        metadata.pop("namespace", None)
+    if call.name and metadata.get("name") != call.name:
+        raise bad_request(
+            f"the name of the object ({metadata.get('name') or ''}) does not match the name on the URL ({call.name})"
+        )
+
+
+def prepare_creation(strategy: Strategy, obj: Object, now: float) -> None:
+    """Name and stamp a new object. Raises ApiError 400 or 422."""
+    metadata = obj["metadata"]
+    if metadata.get("resourceVersion"):
+        raise bad_request("resourceVersion should not be set on objects to be created")
+    _tidy(metadata)
+    for field in _MADE_BY_US:
+        metadata.pop(field, None)
+    if not metadata.get("name") and metadata.get("generateName"):
+        metadata["name"] = generated_name(metadata["generateName"])
+    metadata["uid"] = str(uuid.uuid4())
+    metadata["creationTimestamp"] = rfc3339(now)
+    if strategy.counts_generations:
+        metadata["generation"] = 1
+    strategy.prepare_create(obj)
+    refuse(strategy, obj, validate_metadata(obj, strategy) + strategy.validate(obj))
+
+
+def check_version(call: Call, metadata: Object, current: Entry) -> None:
+    """An update that names a version or a uid is meant for that one. Raises ApiError 409."""
+    said = metadata.get("resourceVersion")
+    if said and said not in ("0", str(current.revision)):
+        raise conflict(call.resource.group_resource, current.name, MODIFIED)
+    uid, actual = metadata.get("uid"), current.obj["metadata"]["uid"]
+    if uid and uid != actual:
+        raise conflict(
+            call.resource.group_resource,
+            current.name,
+            f"Precondition failed: UID in precondition: {uid}, UID in object meta: {actual}",
+        )
+
+
+def prepare_update(strategy: Strategy, obj: Object, current: Entry, *, status: bool = False) -> None:
+    """Keep what an update may not touch, and count the generation. Raises ApiError 422."""
+    metadata, old = obj["metadata"], current.obj
+    before = old["metadata"]
+    _tidy(metadata)
+    for field in ("selfLink", "managedFields", "generation"):
+        metadata.pop(field, None)
+    for field in _KEPT_BY_US:
+        if field in before and (field not in metadata or field.startswith("deletion")):
+            metadata[field] = before[field]
+    if "generation" in before:
+        metadata["generation"] = before["generation"]
+    metadata["resourceVersion"] = str(current.revision)
+    if status:
+        strategy.prepare_status(obj, old)
+        refuse(strategy, obj, validate_metadata_update(obj, old) + strategy.validate_status(obj, old))
+        return
+    strategy.prepare_update(obj, old)
+    if strategy.counts_generations and _differs(obj, old):
+        obj["metadata"]["generation"] = (before.get("generation") or 0) + 1
+    errors = validate_metadata_update(obj, old) + strategy.validate(obj)
+    refuse(strategy, obj, errors + strategy.validate_update(obj, old))
+
+
+def _tidy(metadata: Object) -> None:
+    """Leave out what is empty, as Kubernetes does: an empty list of finalizers is none."""
+    for field in [field for field, value in metadata.items() if value in _EMPTY]:
+        del metadata[field]
+
+
+def _differs(obj: Object, old: Object) -> bool:
+    """Whether anything but metadata and status differs."""
+    keys = (obj.keys() | old.keys()).difference(_BESIDES_SPEC)
+    return any(obj.get(key) != old.get(key) for key in keys)
+
+
+def ends_deletion(strategy: Strategy, obj: Object) -> bool:
+    """Whether nothing keeps an object any longer whose deletion has been asked for."""
+    metadata = obj["metadata"]
+    return bool(
+        metadata.get("deletionTimestamp")
+        and not metadata.get("deletionGracePeriodSeconds")
+        and not metadata.get("finalizers")
+        and not strategy.kept(obj)
+    )
+
+
+def normalize_quantities(strategy: Strategy, obj: Object) -> None:
+    """Bring quantities into their canonical form. Raises ApiError 400."""
+    if errors := schemas.normalize_quantities(strategy.resource, obj):
+        told = ", ".join(error.message() for error in errors)
+        resource = strategy.resource
+        message = f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: {told}'
+        raise ApiError(400, "BadRequest", message, {"causes": [error.cause() for error in errors]})
+
+
+def refuse(strategy: Strategy, obj: Object, errors: list[FieldError]) -> None:
+    """Raises ApiError 422 if anything is wrong."""
+    if errors:
+        metadata = obj["metadata"]
+        name = metadata.get("name") or metadata.get("generateName") or ""
+        raise invalid(strategy.resource.group, strategy.resource.kind, name, errors)

@@ -1,0 +1,57 @@
+"""YAML bodies, read as Kubernetes reads them: into what JSON can say, keys that stand twice being told of.
+
+Kept apart because YAML is imported only when the first such body comes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from apimachinery.errors import bad_request
+
+_Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_TIMESTAMP = "tag:yaml.org,2002:timestamp"
+
+
+class _Loader(_Base):  # type: ignore[misc]
+    """Times stay text; no object is built that JSON doesn't have."""
+
+    duplicates: list[str]
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != _TIMESTAMP]
+    for first, resolvers in _Base.yaml_implicit_resolvers.items()
+}
+
+
+def _mapping(loader: Any, node: Any) -> dict[str, Any]:
+    loader.flatten_mapping(node)
+    found: dict[str, Any] = {}
+    for key_node, value_node in node.value:
+        key = loader.construct_object(key_node, deep=True)
+        key = str(key).lower() if isinstance(key, bool) else str(key)
+        if key in found:
+            loader.duplicates.append(key)
+        found[key] = loader.construct_object(value_node, deep=True)
+    return found
+
+
+_Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
+
+
+def parse(body: bytes) -> tuple[Any, list[str]]:
+    """The document, and the keys that it has twice. Raises ApiError 400."""
+    try:
+        loader = _Loader(body)
+        loader.duplicates = []
+        try:
+            document = loader.get_single_data()
+        finally:
+            loader.dispose()
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
+        told = " ".join(str(error).split())
+        raise bad_request(f"error converting YAML to JSON: {told}") from error
+    return document, list(dict.fromkeys(loader.duplicates))
