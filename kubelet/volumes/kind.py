@@ -1,0 +1,57 @@
+"""What every kind of volume is asked for, and what it may use to answer."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from apimachinery.meta import Object, get_path, namespace
+
+
+class Objects(Protocol):
+    """Where ConfigMaps and Secrets come from; None is one that does not exist."""
+
+    async def config_map(self, namespace: str, name: str) -> Object | None:
+        """The ConfigMap."""
+
+    async def secret(self, namespace: str, name: str) -> Object | None:
+        """The Secret."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One volume of a pod: `source` is what its kind says of it, `directory` where it is to be made.
+
+    `allocatable` is what the node can give: the limit of those containers that have none.
+    """
+
+    pod: Object
+    source: Mapping[str, Any]
+    directory: Path
+    objects: Objects
+    allocatable: Mapping[str, str]
+
+    @property
+    def namespace(self) -> str:
+        """The pod's namespace."""
+        return namespace(self.pod)
+
+    @property
+    def fs_group(self) -> int | None:
+        """The group that is to own the volume, if the pod says one."""
+        group: int | None = get_path(self.pod, "spec", "securityContext", "fsGroup")
+        return group
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeKind:
+    """A kind of volume: `set_up` makes it and returns what containers are to be given; repeating it is harmless.
+
+    `shows_objects`: its files follow objects of the API, so `set_up` is repeated when those change, and
+    containers can't write to it. Raises VolumeError, OSError, ApiError.
+    """
+
+    set_up: Callable[[Request], Awaitable[Path]]
+    shows_objects: bool = False

@@ -1,0 +1,60 @@
+"""The mounts that volumes are made of: tmpfs, and taking away whatever is mounted below a folder.
+
+Sources: mount(2), umount(2), proc_pid_mountinfo(5), tmpfs(5).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from kubelet.runtime import syscalls
+from kubelet.volumes.removal import RESOLVE_NO_SYMLINKS
+
+# Mounts may be stacked on one place and hide others: each round takes away what the last one has laid bare.
+ROUNDS_MAX = 16
+_ESCAPED = re.compile(rb"\\([0-7]{3})")
+
+
+def mount_tmpfs(directory: Path, *, mode: int, gid: int = 0, size_bytes: int = 0, flags: int = 0) -> None:
+    """Mount memory on a folder, unless something is mounted there already (as after a restart of the agent)."""
+    if os.path.ismount(directory):
+        return
+    options = f"mode={mode:o},gid={gid}" + (f",size={size_bytes}" if size_bytes else "")
+    syscalls.mount("tmpfs", str(directory), "tmpfs", flags, options)
+
+
+def mounts_below(directory: Path) -> list[str]:
+    """Where something is mounted at or below a folder, in the order in which it was mounted."""
+    top = os.fsencode(directory)
+    found = []
+    for line in Path("/proc/self/mountinfo").read_bytes().splitlines():
+        place = _ESCAPED.sub(lambda match: bytes([int(match[1], 8)]), line.split(b" ", 5)[4])
+        if place == top or place.startswith(top + b"/"):
+            found.append(os.fsdecode(place))
+    return found
+
+
+def unmount_below(directory: Path) -> None:
+    """Take away every mount at or below a folder, the last one first. Raises OSError.
+
+    A mount that is in use goes on existing for its users alone (MNT_DETACH). The place is opened without
+    following any link, and unmounted by that descriptor: a link that a container planted on the way would lead
+    to a mount of the node.
+    """
+    for _ in range(ROUNDS_MAX):
+        places = mounts_below(directory)
+        if not places:
+            return
+        for place in reversed(places):
+            try:
+                descriptor = syscalls.openat2(syscalls.AT_FDCWD, place, os.O_PATH, RESOLVE_NO_SYMLINKS)
+            except FileNotFoundError:
+                continue  # hidden by a mount above it, which has gone in this round
+            try:
+                syscalls.umount2(f"/proc/self/fd/{descriptor}", syscalls.MNT_DETACH)
+            finally:
+                os.close(descriptor)
+    if left := mounts_below(directory):
+        raise OSError(f"unmount {left[-1]}: still mounted after {ROUNDS_MAX} rounds")
