@@ -36,10 +36,6 @@ class Health:
         for endpoint in endpoints:
             self._checks[endpoint][name] = check
 
-    def serves(self, path: str) -> bool:
-        """Whether a path is one of ours."""
-        return path.split("/")[1] in ENDPOINTS
-
     def answer(self, path: str, query: MultiMapping[str]) -> web.Response:
         """The answer to a GET of `/readyz`, or of `/readyz/NAME` for one check."""
         endpoint, _, only = path.strip("/").partition("/")

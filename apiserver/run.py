@@ -18,17 +18,20 @@ from pathlib import Path
 import uvloop
 from aiohttp import web
 
+from apimachinery import resources
 from apimachinery.errors import path_not_found, service_unavailable
 from apimachinery.meta import Object
-from apiserver import logs, request_info, version
+from apiserver import logs, request_info
 from apiserver.authentication import Authenticator, TokenFileError, read_token_file
 from apiserver.authorization import Authorizer
+from apiserver.discovery import Discovery
 from apiserver.health import Health
 from apiserver.logs import kv
 from apiserver.node_authorization import NodeAuthorizer
+from apiserver.openapi import OpenAPI
 from apiserver.options import Options
+from apiserver.paths import Paths
 from apiserver.request_info import User
-from apiserver.responses import json_response
 from apiserver.server import Handler, Server, tls_context
 from apiserver.storage.log import StorageError
 from apiserver.storage.store import Store
@@ -62,9 +65,13 @@ async def _run(options: Options, listener: socket.socket) -> None:
     health = Health()
     health.add("shutdown", lambda: "process is shutting down" if stop.is_set() else None, ["readyz"])
     authorizer = Authorizer(_node_authorizer(store))
-    server = Server(
-        _only_public(authenticator, authorizer, health), request_timeout_seconds=options.request_timeout_seconds
+    paths = Paths(
+        discovery=Discovery(resources.BUILTIN, server_address=options.server_url.removeprefix("https://")),
+        openapi=OpenAPI(resources.BUILTIN),
+        health=health,
     )
+    handler = _only_public(authenticator, authorizer, paths)
+    server = Server(handler, request_timeout_seconds=options.request_timeout_seconds)
     await server.start(listener, tls)
     log.info(kv("listening", address=options.bind_address, port=options.secure_port, revision=store.revision))
     compaction = asyncio.create_task(store.compact_forever())
@@ -77,16 +84,14 @@ async def _run(options: Options, listener: socket.socket) -> None:
     await store.close()
 
 
-def _only_public(authenticator: Authenticator, authorizer: Authorizer, health: Health) -> Handler:
-    async def handle(request: web.BaseRequest) -> web.Response:
+def _only_public(authenticator: Authenticator, authorizer: Authorizer, paths: Paths) -> Handler:
+    async def handle(request: web.BaseRequest) -> web.StreamResponse:
         user = authenticator.authenticate(request)
         info = request_info.parse(request.method, request.rel_url.raw_path, request.query)
         authorizer.authorize(user, info)
-        if health.serves(request.path):
-            return health.answer(request.path, request.query)
-        if request.path == "/version":
-            return json_response(version.document())
-        raise path_not_found()
+        if info.resource:
+            raise path_not_found()
+        return await paths.serve(request, info)
 
     return handle
 

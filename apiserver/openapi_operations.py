@@ -1,0 +1,213 @@
+"""The operations of every resource, as OpenAPI describes them: paths, parameters, bodies and answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from apimachinery import schemas
+from apimachinery.resources import Resource
+from apiserver.discovery import subresource
+
+Parameter = tuple[str, str, str, str]
+"""(name, in, type, description)"""
+
+_META = "io.k8s.apimachinery.pkg.apis.meta.v1."
+STATUS = f"{_META}Status"
+JSON, YAML, WATCH = "application/json", "application/yaml", "application/json;stream=watch"
+PATCHES = (
+    "application/json-patch+json",
+    "application/merge-patch+json",
+    "application/strategic-merge-patch+json",
+    "application/apply-patch+yaml",
+)
+
+NAMESPACE: Parameter = ("namespace", "path", "string", "object name and auth scope, such as for teams and projects")
+PRETTY: Parameter = ("pretty", "query", "string", "If 'true', then the output is pretty printed.")
+DRY_RUN: Parameter = ("dryRun", "query", "string", "'All': nothing is stored, everything else happens.")
+FIELD_MANAGER: Parameter = ("fieldManager", "query", "string", "The name of who makes the change.")
+FIELD_VALIDATION: Parameter = (
+    "fieldValidation",
+    "query",
+    "string",
+    "What happens to unknown and duplicate fields: Ignore, Warn (the default) or Strict.",
+)
+FORCE: Parameter = ("force", "query", "boolean", "Take over fields that others own; for apply patches only.")
+LIST: tuple[Parameter, ...] = (
+    (
+        "allowWatchBookmarks",
+        "query",
+        "boolean",
+        "Send events of type BOOKMARK, which tell how far the watch has come.",
+    ),
+    ("continue", "query", "string", "The token of the next page, from the answer with the page before."),
+    ("fieldSelector", "query", "string", "Only objects whose fields have these values."),
+    ("labelSelector", "query", "string", "Only objects whose labels match."),
+    ("limit", "query", "integer", "The greatest number of objects in an answer."),
+    ("resourceVersion", "query", "string", "The version that a list is at least of, or that a watch begins after."),
+    ("resourceVersionMatch", "query", "string", "How resourceVersion is meant: Exact or NotOlderThan."),
+    ("sendInitialEvents", "query", "boolean", "Begin a watch with what there is."),
+    ("timeoutSeconds", "query", "integer", "How long the call may take."),
+    ("watch", "query", "boolean", "Send changes as they come."),
+)
+DELETE: tuple[Parameter, ...] = (
+    ("gracePeriodSeconds", "query", "integer", "How long the object has to end; 0: at once."),
+    ("propagationPolicy", "query", "string", "What becomes of dependents: Orphan, Background or Foreground."),
+)
+WRITE = (DRY_RUN, FIELD_MANAGER, FIELD_VALIDATION)
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One method of one path. `body` and `answer` name schemas; `string` is plain text."""
+
+    path: str
+    method: str
+    action: str
+    id: str
+    tag: str
+    description: str
+    kind: dict[str, str]
+    answer: str
+    path_parameters: tuple[Parameter, ...]
+    query_parameters: tuple[Parameter, ...]
+    body: str | None = None
+    body_required: bool = True
+    consumes: tuple[str, ...] = (JSON, YAML)
+    produces: tuple[str, ...] = (JSON, YAML)
+
+
+def operations(resources: Iterable[Resource]) -> Iterator[Operation]:
+    """All operations of these resources."""
+    for resource in resources:
+        yield from _of_collection(resource)
+        yield from _of_object(resource, "", resource.kind, ("get", "update", "patch", "delete"))
+        for name in resource.subresources:
+            found = subresource(resource, name)
+            yield from _of_object(resource, name, found.kind, found.verbs, found.group, found.version)
+
+
+_METHODS = {"get": "get", "create": "post", "update": "put", "patch": "patch", "delete": "delete"}
+_WORDS = {"get": "read", "create": "create", "update": "replace", "patch": "patch", "delete": "delete"}
+_ACTIONS = {"get": "get", "create": "post", "update": "put", "patch": "patch", "delete": "delete"}
+# Commands that run in a container answer with a stream, and its log is text.
+_TEXT = ("log", "exec", "attach", "portforward", "proxy")
+
+
+def _of_collection(resource: Resource) -> Iterator[Operation]:
+    kind = {"group": resource.group, "version": resource.version, "kind": resource.kind}
+    listed = schemas.definition_name(resource.api_version, f"{resource.kind}List")
+    schema = schemas.definition_name(resource.api_version, resource.kind)
+    if listed is None or schema is None:
+        return
+    names = _names(resource)
+    listing = {"kind": kind, "tag": _tag(resource), "answer": listed, "produces": (JSON, YAML, WATCH)}
+    word = f"{names}{'Namespaced' if resource.namespaced else ''}{resource.kind}"
+    own = (NAMESPACE,) if resource.namespaced else ()
+    path = resource.path("{namespace}")
+    yield Operation(
+        path=path,
+        method="get",
+        action="list",
+        id=f"list{word}",
+        description=f"list or watch objects of kind {resource.kind}",
+        path_parameters=own,
+        query_parameters=(*LIST, PRETTY),
+        **listing,  # type: ignore[arg-type]
+    )
+    yield Operation(
+        path=path,
+        method="post",
+        action="post",
+        id=f"create{word}",
+        tag=_tag(resource),
+        description=f"create an object of kind {resource.kind}",
+        kind=kind,
+        answer=schema,
+        body=schema,
+        path_parameters=own,
+        query_parameters=(*WRITE, PRETTY),
+    )
+    yield Operation(
+        path=path,
+        method="delete",
+        action="deletecollection",
+        id=f"delete{names}Collection{'Namespaced' if resource.namespaced else ''}{resource.kind}",
+        tag=_tag(resource),
+        description=f"delete all that is selected of kind {resource.kind}",
+        kind=kind,
+        answer=STATUS,
+        body=f"{_META}DeleteOptions",
+        body_required=False,
+        path_parameters=own,
+        query_parameters=(*LIST, DRY_RUN, *DELETE, PRETTY),
+    )
+    if resource.namespaced:
+        yield Operation(
+            path=resource.path(),
+            method="get",
+            action="list",
+            id=f"list{names}{resource.kind}ForAllNamespaces",
+            description=f"list or watch objects of kind {resource.kind}",
+            path_parameters=(),
+            query_parameters=(*LIST, PRETTY),
+            **listing,  # type: ignore[arg-type]
+        )
+
+
+def _of_object(
+    resource: Resource,
+    sub: str,
+    kind: str,
+    verbs: Iterable[str],
+    group: str | None = None,
+    version: str | None = None,
+) -> Iterator[Operation]:
+    group = resource.group if group is None else group
+    version = version or resource.version
+    schema = schemas.definition_name(f"{group}/{version}" if group else version, kind)
+    text = sub in _TEXT
+    answer = "string" if text else schema
+    if answer is None:
+        return
+    name: Parameter = ("name", "path", "string", f"name of the {kind}")
+    for verb in verbs:
+        body = {"patch": f"{_META}Patch", "delete": f"{_META}DeleteOptions"}.get(verb, answer)
+        yield Operation(
+            path=resource.path("{namespace}", "{name}", sub or None),
+            method=_METHODS[verb],
+            action="connect" if text and sub != "log" else _ACTIONS[verb],
+            id=f"{_WORDS[verb]}{_names(resource)}{'Namespaced' if resource.namespaced else ''}{resource.kind}"
+            + sub.capitalize(),
+            tag=_tag(resource),
+            description=f"{_WORDS[verb]} {f'the {sub} of ' if sub else ''}the object of kind {resource.kind}",
+            kind={"group": group, "version": version, "kind": kind},
+            answer=STATUS if verb == "delete" else answer,
+            path_parameters=(name, NAMESPACE) if resource.namespaced else (name,),
+            query_parameters=(*_query(verb), PRETTY),
+            body=None if verb == "get" or text else body,
+            body_required=verb != "delete",
+            consumes=PATCHES if verb == "patch" else (JSON, YAML),
+            produces=("text/plain",) if text else (JSON, YAML),
+        )
+
+
+def _query(verb: str) -> tuple[Parameter, ...]:
+    match verb:
+        case "get":
+            return ()
+        case "delete":
+            return (DRY_RUN, *DELETE)
+        case "patch":
+            return (*WRITE, FORCE)
+    return WRITE
+
+
+def _names(resource: Resource) -> str:
+    """`CoreV1`, `AppsV1`, as the ids of operations begin."""
+    group = resource.group.partition(".")[0] or "core"
+    return f"{group.capitalize()}{resource.version.capitalize()}"
+
+
+def _tag(resource: Resource) -> str:
+    return f"{resource.group.partition('.')[0] or 'core'}_{resource.version}"

@@ -1,0 +1,80 @@
+"""Everything that is no resource: health, version, discovery, OpenAPI, metrics. All of it is read only."""
+
+from __future__ import annotations
+
+import gzip
+
+from aiohttp import web
+
+from apimachinery.errors import method_not_allowed, not_acceptable, path_not_found
+from apiserver import version
+from apiserver.discovery import Discovery, Document, wanted_form
+from apiserver.health import Health
+from apiserver.openapi import OpenAPI
+from apiserver.request_info import RequestInfo
+from apiserver.responses import json_response
+
+
+class Paths:
+    """Serves the paths that stand beside the resources."""
+
+    def __init__(self, *, discovery: Discovery, openapi: OpenAPI, health: Health) -> None:
+        self._discovery = discovery
+        self._openapi = openapi
+        self._health = health
+
+    async def serve(self, http: web.BaseRequest, info: RequestInfo) -> web.StreamResponse:
+        """Answer a request that was authorized. Raises ApiError 404 and 405."""
+        if info.verb not in ("get", "head"):
+            raise method_not_allowed()
+        match info.path.strip("/").split("/"):
+            case [("healthz" | "livez" | "readyz"), *_]:
+                return self._health.answer(info.path, http.query)
+            case ["version"]:
+                return json_response(version.document())
+            case [("api" | "apis"), *_]:
+                form = wanted_form(http.headers.get("Accept", ""))
+                document = self._discovery.find(info.path, aggregated=form)
+                if document is not None:
+                    return _document(http, document)
+            case ["openapi", "v2"]:
+                _refuse_all_but_json(http)
+                return _compressed(http, self._openapi.version_2(), {})
+            case ["openapi", "v3"]:
+                return json_response(self._openapi.index())
+            case ["openapi", "v3", *steps]:
+                return self._openapi_v3(http, "/".join(steps))
+        raise path_not_found()
+
+    def _openapi_v3(self, http: web.BaseRequest, path: str) -> web.Response:
+        current, wanted = self._openapi.hash(path), http.query.get("hash")
+        if current is None:
+            raise path_not_found()
+        _refuse_all_but_json(http)
+        if wanted is None:
+            return _compressed(http, self._openapi.version_3(path), {"ETag": f'"{current}"'})
+        if wanted != current:
+            return web.Response(status=301, headers={"Location": f"/openapi/v3/{path}?hash={current}"})
+        # Under its hash a document never changes.
+        return _compressed(http, self._openapi.version_3(path), {"Cache-Control": "public, immutable"})
+
+
+def _document(http: web.BaseRequest, document: Document) -> web.Response:
+    """The document, or only that the client's copy of it is still good."""
+    headers = {"ETag": document.etag, "Vary": "Accept", "Cache-Control": "public"}
+    if document.etag in http.headers.get("If-None-Match", ""):
+        return web.Response(status=304, headers=headers)
+    return web.Response(body=document.body, headers={**headers, "Content-Type": document.content_type})
+
+
+def _compressed(http: web.BaseRequest, body: bytes, headers: dict[str, str]) -> web.Response:
+    if "gzip" in http.headers.get("Accept-Encoding", ""):
+        return json_response(body, headers={**headers, "Content-Encoding": "gzip", "Vary": "Accept-Encoding"})
+    return json_response(gzip.decompress(body), headers=headers)
+
+
+def _refuse_all_but_json(http: web.BaseRequest) -> None:
+    """Raises ApiError 406 for a client that understands nothing but protocol buffers."""
+    accept = http.headers.get("Accept", "")
+    if accept and not any(kind in accept for kind in ("json", "*/*", "application/*")):
+        raise not_acceptable("only the following media types are accepted: application/json")
