@@ -1,7 +1,7 @@
 """Puts the server together, runs it until it is told to stop, and takes it apart in order.
 
-Up: store, then the handlers over it, then the port; ready once the objects that every cluster has are there.
-Down (SIGTERM): not ready, watches end, running requests finish, the store closes.
+Up: the store, what every cluster has in it, the handlers over it, and then the port.
+Down (SIGTERM): not ready any more, watches end, running requests finish, the store closes.
 """
 
 from __future__ import annotations
@@ -16,12 +16,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import uvloop
-from aiohttp import web
 
 from apimachinery import resources
-from apimachinery.errors import path_not_found, service_unavailable
-from apimachinery.meta import Object
-from apiserver import logs, request_info
+from apimachinery.errors import ApiError, service_unavailable
+from apimachinery.meta import Object, get_path
+from apiserver import admission, bootstrap, logs
 from apiserver.authentication import Authenticator, TokenFileError, read_token_file
 from apiserver.authorization import Authorizer
 from apiserver.discovery import Discovery
@@ -31,11 +30,12 @@ from apiserver.node_authorization import NodeAuthorizer
 from apiserver.openapi import OpenAPI
 from apiserver.options import Options
 from apiserver.paths import Paths
-from apiserver.request_info import User
-from apiserver.server import Handler, Server, tls_context
+from apiserver.pipeline import Pipeline
+from apiserver.rest.cluster import StoredCluster
+from apiserver.rest.limits import Limits
+from apiserver.server import Server, tls_context
 from apiserver.storage.log import StorageError
 from apiserver.storage.store import Store
-from apiserver.storage.watch import Selection
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ def run(options: Options, listener: socket.socket) -> int:
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_run(options, listener))
-    except (StorageError, TokenFileError, OSError) as error:
+    except (StorageError, TokenFileError, ApiError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
@@ -57,63 +57,62 @@ async def _run(options: Options, listener: socket.socket) -> None:
     loop = asyncio.get_running_loop()
     for signo in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signo, stop.set)
-    folder = options.data_dir
-    authenticator = Authenticator(_tokens(options), now=time.time)
-    tls = tls_context(*_serving_files(options), folder / "pki" / "ca.crt")
-    store = Store(folder / "cluster.db", now=time.time)
+    tls = tls_context(*_serving_files(options), options.data_dir / "pki" / "ca.crt")
+    store = Store(options.data_dir / "cluster.db", now=time.time)
     await store.open()
-    health = Health()
-    health.add("shutdown", lambda: "process is shutting down" if stop.is_set() else None, ["readyz"])
-    authorizer = Authorizer(_node_authorizer(store))
+    try:
+        await bootstrap.create_initial_objects(store, now=time.time)
+        health = Health()
+        health.add("shutdown", lambda: "process is shutting down" if stop.is_set() else None, ["readyz"])
+        pipeline = _pipeline(options, store, health)
+        server = Server(pipeline.handle, request_timeout_seconds=options.request_timeout_seconds)
+        await server.start(listener, tls)
+        log.info(kv("listening", address=options.bind_address, port=options.secure_port, revision=store.revision))
+        async with asyncio.TaskGroup() as tasks:
+            compaction = tasks.create_task(store.compact_forever())
+            await stop.wait()
+            log.info(kv("stopping"))
+            await asyncio.sleep(options.shutdown_delay_seconds)
+            store.end_watches(service_unavailable("the server is shutting down"))
+            await server.stop()
+            compaction.cancel()
+    finally:
+        await store.close()
+
+
+def _pipeline(options: Options, store: Store, health: Health) -> Pipeline:
+    tokens = read_token_file(options.token_auth_file or options.data_dir / "tokens.csv")
+    authorizer = Authorizer(_node_authorizer(StoredCluster(store)))
     paths = Paths(
         discovery=Discovery(resources.BUILTIN, server_address=options.server_url.removeprefix("https://")),
         openapi=OpenAPI(resources.BUILTIN),
         health=health,
     )
-    handler = _only_public(authenticator, authorizer, paths)
-    server = Server(handler, request_timeout_seconds=options.request_timeout_seconds)
-    await server.start(listener, tls)
-    log.info(kv("listening", address=options.bind_address, port=options.secure_port, revision=store.revision))
-    compaction = asyncio.create_task(store.compact_forever())
-    await stop.wait()
-    log.info(kv("stopping"))
-    await asyncio.sleep(options.shutdown_delay_seconds)
-    store.end_watches(service_unavailable("the server is shutting down"))
-    await server.stop()
-    compaction.cancel()
-    await store.close()
+    settings = admission.Settings(
+        default_not_ready_toleration_seconds=options.default_not_ready_toleration_seconds,
+        default_unreachable_toleration_seconds=options.default_unreachable_toleration_seconds,
+    )
+    return Pipeline(
+        store,
+        authenticator=Authenticator(tokens, now=time.time),
+        authorize=authorizer.authorize,
+        paths=paths.serve,
+        nodes=paths.serve,
+        plugins=admission.plugins(settings),
+        limits=Limits(options.max_requests_inflight, options.max_mutating_requests_inflight),
+        watch_seconds_min=options.min_request_timeout_seconds,
+        now=time.time,
+    )
 
 
-def _only_public(authenticator: Authenticator, authorizer: Authorizer, paths: Paths) -> Handler:
-    async def handle(request: web.BaseRequest) -> web.StreamResponse:
-        user = authenticator.authenticate(request)
-        info = request_info.parse(request.method, request.rel_url.raw_path, request.query)
-        authorizer.authorize(user, info)
-        if info.resource:
-            raise path_not_found()
-        return await paths.serve(request, info)
-
-    return handle
-
-
-def _node_authorizer(store: Store) -> NodeAuthorizer:
-    """Decides by the pods of the store, as they are at that moment."""
-    pods = "core/pods"
-
+def _node_authorizer(cluster: StoredCluster) -> NodeAuthorizer:
     def find_pod(namespace: str, name: str) -> Object | None:
-        entry = store.get(pods, namespace, name)
-        return None if entry is None else entry.obj
+        return cluster.get(resources.PODS, namespace, name)
 
     def pods_of(namespace: str, node: str) -> Iterator[Object]:
-        for entry in store.select(pods, Selection(namespace=namespace)):
-            if (entry.obj.get("spec") or {}).get("nodeName") == node:
-                yield entry.obj
+        return (pod for pod in cluster.list(resources.PODS, namespace) if get_path(pod, "spec", "nodeName") == node)
 
     return NodeAuthorizer(find_pod, pods_of)
-
-
-def _tokens(options: Options) -> dict[str, User]:
-    return read_token_file(options.token_auth_file or options.data_dir / "tokens.csv")
 
 
 def _serving_files(options: Options) -> tuple[Path, Path]:
