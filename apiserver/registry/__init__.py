@@ -10,7 +10,9 @@ from importlib import import_module
 from apimachinery.resources import Resource
 from apiserver.registry.strategy import Strategy
 
-_MODULES: dict[tuple[str, str], str] = {}
+_MODULES: dict[tuple[str, str], str] = {
+    ("", "pods"): "pods",
+}
 _found: dict[tuple[str, str], Strategy] = {}
 
 

@@ -125,6 +125,13 @@ def only_status(obj: Object, old: Object) -> None:
     obj["metadata"] = {**{key: value for key, value in old["metadata"].items() if key not in kept}, **ours}
 
 
+def keep_spec(obj: Object, old: Object) -> None:
+    """An update of the status of a built-in kind: labels and annotations may change along, all else stays."""
+    for key in [key for key in obj if key not in ("status", "metadata")]:
+        del obj[key]
+    obj.update({key: value for key, value in old.items() if key not in ("status", "metadata")})
+
+
 def replace_all(obj: Object, old: Object) -> None:
     """For resources without a status of their own: the update counts as it is."""
 
