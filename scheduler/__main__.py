@@ -1,0 +1,79 @@
+"""Runs the scheduler: `python -m scheduler --kubeconfig FILE`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import socket
+import sys
+import uuid
+
+# The columns' arithmetic needs no threads; OpenBLAS would set aside memory for one a core when NumPy is imported.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+import uvloop
+
+from apiclient.clock import Clock, SystemClock
+from apiclient.events import EventRecorder
+from apiclient.informer import Informer
+from apiclient.kubeconfig import KubeconfigError, load
+from apiclient.leaderelection import LeaderElector
+from apiclient.logs import setup
+from apiclient.rest import Client
+from apimachinery.resources import NODES, PODS
+from scheduler.cluster import Cluster
+from scheduler.options import Options, parse_options
+from scheduler.plugins import default_profile
+from scheduler.reporting import Reporter
+from scheduler.scheduler import Scheduler
+from scheduler.trimming import trimmed_node, trimmed_pod
+
+
+async def run(options: Options, client: Client, *, clock: Clock, rng: random.Random) -> None:
+    """Follow the cluster, and place its pods whenever this scheduler leads, until cancelled."""
+    nodes = Informer(client, NODES, transform=trimmed_node, clock=clock, rng=rng)
+    pods = Informer(client, PODS, transform=trimmed_pod, clock=clock, rng=rng)
+    recorder = EventRecorder(client, options.scheduler_name, clock=clock)
+    reporter = Reporter(client, pods, recorder, clock=clock)
+    cluster = Cluster(default_profile(), scheduler_name=options.scheduler_name, rng=rng)
+    scheduler = Scheduler(client, cluster, reporter, nodes=nodes, pods=pods, clock=clock)
+    async with asyncio.TaskGroup() as group:
+        for part in (nodes, pods, recorder, reporter):
+            group.create_task(part.run())
+        if not options.leader_elect:
+            await scheduler.lead()
+        elector = LeaderElector(
+            client,
+            options.lease_namespace,
+            options.lease_name,
+            f"{socket.gethostname()}_{uuid.uuid4()}",
+            clock=clock,
+            lease_duration_seconds=options.lease_duration_seconds,
+            renew_deadline_seconds=options.renew_deadline_seconds,
+            retry_period_seconds=options.retry_period_seconds,
+        )
+        while True:
+            await elector.run(scheduler.lead)
+
+
+async def main(options: Options) -> None:
+    """Run until SIGTERM or SIGINT."""
+    work = asyncio.current_task()
+    assert work is not None, "this is a task"
+    for signo in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(signo, work.cancel)
+    async with await Client.connect(load(options.kubeconfig), user_agent="wherry-scheduler") as client:
+        await run(options, client, clock=SystemClock(), rng=random.Random())
+
+
+if __name__ == "__main__":
+    told = parse_options(sys.argv[1:])
+    setup(told.verbosity)
+    try:
+        uvloop.run(main(told))
+    except KubeconfigError as problem:
+        sys.exit(f"scheduler: {problem}")
+    except asyncio.CancelledError:
+        pass

@@ -1,0 +1,116 @@
+"""Tells the API server of placements: a fixed number of workers post `pods/binding`, as many at once.
+
+A pod is assumed to be on its node from the moment it is placed, so the next one does not wait for the answer. An
+answer that does not come leaves open whether the binding was made: it is asked for again, and a conflict is looked
+into, before the pod's room is given to others.
+
+Source: https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/binding-v1/
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from enum import Enum
+
+from apiclient.clock import Clock
+from apiclient.rest import Client
+from apimachinery.errors import ApiError, is_conflict, is_not_found
+from apimachinery.meta import Object, name, namespace, uid
+from apimachinery.resources import PODS
+from scheduler.cluster import Placement
+from scheduler.pods import node_name
+
+WORKERS = 32
+QUEUED_MAX = 4 * WORKERS
+TRIES = 8
+RETRY_FIRST_SECONDS, RETRY_MAX_SECONDS = 0.05, 4.0
+
+
+class Outcome(Enum):
+    """What became of a placement."""
+
+    BOUND = "bound"
+    GONE = "gone"
+    CALLED_OFF = "called off"
+    FAILED = "failed"
+
+
+Done = Callable[[Placement, Outcome, str], None]
+
+
+class Binder:
+    """Posts placements; `done(placement, outcome, message)` is called once for each."""
+
+    def __init__(self, client: Client, done: Done, *, clock: Clock) -> None:
+        self._client = client
+        self._done = done
+        self._clock = clock
+        self._waiting: asyncio.Queue[Placement] = asyncio.Queue(QUEUED_MAX)
+        self._unfinished: dict[str, Placement] = {}
+
+    async def submit(self, placement: Placement) -> None:
+        """Hand over a placement; waits while very many are on their way."""
+        self._unfinished[placement.queued.uid] = placement
+        await self._waiting.put(placement)
+
+    async def run(self) -> None:
+        """Post placements until cancelled; what is unfinished then is called off."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(WORKERS):
+                    group.create_task(self._work())
+        finally:
+            while not self._waiting.empty():
+                self._waiting.get_nowait()
+            for placement in list(self._unfinished.values()):
+                self._finish(placement, Outcome.CALLED_OFF, "")
+
+    async def _work(self) -> None:
+        while True:
+            placement = await self._waiting.get()
+            outcome, message = await bind(self._client, placement.queued.pod, placement.node, clock=self._clock)
+            self._finish(placement, outcome, message)
+
+    def _finish(self, placement: Placement, outcome: Outcome, message: str) -> None:
+        del self._unfinished[placement.queued.uid]
+        self._done(placement, outcome, message)
+
+
+async def bind(client: Client, pod: Object, node: str, *, clock: Clock) -> tuple[Outcome, str]:
+    """Bind a pod to a node; tells what became of it, and the server's words if it failed."""
+    scope, pod_name = namespace(pod), name(pod)
+    binding = {
+        "apiVersion": "v1",
+        "kind": "Binding",
+        "metadata": {"name": pod_name, "namespace": scope, "uid": uid(pod)},
+        "target": {"apiVersion": "v1", "kind": "Node", "name": node},
+    }
+    delay = RETRY_FIRST_SECONDS
+    message = ""
+    for _ in range(TRIES):
+        try:
+            await client.create(PODS, binding, scope, name=pod_name, subresource="binding")
+            return Outcome.BOUND, ""
+        except ApiError as error:
+            message = error.message
+            if is_not_found(error):
+                return Outcome.GONE, message
+            if is_conflict(error):
+                break
+            if error.code < 500 and error.code != 429:
+                return Outcome.FAILED, message
+        await clock.sleep(delay)
+        delay = min(2 * delay, RETRY_MAX_SECONDS)
+    return await _look(client, pod, node), message
+
+
+async def _look(client: Client, pod: Object, node: str) -> Outcome:
+    """What became of a binding that was refused or not answered: an earlier try may have made it."""
+    try:
+        now = await client.get(PODS, name(pod), namespace(pod))
+    except ApiError as error:
+        return Outcome.GONE if is_not_found(error) else Outcome.FAILED
+    if uid(now) != uid(pod):
+        return Outcome.GONE
+    return Outcome.BOUND if node_name(now) == node else Outcome.FAILED

@@ -1,0 +1,161 @@
+"""What a scheduler knows and decides, without any I/O: events of nodes and pods go in, placements come out.
+
+It takes every event at once, also while another scheduler leads, so that whoever takes over knows the cluster.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections import OrderedDict
+from dataclasses import dataclass
+
+import orjson
+
+from apiclient.informer import DELETED
+from apiclient.logs import kv
+from apimachinery.meta import Object, deletion_requested, name, namespaced_key, uid
+from scheduler.evaluation import Evaluations
+from scheduler.framework import Diagnosis, PodClass, Profile, diagnose, may_help
+from scheduler.pods import Usage, is_terminal, node_name, usage_fields, usage_of
+from scheduler.queue import QueuedPod, SchedulingQueue
+from scheduler.snapshot import Change, Snapshot
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_SCHEDULER_NAME = "default-scheduler"
+USAGES_REMEMBERED = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """A pod and the node that was found for it; the pod is assumed to be there from now on."""
+
+    queued: QueuedPod
+    node: str
+
+
+class Cluster:
+    """The nodes, the pods on them, and the pods that wait."""
+
+    def __init__(self, profile: Profile, *, scheduler_name: str, rng: random.Random) -> None:
+        self.snapshot = Snapshot()
+        self.queue = SchedulingQueue()
+        self.scheduler_name = scheduler_name
+        self._profile = profile
+        self._evaluations = Evaluations(profile)
+        self._rng = rng
+        self._usages: OrderedDict[bytes, Usage] = OrderedDict()
+        self._diagnoses: dict[PodClass, tuple[int, Diagnosis]] = {}
+
+    def node_changed(self, kind: str, old: Object | None, new: Object | None, *, now: float) -> None:
+        """Take an event of a node, as an informer tells it."""
+        if new is None or kind == DELETED:
+            assert old is not None, "who is deleted has been there"
+            self.snapshot.remove_node(name(old))
+        elif change := self.snapshot.set_node(new):
+            self._help(change, name(new), now)
+
+    def pod_changed(self, kind: str, old: Object | None, new: Object | None, *, now: float) -> None:
+        """Take an event of a pod, as an informer tells it."""
+        if new is None or kind == DELETED:
+            assert old is not None, "who is deleted has been there"
+            self._pod_ended(uid(old), now)
+            return
+        try:
+            self._take(new, now)
+        except (KeyError, TypeError, ValueError) as error:
+            # The API server validates pods; should it ever let a wrong one pass, the others go on.
+            logger.error(kv("pod not understood", pod=namespaced_key(new), error=repr(error)))
+            self.queue.remove(uid(new))
+
+    def _take(self, pod: Object, now: float) -> None:
+        if is_terminal(pod):
+            self._pod_ended(uid(pod), now)
+        elif node_name(pod):
+            self.queue.remove(uid(pod))
+            self._pod_assigned(pod, now)
+        elif (pod["spec"].get("schedulerName") or DEFAULT_SCHEDULER_NAME) == self.scheduler_name:
+            self._pod_waits(pod, now)
+
+    def next_pod(self, now: float) -> QueuedPod | None:
+        """The pod to place next."""
+        return self.queue.pop(now)
+
+    def place(self, queued: QueuedPod, now: float) -> Placement | Diagnosis:
+        """Find a node for a pod and assume it there, or say why there is none."""
+        row = self._evaluations.of(queued.pod_class).best(self.snapshot, self._rng)
+        if row is None:
+            diagnosis = self._diagnosis(queued.pod_class)
+            self.queue.fail(queued, diagnosis.rejectors, now)
+            return diagnosis
+        node = self.snapshot.node_name(row)
+        self.snapshot.place(queued.uid, node, queued.pod_class.usage, assumed=True)
+        return Placement(queued, node)
+
+    def bound(self, placement: Placement) -> None:
+        """The API server has taken the placement; the pod stays assumed until its event arrives."""
+        self.queue.remove(placement.queued.uid)
+
+    def forget(self, placement: Placement, now: float) -> None:
+        """The placement has come to nothing: its room is free for others."""
+        placed = self.snapshot.placed(placement.queued.uid)
+        if placed is not None and placed.assumed:
+            self.snapshot.remove(placement.queued.uid)
+            self._help(Change.POD_REMOVED, placed.node, now)
+
+    def _pod_ended(self, pod_uid: str, now: float) -> None:
+        self.queue.remove(pod_uid)
+        node = self.snapshot.remove(pod_uid)
+        if node is not None:
+            self._help(Change.POD_REMOVED, node, now)
+
+    def _pod_assigned(self, pod: Object, now: float) -> None:
+        before = self.snapshot.placed(uid(pod))
+        usage = self._usage(pod)
+        self.snapshot.place(uid(pod), node_name(pod), usage)
+        if before is not None and (before.node, before.usage) != (node_name(pod), usage):
+            self._help(Change.POD_REMOVED, before.node, now)
+
+    def _pod_waits(self, pod: Object, now: float) -> None:
+        if deletion_requested(pod):
+            self.queue.remove(uid(pod))
+            return
+        placed = self.snapshot.placed(uid(pod))
+        known = uid(pod) in self.queue
+        if placed is not None and not known:
+            return  # bound by us, but this version of the pod is from before that
+        if known:
+            self.queue.update(pod, self._profile.describe(pod))
+        else:
+            self.queue.add(pod, self._profile.describe(pod), now)
+
+    def _help(self, change: Change, node: str, now: float) -> None:
+        """Something on a node has changed: try those pods again that may fit there now."""
+        row = self.snapshot.row(node)
+        if row is not None:
+            self.queue.move(
+                lambda pod_class, rejectors: may_help(
+                    self._profile, pod_class, rejectors, change, self.snapshot, row
+                ),
+                now,
+            )
+
+    def _diagnosis(self, pod_class: PodClass) -> Diagnosis:
+        """Why this class fits nowhere; worked out once for all of its pods that fail in the same state."""
+        position = self.snapshot.journal.position
+        known = self._diagnoses.get(pod_class)
+        if known is None or known[0] != position:
+            # What is known of other states is of no use any more.
+            self._diagnoses = {c: k for c, k in self._diagnoses.items() if k[0] == position}
+            known = self._diagnoses[pod_class] = position, diagnose(self._profile, pod_class, self.snapshot)
+        return known[1]
+
+    def _usage(self, pod: Object) -> Usage:
+        signature = orjson.dumps(usage_fields(pod))
+        known = self._usages.get(signature)
+        if known is None:
+            known = self._usages[signature] = usage_of(pod)
+            if len(self._usages) > USAGES_REMEMBERED:
+                self._usages.popitem(last=False)
+        return known

@@ -1,0 +1,209 @@
+"""The stages of a placement as plain functions: describe, filter, score, pick, and say why not.
+
+A plugin is up to four functions over columns (see `Plugin`). Pods whose demands on every plugin are equal form one
+class: what holds for one of them holds for all, so filters and scores are worked out once a class and from then on
+only for the nodes that change (`scheduler.evaluation`).
+
+Source: https://kubernetes.io/docs/concepts/scheduling-eviction/scheduling-framework/
+"""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+import orjson
+
+from apimachinery.meta import Object
+from scheduler.columns import BoolColumn, IntColumn, Rows
+from scheduler.pods import Usage, usage_fields, usage_of
+from scheduler.snapshot import NOTHING, Change, Snapshot
+
+SCORE_MAX = 100
+CLASSES_REMEMBERED = 4096
+NO_NODES_MESSAGE = "no nodes available to schedule pods"
+
+
+class Rejection(NamedTuple):
+    """Nodes (a true for each of the rows asked about) that a plugin turns down, and why."""
+
+    nodes: BoolColumn
+    reason: str
+
+
+class Choice(NamedTuple):
+    """The only nodes that a pod can run on, by name; a pod that names none that could be has `conflict` as reason."""
+
+    nodes: frozenset[str]
+    conflict: str
+
+
+Demand: TypeAlias = Any
+
+
+@dataclass(frozen=True, slots=True)
+class Plugin:
+    """One consideration in placing pods.
+
+    `demand` is what a pod asks of it: hashable, and None where the pod asks nothing, so that the plugin is skipped.
+    `filter` turns nodes down. `score` rates nodes, and `normalize` brings a column of such rates to 0 … 100, given
+    the lowest and the highest among the feasible nodes. `choose` names nodes, where a demand does, so that no others
+    need be looked at. All of them look at nothing but their arguments.
+
+    `helped_by` says which changes of a node can turn its "no" into a "yes".
+    """
+
+    name: str
+    demand: Callable[[Object], Demand | None]
+    filter: Callable[[Demand, Snapshot, Rows], Sequence[Rejection]] | None = None
+    score: Callable[[Demand, Snapshot, Rows], IntColumn] | None = None
+    normalize: Callable[[IntColumn, int, int], IntColumn] | None = None
+    choose: Callable[[Demand], Choice | None] | None = None
+    helped_by: Change = NOTHING
+
+
+def normalize_up(rates: IntColumn, lowest: int, highest: int) -> IntColumn:
+    """The highest rate becomes 100."""
+    return rates if highest == 0 else SCORE_MAX * rates // highest
+
+
+def normalize_down(rates: IntColumn, lowest: int, highest: int) -> IntColumn:
+    """A rate of 0 becomes 100, the highest becomes 0."""
+    return SCORE_MAX - normalize_up(rates, lowest, highest)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PodClass:
+    """Pods that demand the same: one object a class, compared by identity. Demands stand in the profile's order."""
+
+    demands: tuple[Demand | None, ...]
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """Why no node takes a pod: Kubernetes' message, and the names of the plugins that turned nodes down."""
+
+    message: str
+    rejectors: frozenset[str]
+
+
+@dataclass(slots=True)
+class Profile:
+    """The plugins that a scheduler places pods with, each with the weight of its score."""
+
+    plugins: tuple[tuple[Plugin, int], ...]
+    _classes: dict[Hashable, PodClass] = field(default_factory=dict)
+    _known: OrderedDict[bytes, PodClass] = field(default_factory=OrderedDict)
+
+    def describe(self, pod: Object) -> PodClass:
+        """The class of a pod. Raises ValueError, KeyError or TypeError for one that can't be understood."""
+        signature = _signature(pod)
+        known = self._known.get(signature)
+        if known is not None:
+            return known
+        demands = tuple(plugin.demand(pod) for plugin, _ in self.plugins)
+        usage = usage_of(pod)
+        if len(self._known) >= CLASSES_REMEMBERED:
+            # Pods that wait keep their own class; forgetting all only makes equal pods of later a new one.
+            self._known.clear()
+            self._classes.clear()
+        found = self._classes.setdefault((demands, usage), PodClass(demands, usage))
+        self._known[signature] = found
+        return found
+
+
+def _signature(pod: Object) -> bytes:
+    """Everything of a pod that any plugin looks at; pods that are equal in it need not be parsed twice."""
+    spec = pod["spec"]
+    fields = [spec.get("nodeSelector"), spec.get("affinity"), spec.get("tolerations"), spec.get("nodeName")]
+    return orjson.dumps([*fields, *usage_fields(pod)])
+
+
+def choice(profile: Profile, pod_class: PodClass) -> tuple[Plugin, Choice] | None:
+    """The first plugin that narrows the choice of nodes for this class, and the nodes it leaves."""
+    for (plugin, _), demand in zip(profile.plugins, pod_class.demands, strict=True):
+        if plugin.choose is not None and demand is not None:
+            chosen = plugin.choose(demand)
+            if chosen is not None:
+                return plugin, chosen
+    return None
+
+
+def feasible(profile: Profile, pod_class: PodClass, snapshot: Snapshot, rows: Rows) -> BoolColumn:
+    """Which of these rows are nodes that every filter lets pass."""
+    passed = snapshot.present[rows].copy()
+    for (plugin, _), demand in zip(profile.plugins, pod_class.demands, strict=True):
+        if plugin.filter is not None and demand is not None:
+            for rejection in plugin.filter(demand, snapshot, rows):
+                passed &= ~rejection.nodes
+    return passed
+
+
+def diagnose(profile: Profile, pod_class: PodClass, snapshot: Snapshot) -> Diagnosis:
+    """Why a class fits nowhere: for every node the reasons of the first plugin that turned it down."""
+    if not snapshot.node_count:
+        return Diagnosis(NO_NODES_MESSAGE, frozenset())
+    counts: Counter[str] = Counter()
+    rejectors = set()
+    rows: Rows = slice(0, snapshot.height)
+    chosen = choice(profile, pod_class)
+    if chosen is not None:
+        plugin, (names, conflict) = chosen
+        rejectors.add(plugin.name)
+        if not names:
+            return Diagnosis(_message(snapshot.node_count, conflict), frozenset(rejectors))
+        rows = rows_of(snapshot, names)
+        if left_out := snapshot.node_count - len(rows):
+            counts[f"node(s) didn't satisfy plugin(s) [{plugin.name}]"] = left_out
+    undecided = snapshot.present[rows].copy()
+    for (plugin, _), demand in zip(profile.plugins, pod_class.demands, strict=True):
+        if plugin.filter is None or demand is None:
+            continue
+        rejected = np.zeros_like(undecided)
+        for rejection in plugin.filter(demand, snapshot, rows):
+            here = rejection.nodes & undecided
+            if number := int(np.count_nonzero(here)):
+                counts[rejection.reason] += number
+                rejectors.add(plugin.name)
+                rejected |= here
+        undecided &= ~rejected
+    reasons = ", ".join(sorted(f"{number} {reason}" for reason, number in counts.items()))
+    return Diagnosis(_message(snapshot.node_count, reasons), frozenset(rejectors))
+
+
+def rows_of(snapshot: Snapshot, names: Iterable[str]) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
+    """The rows of those of these nodes that exist."""
+    rows = (snapshot.row(name) for name in names)
+    return np.array(sorted(row for row in rows if row is not None), dtype=np.intp)
+
+
+def may_help(
+    profile: Profile,
+    pod_class: PodClass,
+    rejectors: frozenset[str],
+    change: Change,
+    snapshot: Snapshot,
+    row: int,
+) -> bool:
+    """Whether a change of one node may let a class fit that these plugins turned down.
+
+    It may if a plugin that said no names this kind of change, and now says yes to this node. Without any node to
+    say no, a new one is all that is needed.
+    """
+    if not rejectors:
+        return Change.NODE_ADDED in change
+    here = slice(row, row + 1)
+    for (plugin, _), demand in zip(profile.plugins, pod_class.demands, strict=True):
+        if plugin.name in rejectors and plugin.helped_by & change:
+            assert plugin.filter is not None, "only a filter rejects"
+            if not any(rejection.nodes[0] for rejection in plugin.filter(demand, snapshot, here)):
+                return True
+    return False
+
+
+def _message(nodes: int, reasons: str) -> str:
+    return f"0/{nodes} nodes are available: {reasons}."

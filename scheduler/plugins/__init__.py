@@ -1,0 +1,32 @@
+"""The plugins, in the order in which they are asked, with the weights of their scores.
+
+Source: https://kubernetes.io/docs/reference/scheduling/config/#scheduling-plugins
+"""
+
+from __future__ import annotations
+
+from scheduler.framework import Profile
+from scheduler.plugins import (
+    balanced_allocation,
+    node_affinity,
+    node_name,
+    node_ports,
+    node_resources_fit,
+    node_unschedulable,
+    taint_toleration,
+)
+
+DEFAULT_PLUGINS = (
+    (node_unschedulable.PLUGIN, 0),
+    (node_name.PLUGIN, 0),
+    (taint_toleration.PLUGIN, 3),
+    (node_affinity.PLUGIN, 2),
+    (node_ports.PLUGIN, 0),
+    (node_resources_fit.PLUGIN, 1),
+    (balanced_allocation.PLUGIN, 1),
+)
+
+
+def default_profile() -> Profile:
+    """A profile with the default plugins."""
+    return Profile(DEFAULT_PLUGINS)

@@ -1,0 +1,145 @@
+"""Holds `nodeSelector` and node affinity: the nodes that a pod must run on, and those it would rather run on.
+
+Source: https://kubernetes.io/docs/concepts/scheduling-eviction/assign-pod-node/
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from apimachinery.meta import Object, get_path
+from scheduler.columns import BoolColumn, IntColumn, Rows
+from scheduler.framework import Choice, Plugin, Rejection, normalize_up
+from scheduler.snapshot import Change, Snapshot
+
+REASON = "node(s) didn't match Pod's node affinity/selector"
+REASON_CONFLICT = "pod affinity terms conflict"
+_INTEGER = re.compile(r"[+-]?[0-9]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """One requirement on a label, or (`field`) on the node's name."""
+
+    key: str
+    operator: str
+    values: tuple[str, ...]
+    field: bool = False
+
+    def holds(self, snapshot: Snapshot, rows: Rows) -> BoolColumn:
+        """The nodes that meet it."""
+        if self.field:
+            named = np.zeros(snapshot.height, dtype=np.bool_)
+            named[[row for value in self.values if (row := snapshot.row(value)) is not None]] = True
+            return named[rows] if self.operator == "In" else ~named[rows]
+        column = snapshot.label(self.key)
+        match self.operator:
+            case "In":
+                return column.is_in(self.values, rows)
+            case "NotIn":
+                return ~column.is_in(self.values, rows)
+            case "Exists":
+                return column.is_set(rows)
+            case "DoesNotExist":
+                return ~column.is_set(rows)
+        return column.where(self._compares, rows)
+
+    def _compares(self, label: str | None) -> bool:
+        """Gt and Lt: both sides must be whole numbers."""
+        bound = self.values[0] if len(self.values) == 1 else ""
+        if label is None or not (_INTEGER.fullmatch(label) and _INTEGER.fullmatch(bound)):
+            return False
+        return int(label) > int(bound) if self.operator == "Gt" else int(label) < int(bound)
+
+
+Term = tuple[Requirement, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """`selector` must hold and one of the `required` terms, if there are any; `preferred` terms have weights."""
+
+    selector: Term
+    required: tuple[Term, ...] | None
+    preferred: tuple[tuple[int, Term], ...]
+
+
+def demand(pod: Object) -> Demand | None:
+    """What a pod says about nodes; None if nothing."""
+    spec = pod["spec"]
+    selector = tuple(
+        Requirement(key, "In", (value,)) for key, value in sorted((spec.get("nodeSelector") or {}).items())
+    )
+    affinity = get_path(spec, "affinity", "nodeAffinity", default={})
+    must = affinity.get("requiredDuringSchedulingIgnoredDuringExecution")
+    required = None if must is None else tuple(_term(term) for term in must.get("nodeSelectorTerms") or ())
+    preferred = tuple(
+        (preference["weight"], term)
+        for preference in affinity.get("preferredDuringSchedulingIgnoredDuringExecution") or ()
+        if (term := _term(preference.get("preference") or {})) and preference["weight"]
+    )
+    if not selector and required is None and not preferred:
+        return None
+    return Demand(selector, required, preferred)
+
+
+def _term(term: Mapping[str, Any]) -> Term:
+    return tuple(
+        Requirement(entry["key"], entry["operator"], tuple(entry.get("values") or ()), field)
+        for field, entries in ((False, term.get("matchExpressions")), (True, term.get("matchFields")))
+        for entry in entries or ()
+    )
+
+
+def choose_nodes(demand: Demand) -> Choice | None:
+    """The nodes that are named, if every required term names some, as those of DaemonSets' pods do."""
+    named: set[str] = set()
+    for term in demand.required or ((),):
+        sets = [set(requirement.values) for requirement in term if requirement.field and requirement.operator == "In"]
+        if not sets:
+            return None
+        named |= set.intersection(*sets)
+    return Choice(frozenset(named), REASON_CONFLICT)
+
+
+def _all_hold(term: Term, snapshot: Snapshot, rows: Rows) -> BoolColumn:
+    found = np.ones(len(snapshot.present[rows]), dtype=np.bool_)
+    for requirement in term:
+        found &= requirement.holds(snapshot, rows)
+    return found
+
+
+def filter_nodes(demand: Demand, snapshot: Snapshot, rows: Rows) -> Sequence[Rejection]:
+    """Turn down nodes that miss the selector or every required term; a term without requirements meets no node."""
+    matched = _all_hold(demand.selector, snapshot, rows)
+    if demand.required is not None:
+        any_term = np.zeros_like(matched)
+        for term in demand.required:
+            if term:
+                any_term |= _all_hold(term, snapshot, rows)
+        matched &= any_term
+    return [Rejection(~matched, REASON)]
+
+
+def score_nodes(demand: Demand, snapshot: Snapshot, rows: Rows) -> IntColumn:
+    """The sum of the weights of the preferred terms that each node meets."""
+    rates = np.zeros(len(snapshot.present[rows]), dtype=np.int64)
+    for weight, term in demand.preferred:
+        rates += weight * _all_hold(term, snapshot, rows)
+    return rates
+
+
+PLUGIN = Plugin(
+    "NodeAffinity",
+    demand,
+    filter=filter_nodes,
+    score=score_nodes,
+    normalize=normalize_up,
+    choose=choose_nodes,
+    helped_by=Change.NODE_ADDED | Change.NODE_LABELS,
+)

@@ -1,0 +1,231 @@
+"""The pods that wait for a node, in four parts.
+
+- active: to be placed now; the highest priority first, and of equal ones the one that came first
+- backoff: failed and due again after a delay of 1 s, doubled at each failure up to 10 s
+- unschedulable: fit nowhere, and wait for a change that may help (or, as a last resort, for five minutes)
+- gated: have scheduling gates, and wait until these are removed
+
+A pod whose delay is not over is still taken when nothing else is active, unless it failed by an error: an idle
+scheduler has no reason to let a pod wait for which there may be room now.
+
+The queue neither waits nor reads a clock: `now` (monotonic seconds) is passed in, `next_due` tells when to look
+again.
+Source: https://kubernetes.io/docs/concepts/scheduling-eviction/pod-scheduling-readiness/ and
+https://kubernetes.io/docs/concepts/scheduling-eviction/scheduling-framework/#queueing-hint
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+
+from apimachinery.meta import Object, namespaced_key, uid
+from scheduler.framework import PodClass
+from scheduler.pods import priority
+
+BACKOFF_FIRST_SECONDS = 1.0
+BACKOFF_MAX_SECONDS = 10.0
+UNSCHEDULABLE_MAX_SECONDS = 300.0
+
+
+class Part(Enum):
+    """Where in the queue a pod is; OUT is a pod that is being placed or bound."""
+
+    ACTIVE = "active"
+    BACKOFF = "backoff"
+    UNSCHEDULABLE = "unschedulable"
+    GATED = "gated"
+    OUT = "out"
+
+
+@dataclass(slots=True, eq=False)
+class QueuedPod:
+    """A pod that waits, and what is known of its attempts so far. Times are monotonic seconds.
+
+    `since` is when it came, or last failed; `due` is when its delay is over; `rejectors` are the plugins that turned
+    nodes down. A `ticket` is drawn for every place in a heap: what stands there under an older one is void.
+    """
+
+    pod: Object
+    pod_class: PodClass
+    part: Part = Part.OUT
+    failures: int = 0
+    since: float = 0.0
+    due: float = 0.0
+    rejectors: frozenset[str] = frozenset()
+    ticket: int = 0
+    in_leftovers: bool = False
+
+    @property
+    def uid(self) -> str:
+        """The pod's uid."""
+        return uid(self.pod)
+
+    @property
+    def key(self) -> str:
+        """The pod's `namespace/name`."""
+        return namespaced_key(self.pod)
+
+
+class SchedulingQueue:
+    """All pods that wait, by uid."""
+
+    def __init__(self) -> None:
+        self._pods: dict[str, QueuedPod] = {}
+        self._active: list[tuple[int, float, int, QueuedPod]] = []
+        self._backoff: list[tuple[float, int, QueuedPod]] = []
+        self._errors: list[tuple[float, int, QueuedPod]] = []
+        self._unschedulable: dict[tuple[PodClass, frozenset[str]], dict[str, QueuedPod]] = {}
+        self._leftovers: deque[tuple[float, QueuedPod]] = deque()
+        self._tickets = 0
+
+    def __len__(self) -> int:
+        return len(self._pods)
+
+    def __contains__(self, pod_uid: str) -> bool:
+        return pod_uid in self._pods
+
+    def get(self, pod_uid: str) -> QueuedPod | None:
+        """The pod, whichever part it is in."""
+        return self._pods.get(pod_uid)
+
+    def add(self, pod: Object, pod_class: PodClass, now: float) -> None:
+        """Take in a pod that is new."""
+        queued = QueuedPod(pod, pod_class, since=now, due=now)
+        self._pods[queued.uid] = queued
+        self._admit(queued)
+
+    def update(self, pod: Object, pod_class: PodClass) -> None:
+        """Take in another version of a pod; what it demands anew is tried at once."""
+        queued = self._pods[uid(pod)]
+        changed = queued.pod_class is not pod_class or priority(queued.pod) != priority(pod)
+        again = queued.part is Part.GATED or (changed and queued.part is not Part.OUT)
+        if again:
+            self._leave(queued)
+        queued.pod, queued.pod_class = pod, pod_class
+        if again:
+            self._admit(queued)
+
+    def remove(self, pod_uid: str) -> None:
+        """The pod no longer waits: it is bound, or gone."""
+        queued = self._pods.pop(pod_uid, None)
+        if queued is not None:
+            self._leave(queued)
+
+    def pop(self, now: float) -> QueuedPod | None:
+        """The pod whose turn it is; it is OUT until `fail`, `fail_by_error`, `retry` or `remove` follows."""
+        self._promote_due(now)
+        while self._active:
+            *_, ticket, queued = heapq.heappop(self._active)
+            if queued.ticket == ticket:
+                return self._take_out(queued)
+        while self._backoff:
+            _, ticket, queued = heapq.heappop(self._backoff)
+            if queued.ticket == ticket:
+                return self._take_out(queued)
+        return None
+
+    def fail(self, queued: QueuedPod, rejectors: frozenset[str], now: float) -> None:
+        """The pod fits nowhere: it waits for a change that may help."""
+        if not self._failed(queued, now):
+            return
+        queued.rejectors = rejectors
+        queued.part = Part.UNSCHEDULABLE
+        self._unschedulable.setdefault((queued.pod_class, rejectors), {})[queued.uid] = queued
+        if not queued.in_leftovers:
+            queued.in_leftovers = True
+            self._leftovers.append((now + UNSCHEDULABLE_MAX_SECONDS, queued))
+
+    def fail_by_error(self, queued: QueuedPod, now: float) -> None:
+        """The attempt went wrong: the pod is tried again after its delay, whatever happens meanwhile."""
+        if self._failed(queued, now):
+            queued.part = Part.BACKOFF
+            heapq.heappush(self._errors, (queued.due, self._draw(queued), queued))
+
+    def retry(self, queued: QueuedPod) -> None:
+        """The attempt was called off: the pod is due as before."""
+        if self._pods.get(queued.uid) is queued:
+            self._admit(queued)
+
+    def move(self, may_help: Callable[[PodClass, frozenset[str]], bool], now: float) -> int:
+        """Have those pods tried again that something may have helped; tells how many they are.
+
+        The question is asked once for all pods of a class that the same plugins turned down.
+        """
+        helped = [group for group in self._unschedulable if may_help(*group)]
+        pods = [queued for group in helped for queued in self._unschedulable.pop(group).values()]
+        for queued in pods:
+            self._resume(queued, now)
+        return len(pods)
+
+    def next_due(self) -> float | None:
+        """When `pop` may have something without any call in between; None if never."""
+        due = [heap[0][0] for heap in (self._backoff, self._errors) if heap]
+        if self._leftovers:
+            due.append(self._leftovers[0][0])
+        return min(due, default=None)
+
+    def counts(self) -> dict[str, int]:
+        """How many pods are in each part."""
+        found = Counter(queued.part.value for queued in self._pods.values())
+        return {part.value: found[part.value] for part in Part}
+
+    def _admit(self, queued: QueuedPod) -> None:
+        if queued.pod["spec"].get("schedulingGates"):
+            queued.part = Part.GATED
+        else:
+            queued.part = Part.ACTIVE
+            heapq.heappush(self._active, (-priority(queued.pod), queued.since, self._draw(queued), queued))
+
+    def _resume(self, queued: QueuedPod, now: float) -> None:
+        if queued.due <= now:
+            self._admit(queued)
+        else:
+            queued.part = Part.BACKOFF
+            heapq.heappush(self._backoff, (queued.due, self._draw(queued), queued))
+
+    def _promote_due(self, now: float) -> None:
+        for heap in (self._backoff, self._errors):
+            while heap and heap[0][0] <= now:
+                _, ticket, queued = heapq.heappop(heap)
+                if queued.ticket == ticket:
+                    self._admit(queued)
+        while self._leftovers and self._leftovers[0][0] <= now:
+            _, queued = self._leftovers.popleft()
+            queued.in_leftovers = False
+            if queued.part is Part.UNSCHEDULABLE and self._pods.get(queued.uid) is queued:
+                self._leave(queued)
+                self._admit(queued)
+
+    def _take_out(self, queued: QueuedPod) -> QueuedPod:
+        queued.part = Part.OUT
+        self._draw(queued)
+        return queued
+
+    def _failed(self, queued: QueuedPod, now: float) -> bool:
+        """Note a failure, unless the pod has been removed while it was out."""
+        if self._pods.get(queued.uid) is not queued:
+            return False
+        queued.failures += 1
+        queued.since = now
+        queued.due = now + min(BACKOFF_FIRST_SECONDS * 2 ** min(queued.failures - 1, 10), BACKOFF_MAX_SECONDS)
+        return True
+
+    def _leave(self, queued: QueuedPod) -> None:
+        """Take the pod out of the part that it is in; heaps find by its ticket that it is gone."""
+        self._draw(queued)
+        if queued.part is Part.UNSCHEDULABLE:
+            group = queued.pod_class, queued.rejectors
+            waiting = self._unschedulable[group]
+            del waiting[queued.uid]
+            if not waiting:
+                del self._unschedulable[group]
+        queued.part = Part.OUT
+
+    def _draw(self, queued: QueuedPod) -> int:
+        self._tickets += 1
+        queued.ticket = self._tickets
+        return queued.ticket

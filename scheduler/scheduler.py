@@ -1,0 +1,135 @@
+"""The loop: takes the pod whose turn it is, finds its node, hands the placement to the binder, and goes on.
+
+    informers ──events──▶ Cluster (snapshot + queue) ──pop──▶ place ──▶ Binder ──▶ POST pods/binding
+                              ▲                                 │
+                              └──── assumed / forgotten ────────┴──▶ Reporter ──▶ events, PodScheduled
+
+Events and placements alternate in one thread; only requests to the API server run in parallel. The loop sleeps
+until an event wakes it or a delay is over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from apiclient.clock import Clock
+from apiclient.informer import Informer
+from apiclient.logs import kv
+from apiclient.rest import Client
+from apimachinery.meta import Object
+from scheduler.binding import Binder, Outcome
+from scheduler.cluster import Cluster, Placement
+from scheduler.framework import Diagnosis
+from scheduler.queue import QueuedPod
+from scheduler.reporting import SCHEDULER_ERROR, UNSCHEDULABLE, Reporter
+
+logger = logging.getLogger(__name__)
+
+# How many pods are placed before events and answers get a turn: about a millisecond.
+PODS_PER_TURN = 16
+
+
+class Scheduler:
+    """Follows a cluster always, and places its pods while it leads."""
+
+    def __init__(
+        self,
+        client: Client,
+        cluster: Cluster,
+        reporter: Reporter,
+        *,
+        nodes: Informer,
+        pods: Informer,
+        clock: Clock,
+    ) -> None:
+        self._client = client
+        self._cluster = cluster
+        self._reporter = reporter
+        self._nodes = nodes
+        self._pods = pods
+        self._clock = clock
+        self._wake = asyncio.Event()
+        nodes.add_handler(self._node_changed)
+        pods.add_handler(self._pod_changed)
+
+    async def lead(self) -> None:
+        """Place pods until cancelled."""
+        await self._nodes.wait_synced()
+        await self._pods.wait_synced()
+        logger.info(kv("placing pods", nodes=self._cluster.snapshot.node_count, **self._cluster.queue.counts()))
+        binder = Binder(self._client, self._done, clock=self._clock)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(binder.run())
+            group.create_task(self._place_pods(binder))
+
+    async def _place_pods(self, binder: Binder) -> None:
+        since_turn = 0
+        while True:
+            queued = self._cluster.next_pod(self._clock.monotonic())
+            if queued is None:
+                await self._sleep()
+                continue
+            placement = self._place(queued)
+            if placement is not None:
+                await binder.submit(placement)
+            since_turn += 1
+            if since_turn >= PODS_PER_TURN:
+                since_turn = 0
+                await asyncio.sleep(0)
+
+    def _place(self, queued: QueuedPod) -> Placement | None:
+        try:
+            found = self._cluster.place(queued, self._clock.monotonic())
+        except Exception as error:  # whatever is wrong with one pod, the others are placed
+            logger.error(kv("placing failed", pod=queued.key, error=repr(error)), exc_info=error)
+            self._cluster.queue.fail_by_error(queued, self._clock.monotonic())
+            self._reporter.failed(queued.pod, SCHEDULER_ERROR, repr(error))
+            return None
+        if isinstance(found, Diagnosis):
+            self._reporter.failed(queued.pod, UNSCHEDULABLE, found.message)
+            return None
+        return found
+
+    def _done(self, placement: Placement, outcome: Outcome, message: str) -> None:
+        """The binder's answer."""
+        queued = placement.queued
+        if outcome is Outcome.BOUND:
+            self._cluster.bound(placement)
+            self._reporter.placed(placement)
+            return
+        now = self._clock.monotonic()
+        if outcome is Outcome.GONE:
+            self._cluster.queue.remove(queued.uid)
+        elif outcome is Outcome.CALLED_OFF:
+            self._cluster.queue.retry(queued)
+        elif self._cluster.queue.get(queued.uid) is queued:
+            # (Else it has been bound or deleted by others meanwhile: nothing to tell.)
+            logger.warning(kv("binding failed", pod=queued.key, node=placement.node, error=message))
+            self._cluster.queue.fail_by_error(queued, now)
+            self._reporter.failed(queued.pod, SCHEDULER_ERROR, f"binding rejected: {message}")
+        self._cluster.forget(placement, now)
+        self._wake.set()
+
+    async def _sleep(self) -> None:
+        """Until something happens, or the next delay is over."""
+        self._wake.clear()
+        due = self._cluster.queue.next_due()
+        alarm = None if due is None else asyncio.ensure_future(self._ring(due - self._clock.monotonic()))
+        try:
+            await self._wake.wait()
+        finally:
+            if alarm is not None:
+                alarm.cancel()
+
+    async def _ring(self, seconds: float) -> None:
+        await self._clock.sleep(max(0.0, seconds))
+        self._wake.set()
+
+    def _node_changed(self, kind: str, old: Object | None, new: Object | None) -> None:
+        self._cluster.node_changed(kind, old, new, now=self._clock.monotonic())
+        self._wake.set()
+
+    def _pod_changed(self, kind: str, old: Object | None, new: Object | None) -> None:
+        self._cluster.pod_changed(kind, old, new, now=self._clock.monotonic())
+        self._wake.set()

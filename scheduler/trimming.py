@@ -1,0 +1,64 @@
+"""What is kept of nodes and pods in memory: the fields that placing a pod, or telling of it, looks at."""
+
+from __future__ import annotations
+
+from apimachinery.meta import Object
+
+_METADATA = (
+    "name",
+    "namespace",
+    "uid",
+    "resourceVersion",
+    "generation",
+    "labels",
+    "creationTimestamp",
+    "deletionTimestamp",
+)
+_POD_SPEC = (
+    "nodeName",
+    "schedulerName",
+    "priority",
+    "schedulingGates",
+    "nodeSelector",
+    "affinity",
+    "tolerations",
+    "overhead",
+    "resources",
+)
+_POD_STATUS = ("phase", "conditions")
+_CONTAINER = ("name", "resources", "ports", "restartPolicy")
+_CONTAINER_STATUS = ("name", "resources", "allocatedResources")
+_NODE_SPEC = ("taints", "unschedulable")
+_NODE_STATUS = ("allocatable",)
+
+
+def trimmed_pod(pod: Object) -> Object:
+    """A pod without what its node alone needs: images, commands, environment, volumes, probes."""
+    spec, status = pod["spec"], pod.get("status") or {}
+    kept = _kept(spec, _POD_SPEC)
+    for field in ("containers", "initContainers"):
+        if spec.get(field):
+            kept[field] = [_kept(container, _CONTAINER) for container in spec[field]]
+    told = _kept(status, _POD_STATUS)
+    for field in ("containerStatuses", "initContainerStatuses"):
+        if status.get(field):
+            told[field] = [_kept(entry, _CONTAINER_STATUS) for entry in status[field]]
+    return {**_identity(pod), "spec": kept, "status": told}
+
+
+def trimmed_node(node: Object) -> Object:
+    """A node without what it reports of itself beyond its resources."""
+    spec, status = node.get("spec") or {}, node.get("status") or {}
+    return {**_identity(node), "spec": _kept(spec, _NODE_SPEC), "status": _kept(status, _NODE_STATUS)}
+
+
+def _identity(obj: Object) -> Object:
+    return {
+        "apiVersion": obj.get("apiVersion", "v1"),
+        "kind": obj["kind"],
+        "metadata": _kept(obj["metadata"], _METADATA),
+    }
+
+
+def _kept(values: Object, fields: tuple[str, ...]) -> Object:
+    return {field: values[field] for field in fields if field in values}
