@@ -1,0 +1,144 @@
+"""Bindings: what each answer of the API server means, and what happens when there is none."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Any
+
+import pytest
+
+from apiclient.rest import ApiUnavailable
+from apimachinery import errors
+from apimachinery.meta import Object
+from scheduler.binding import QUEUED_MAX, WORKERS, Binder, Outcome, bind
+from scheduler.cluster import Placement
+from scheduler.framework import PodClass
+from scheduler.pods import Usage
+from scheduler.queue import QueuedPod
+from tests.support.clock import ManualClock
+from tests.unit.scheduler.factories import make_pod
+
+BROKEN = ApiUnavailable("https://server", OSError("connection reset"))
+ASSIGNED = errors.conflict("pods/binding", "pod", 'pod pod is already assigned to node "a"')
+NOT_FOUND = errors.not_found("pods", "pod")
+
+
+class Server:
+    """Answers bindings with the given answers in turn (None: done), and shows one pod."""
+
+    def __init__(self, *answers: Exception | None, pod: Object | None = None) -> None:
+        self.answers = list(answers)
+        self.posted: list[Object] = []
+        self.pod = pod
+        self.gate: asyncio.Event | None = None
+        self.under_way = self.under_way_max = 0
+
+    async def create(self, resource: Any, obj: Object, namespace: str, *, name: str, subresource: str) -> Object:
+        assert (resource.plural, namespace, name, subresource) == (
+            "pods",
+            "default",
+            obj["metadata"]["name"],
+            "binding",
+        )
+        self.posted.append(obj)
+        self.under_way += 1
+        self.under_way_max = max(self.under_way, self.under_way_max)
+        try:
+            if self.gate is not None:
+                await self.gate.wait()
+            answer = self.answers.pop(0) if self.answers else None
+            if answer is not None:
+                raise answer
+            return {}
+        finally:
+            self.under_way -= 1
+
+    async def get(self, resource: Any, name: str, namespace: str) -> Object:
+        if self.pod is None:
+            raise NOT_FOUND
+        return self.pod
+
+
+async def outcome(server: Server) -> Outcome:
+    clock = ManualClock()
+    task = asyncio.ensure_future(bind(server, make_pod(), "a", clock=clock))  # type: ignore[arg-type]
+    await clock.run_until(task.done)
+    return task.result()[0]
+
+
+OTHER_POD = {**make_pod(), "metadata": {**make_pod()["metadata"], "uid": "another"}}
+ANSWERS: list[tuple[list[Exception | None], Object | None, Outcome]] = [
+    ([None], None, Outcome.BOUND),
+    ([NOT_FOUND], None, Outcome.GONE),
+    ([errors.forbidden("no")], make_pod(), Outcome.FAILED),
+    # Another scheduler was faster.
+    ([ASSIGNED], make_pod(node="b"), Outcome.FAILED),
+    # The pod has been deleted and made anew under its name.
+    ([errors.conflict("pods/binding", "pod", "uid")], OTHER_POD, Outcome.GONE),
+    # The server is busy, or away for a moment.
+    ([errors.too_many_requests("later", 1), None], None, Outcome.BOUND),
+    ([errors.internal("oops"), None], None, Outcome.BOUND),
+    ([BROKEN, None], None, Outcome.BOUND),
+    # The connection broke after the binding was made: the second try is refused, and the pod is where it should be.
+    ([BROKEN, ASSIGNED], make_pod(node="a"), Outcome.BOUND),
+    ([BROKEN] * 100, make_pod(), Outcome.FAILED),
+    ([BROKEN] * 100, make_pod(node="a"), Outcome.BOUND),
+    ([BROKEN] * 100, None, Outcome.GONE),
+]
+
+
+@pytest.mark.parametrize(("answers", "pod", "expected"), ANSWERS)
+async def test_each_answer_has_its_outcome(
+    answers: list[Exception | None], pod: Object | None, expected: Outcome
+) -> None:
+    assert await outcome(Server(*answers, pod=pod)) is expected
+
+
+async def test_a_binding_names_the_very_pod_and_the_node() -> None:
+    server = Server()
+    await outcome(server)
+    (posted,) = server.posted
+    assert posted["metadata"]["uid"] == "uid-default-pod"
+    assert posted["target"] == {"apiVersion": "v1", "kind": "Node", "name": "a"}
+
+
+def placement(number: int) -> Placement:
+    pod_class = PodClass((), Usage((), 0, 0))
+    return Placement(QueuedPod(make_pod(f"p{number}"), pod_class), "a")
+
+
+async def stop(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+async def test_bindings_go_out_together_but_never_too_many_at_once() -> None:
+    server, done = Server(), []
+    server.gate = asyncio.Event()
+    binder = Binder(server, lambda *told: done.append(told), clock=ManualClock())  # type: ignore[arg-type]
+    running = asyncio.create_task(binder.run())
+    for number in range(QUEUED_MAX + WORKERS):
+        await binder.submit(placement(number))
+    one_more = asyncio.create_task(binder.submit(placement(9999)))
+    await ManualClock().run_until(lambda: server.under_way == WORKERS)
+    assert not one_more.done(), "the loop is held up instead of piling up placements"
+    server.gate.set()
+    await one_more
+    await ManualClock().run_until(lambda: len(done) == QUEUED_MAX + WORKERS + 1)
+    assert server.under_way_max == WORKERS
+    assert {outcome for _, outcome, _ in done} == {Outcome.BOUND}
+    await stop(running)
+
+
+async def test_what_is_unfinished_when_the_lead_is_lost_is_called_off() -> None:
+    server, done = Server(), []
+    server.gate = asyncio.Event()
+    binder = Binder(server, lambda *told: done.append(told), clock=ManualClock())  # type: ignore[arg-type]
+    running = asyncio.create_task(binder.run())
+    for number in range(WORKERS + 5):
+        await binder.submit(placement(number))
+    await ManualClock().run_until(lambda: server.under_way == WORKERS)
+    await stop(running)
+    assert [outcome for _, outcome, _ in done] == [Outcome.CALLED_OFF] * (WORKERS + 5)
