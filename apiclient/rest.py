@@ -33,8 +33,8 @@ REQUESTS_MAX = 64
 LINE_BYTES_MAX = 64 << 20
 JSON = "application/json"
 # Metadata alone, and whole objects from a server that can't cut them down.
-METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
-METADATA += f",application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,{JSON}"
+_METADATA = f"{JSON};as=PartialObjectMetadata;g=meta.k8s.io;v=v1,{JSON}"
+_METADATA_LIST = f"{JSON};as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,{JSON}"
 PATCH_TYPES = {
     "merge": "application/merge-patch+json",
     "json": "application/json-patch+json",
@@ -55,21 +55,22 @@ class ApiUnavailable(ApiError):
 class Client:
     """A connection to one API server as one user."""
 
-    def __init__(self, session: aiohttp.ClientSession, server: str) -> None:
+    def __init__(self, session: aiohttp.ClientSession, server: str, *, accept_lists: str | None = None) -> None:
         self._session = session
+        self._accept_lists = {"Accept": accept_lists} if accept_lists else {}
         self._slots = asyncio.Semaphore(REQUESTS_MAX)
         self.server = server
 
     @classmethod
-    async def connect(cls, config: Config, *, user_agent: str = "wherry", accept: str = JSON) -> Client:
-        """A client for this configuration; nothing is sent yet. `accept` is the form in which objects are wanted."""
-        headers = {"User-Agent": user_agent, "Accept": accept}
+    async def connect(cls, config: Config, *, user_agent: str = "wherry", metadata_only: bool = False) -> Client:
+        """A client for this configuration; nothing is sent yet. `metadata_only`: answers need not hold more."""
+        headers = {"User-Agent": user_agent, "Accept": _METADATA if metadata_only else JSON}
         if config.token:
             headers["Authorization"] = f"Bearer {config.token}"
         connector = aiohttp.TCPConnector(ssl=_tls(config), limit=0)
         timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_SECONDS, sock_connect=CONNECT_TIMEOUT_SECONDS)
         session = aiohttp.ClientSession(connector=connector, headers=headers, timeout=timeout, auto_decompress=True)
-        return cls(session, config.server)
+        return cls(session, config.server, accept_lists=_METADATA_LIST if metadata_only else None)
 
     async def __aenter__(self) -> Client:
         return self
@@ -112,7 +113,8 @@ class Client:
             params["continue"] = continue_
         if resource_version is not None:
             params["resourceVersion"] = resource_version
-        return await self._call("GET", resource.path(namespace), params)
+        _, _, data = await self.request("GET", resource.path(namespace), params=params, headers=self._accept_lists)
+        return _decoded(self.server, data)
 
     async def create(
         self,

@@ -1,0 +1,107 @@
+"""What every controller is given, and the one shape that the manager runs.
+
+A controller is an object with a queue, the informers it reads, and `reconcile(key)`. Its constructor adds the
+handlers that turn events into keys; nothing happens before `run_controller`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from apiclient.clock import Clock
+from apiclient.controller import run_workers
+from apiclient.events import EventRecorder
+from apiclient.informer import Informer, InformerFactory
+from apiclient.logs import kv
+from apiclient.rest import Client
+from apiclient.workqueue import WorkQueue
+from apimachinery.meta import Object
+from apimachinery.resources import DEPLOYMENTS, LEASES, NAMESPACES, NODES, PODS, REPLICASETS, Resource
+
+logger = logging.getLogger(__name__)
+
+# Controllers read more than the metadata of these; of all others metadata alone is watched and kept.
+WHOLE_OBJECTS = (PODS, NODES, NAMESPACES, REPLICASETS, DEPLOYMENTS, LEASES)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the flags say; times in seconds. The defaults notice a lost node sooner than Kubernetes does."""
+
+    cluster_cidr: str | None = None
+    node_cidr_mask_size: int = 24
+    node_monitor_grace_period: float = 5.0
+    node_startup_grace_period: float = 60.0
+    node_eviction_rate: float = 1.0
+    secondary_node_eviction_rate: float = 0.01
+    unhealthy_zone_threshold: float = 0.55
+    large_cluster_size_threshold: int = 50
+    terminated_pod_gc_threshold: int = 12500
+    root_ca: str | None = None
+    concurrent_syncs: dict[str, int] = field(default_factory=dict)
+
+
+def without_managed_fields(obj: Object) -> Object:
+    """An object as controllers keep it: who has set which field is of no use to them, and large."""
+    metadata = {key: value for key, value in obj["metadata"].items() if key != "managedFields"}
+    return {**obj, "metadata": metadata}
+
+
+def metadata_alone(obj: Object) -> Object:
+    """Of an object that may be whole (not every server cuts it down) the metadata."""
+    return {"metadata": without_managed_fields(obj)["metadata"]}
+
+
+class Informers:
+    """The shared informers: whole objects of some resources, metadata alone of the others."""
+
+    def __init__(self, client: Client, metadata_client: Client, *, clock: Clock) -> None:
+        self.whole = InformerFactory(client, transform=without_managed_fields, clock=clock)
+        self.metadata = InformerFactory(metadata_client, transform=metadata_alone, clock=clock)
+
+    def of(self, resource: Resource) -> Informer:
+        """The informer of a resource; whether more than metadata is in it, WHOLE_OBJECTS says."""
+        factory = self.whole if resource in WHOLE_OBJECTS else self.metadata
+        return factory.informer(resource)
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What every controller is given."""
+
+    client: Client
+    metadata_client: Client
+    informers: Informers
+    recorder: EventRecorder
+    clock: Clock
+    options: Options
+
+    def queue(self) -> WorkQueue:
+        """A new work queue."""
+        return WorkQueue(self.clock)
+
+
+class Controller(Protocol):
+    """One control loop."""
+
+    @property
+    def queue(self) -> WorkQueue:
+        """The keys to be worked on."""
+
+    @property
+    def informers(self) -> Sequence[Informer]:
+        """The caches that `reconcile` reads; it is not called before they are filled."""
+
+    async def reconcile(self, key: str) -> None:
+        """Bring what the key names one step nearer to what is wanted. Raising has it tried again later."""
+
+
+async def run_controller(name: str, controller: Controller, *, workers: int) -> None:
+    """Run a controller until cancelled, once its caches are filled."""
+    for informer in controller.informers:
+        await informer.wait_synced()
+    logger.info(kv("controller started", controller=name, workers=workers))
+    await run_workers(controller.queue, controller.reconcile, name=name, workers=workers)

@@ -1,0 +1,114 @@
+"""The manager's flags, with Kubernetes' names.
+
+Source: https://kubernetes.io/docs/reference/command-line-tools-reference/kube-controller-manager/
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from controllers.context import Options
+from controllers.manager import CONTROLLERS, LeaderElection
+
+_DEFAULTS = Options()
+_ELECTION = LeaderElection()
+_UNIT_SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|h|m|s)")
+
+
+def duration(text: str) -> float:
+    """Seconds of `1m30s`, `500ms`, or a plain number of seconds. Raises ValueError."""
+    parts = _DURATION.findall(text)
+    if parts and "".join(number + unit for number, unit in parts) == text:
+        return sum(float(number) * _UNIT_SECONDS[unit] for number, unit in parts)
+    return float(text)
+
+
+def boolean(text: str) -> bool:
+    """`true` or `false`. Raises ValueError."""
+    if text.lower() not in ("true", "false"):
+        raise ValueError(f"{text!r} is neither true nor false")
+    return text.lower() == "true"
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of the manager's command line."""
+    new = argparse.ArgumentParser(prog="python -m controllers", description="Runs the cluster's control loops.")
+    add = new.add_argument
+    add("--kubeconfig", help="how to reach the API server; default: $KUBECONFIG, ~/.kube/config, or the pod's own")
+    add("--controllers", default="*", metavar="LIST", help="`*` for all; `foo` adds one, `-foo` leaves one out")
+    add("--cluster-cidr", metavar="CIDR", help="the network that nodes get their podCIDR from")
+    add("--node-cidr-mask-size", type=int, default=_DEFAULTS.node_cidr_mask_size, metavar="BITS")
+    add("--root-ca-file", metavar="FILE", help="published in every namespace; default: the kubeconfig's authority")
+    for flag, kind in (
+        ("node-monitor-grace-period", duration),
+        ("node-startup-grace-period", duration),
+        ("node-eviction-rate", float),
+        ("secondary-node-eviction-rate", float),
+        ("unhealthy-zone-threshold", float),
+        ("large-cluster-size-threshold", int),
+        ("terminated-pod-gc-threshold", int),
+    ):
+        default = getattr(_DEFAULTS, flag.replace("-", "_"))
+        add(f"--{flag}", type=kind, default=default, metavar=kind.__name__.upper(), help=f"default: {default}")
+    for entry in CONTROLLERS.values():
+        if entry.flag is not None:
+            add(f"--{entry.flag}", type=int, default=entry.workers, metavar="N", help=f"default: {entry.workers}")
+    add("--leader-elect", type=boolean, nargs="?", const=True, default=_ELECTION.wanted, metavar="true|false")
+    add("--leader-elect-lease-duration", type=duration, default=_ELECTION.lease_duration, metavar="DURATION")
+    add("--leader-elect-renew-deadline", type=duration, default=_ELECTION.renew_deadline, metavar="DURATION")
+    add("--leader-elect-retry-period", type=duration, default=_ELECTION.retry_period, metavar="DURATION")
+    add("-v", "--v", type=int, default=0, metavar="LEVEL", help="0: for operators; 1 and more: for finding faults")
+    return new
+
+
+def chosen_controllers(text: str, *, cluster_cidr: str | None) -> list[str]:
+    """The controllers that `--controllers` names, in the table's order. Raises ValueError for an unknown one.
+
+    Without a cluster network there is none to share out among nodes.
+    """
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    unknown = {word.removeprefix("-") for word in words if word != "*"} - CONTROLLERS.keys()
+    if unknown:
+        raise ValueError(f"no controller {sorted(unknown)[0]!r}; there are: {', '.join(CONTROLLERS)}")
+    chosen = [name for name in CONTROLLERS if f"-{name}" not in words and ("*" in words or name in words)]
+    return [name for name in chosen if cluster_cidr or name != "node-ipam-controller" or name in words]
+
+
+def options(args: argparse.Namespace, *, ca_pem: str | None) -> Options:
+    """The controllers' options. Raises OSError if a named file can't be read."""
+    return Options(
+        cluster_cidr=args.cluster_cidr,
+        node_cidr_mask_size=args.node_cidr_mask_size,
+        node_monitor_grace_period=args.node_monitor_grace_period,
+        node_startup_grace_period=args.node_startup_grace_period,
+        node_eviction_rate=args.node_eviction_rate,
+        secondary_node_eviction_rate=args.secondary_node_eviction_rate,
+        unhealthy_zone_threshold=args.unhealthy_zone_threshold,
+        large_cluster_size_threshold=args.large_cluster_size_threshold,
+        terminated_pod_gc_threshold=args.terminated_pod_gc_threshold,
+        root_ca=Path(args.root_ca_file).read_text() if args.root_ca_file else ca_pem,
+        concurrent_syncs={
+            name: getattr(args, entry.flag.replace("-", "_"))
+            for name, entry in CONTROLLERS.items()
+            if entry.flag is not None
+        },
+    )
+
+
+def leader_election(args: argparse.Namespace) -> LeaderElection:
+    """What the flags say of leader election."""
+    return LeaderElection(
+        args.leader_elect,
+        args.leader_elect_lease_duration,
+        args.leader_elect_renew_deadline,
+        args.leader_elect_retry_period,
+    )
+
+
+def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line; a mistake ends the process with a message."""
+    return parser().parse_args(argv)

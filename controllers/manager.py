@@ -1,0 +1,115 @@
+"""The manager: the one table of controllers, and what runs them.
+
+Of several managers one leads, by a Lease in kube-system; the others wait. Leadership that is lost ends all
+controllers; the process then waits for its next turn with nothing left over. Every controller reads shared
+informers, so a resource is watched once, however many controllers need it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from apiclient.clock import Clock, SystemClock
+from apiclient.events import EventRecorder
+from apiclient.kubeconfig import Config
+from apiclient.leaderelection import LeaderElector
+from apiclient.logs import kv
+from apiclient.rest import Client
+from controllers.context import Context, Controller, Informers, Options, run_controller
+from controllers.deployment import DeploymentController
+from controllers.garbage_collector import GarbageCollector
+from controllers.namespace import NamespaceController
+from controllers.node_ipam import NodeIpamController
+from controllers.node_lifecycle import NodeLifecycleController
+from controllers.pod_gc import PodGarbageCollector
+from controllers.replicaset import ReplicaSetController
+from controllers.root_ca import RootCaPublisher
+from controllers.service_account import ServiceAccountController
+from controllers.taint_eviction import TaintEvictionController
+
+logger = logging.getLogger(__name__)
+
+COMPONENT = "kube-controller-manager"
+LEASE_NAMESPACE, LEASE_NAME = "kube-system", "kube-controller-manager"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A controller, how many keys it works on at once, and the flag that says otherwise."""
+
+    make: Callable[[Context], Controller]
+    workers: int
+    flag: str | None = None
+
+
+CONTROLLERS = {
+    "node-ipam-controller": Entry(NodeIpamController, 1),
+    "serviceaccount-controller": Entry(ServiceAccountController, 1),
+    "root-ca-certificate-publisher-controller": Entry(RootCaPublisher, 1),
+    "deployment-controller": Entry(DeploymentController, 5, "concurrent-deployment-syncs"),
+    "replicaset-controller": Entry(ReplicaSetController, 5, "concurrent-replicaset-syncs"),
+    "node-lifecycle-controller": Entry(NodeLifecycleController, 8),
+    "taint-eviction-controller": Entry(TaintEvictionController, 8),
+    "garbage-collector-controller": Entry(GarbageCollector, 20, "concurrent-gc-syncs"),
+    "namespace-controller": Entry(NamespaceController, 10, "concurrent-namespace-syncs"),
+    "pod-garbage-collector-controller": Entry(PodGarbageCollector, 4),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class LeaderElection:
+    """Whether to wait for a Lease, and its times in seconds."""
+
+    wanted: bool = True
+    lease_duration: float = 15.0
+    renew_deadline: float = 10.0
+    retry_period: float = 2.0
+
+
+async def run(config: Config, options: Options, names: Sequence[str], election: LeaderElection) -> None:
+    """Run these controllers, whenever it is this process' turn, until cancelled."""
+    clock = SystemClock()
+    lead = partial(run_controllers, config, options, names, clock)
+    if not election.wanted:
+        await lead()
+        return
+    identity = f"{socket.gethostname()}_{uuid.uuid4()}"
+    async with await Client.connect(config, user_agent=COMPONENT) as client:
+        elector = LeaderElector(
+            client,
+            LEASE_NAMESPACE,
+            LEASE_NAME,
+            identity,
+            clock=clock,
+            lease_duration_seconds=election.lease_duration,
+            renew_deadline_seconds=election.renew_deadline,
+            retry_period_seconds=election.retry_period,
+        )
+        while True:
+            await elector.run(lead)
+
+
+async def run_controllers(config: Config, options: Options, names: Sequence[str], clock: Clock) -> None:
+    """Run these controllers until cancelled."""
+    async with (
+        await Client.connect(config, user_agent=COMPONENT) as client,
+        await Client.connect(config, user_agent=COMPONENT, metadata_only=True) as metadata_client,
+    ):
+        informers = Informers(client, metadata_client, clock=clock)
+        recorder = EventRecorder(client, COMPONENT, clock=clock)
+        context = Context(client, metadata_client, informers, recorder, clock, options)
+        controllers = {name: CONTROLLERS[name].make(context) for name in names}
+        async with asyncio.TaskGroup() as group:
+            group.create_task(recorder.run())
+            informers.whole.start(group)
+            informers.metadata.start(group)
+            for name, controller in controllers.items():
+                workers = options.concurrent_syncs.get(name, CONTROLLERS[name].workers)
+                group.create_task(run_controller(name, controller, workers=workers))
+            logger.info(kv("controllers starting", controllers=len(controllers)))

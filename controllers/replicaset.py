@@ -1,0 +1,290 @@
+"""Keeps as many pods of each ReplicaSet alive as its spec says.
+
+Pods and ReplicaSets enqueue the ReplicaSet they belong to, or might belong to. Pods are counted only once the cache
+shows all that was done before (`controllers.expectations`), created in batches that double as long as they
+succeed, and given up in the order of `controllers.deletion_ranking`. Changes that only matter to the status wait
+a moment for others, so that a burst of pods becoming ready costs one write.
+
+Source: https://kubernetes.io/docs/concepts/workloads/controllers/replicaset/
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from apiclient.informer import ADDED, DELETED
+from apimachinery.errors import ApiError, is_not_found
+from apimachinery.meta import (
+    Object,
+    controller_of,
+    deletion_requested,
+    find_condition,
+    get_path,
+    labels,
+    name,
+    namespace,
+    namespaced_key,
+    owner_reference,
+    uid,
+    with_condition,
+)
+from apimachinery.resources import PODS, REPLICASETS
+from apimachinery.selectors import selector_from_object
+from apimachinery.time import rfc3339
+from controllers.context import Context
+from controllers.deletion_ranking import choose_pods_to_delete
+from controllers.expectations import STALE_RETRY_SECONDS, Expectations
+from controllers.ownership import claim, plan_claims
+from controllers.pods import (
+    BY_CONTROLLER,
+    by_controller,
+    is_active,
+    is_finished,
+    is_ready,
+    is_terminating,
+    orphans_of,
+    ready_condition,
+    seconds_until_available,
+)
+from controllers.requests import namespace_terminating, settle, write_status
+
+# A pass creates or deletes this many pods at most; then the status tells how far it is.
+BURST_PODS = 500
+FIRST_BATCH_PODS = 1
+# How long changes that matter to the status alone wait for others.
+GATHER_SECONDS = 0.02
+BY_NAMESPACE = "namespace"
+KIND = {"apiVersion": REPLICASETS.api_version, "kind": REPLICASETS.kind}
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why the pods could not be created or deleted."""
+
+    reason: str
+    error: ApiError
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How many pods to create, or which to delete."""
+
+    create: int = 0
+    delete: tuple[Object, ...] = ()
+
+
+def plan_scale(replica_set: Object, active: list[Object], related: Iterable[Object], now: float) -> Plan:
+    """What brings the number of active pods to `spec.replicas`, a burst at most."""
+    missing = get_path(replica_set, "spec", "replicas", default=1) - len(active)
+    if deletion_requested(replica_set) or missing == 0:
+        return Plan()
+    if missing > 0:
+        return Plan(create=min(missing, BURST_PODS))
+    surplus = min(-missing, BURST_PODS)
+    return Plan(delete=tuple(choose_pods_to_delete(active, related, surplus, now)))
+
+
+def pod_from_template(replica_set: Object) -> Object:
+    """The pod to create: the template, owned by the ReplicaSet."""
+    template = replica_set["spec"]["template"]
+    metadata = template.get("metadata") or {}
+    kept = {key: metadata[key] for key in ("labels", "annotations", "finalizers") if metadata.get(key)}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            **kept,
+            "generateName": f"{name(replica_set)}-",
+            "namespace": namespace(replica_set),
+            "ownerReferences": [owner_reference({**replica_set, **KIND})],
+        },
+        "spec": template["spec"],
+    }
+
+
+def plan_status(replica_set: Object, pods: Iterable[Object], failure: Failure | None, now: float) -> Object:
+    """The status that tells of these owned pods."""
+    min_ready = get_path(replica_set, "spec", "minReadySeconds", default=0)
+    template_labels = get_path(replica_set, "spec", "template", "metadata", "labels", default={}).items()
+    owned = list(pods)
+    active = [pod for pod in owned if is_active(pod)]
+    ready = [pod for pod in active if is_ready(pod)]
+    available = [pod for pod in ready if seconds_until_available(pod, min_ready, now) == 0]
+    status: Object = {
+        "replicas": len(active),
+        "fullyLabeledReplicas": sum(template_labels <= labels(pod).items() for pod in active),
+        "readyReplicas": len(ready),
+        "availableReplicas": len(available),
+        "terminatingReplicas": sum(map(is_terminating, owned)),
+        "observedGeneration": replica_set["metadata"].get("generation", 0),
+    }
+    if conditions := _conditions(replica_set, failure, now):
+        status["conditions"] = conditions
+    return status
+
+
+def _conditions(replica_set: Object, failure: Failure | None, now: float) -> list[dict[str, Any]]:
+    """ReplicaFailure stays as it was first told until a pass succeeds."""
+    known: list[dict[str, Any]] = get_path(replica_set, "status", "conditions", default=[])
+    if failure is None:
+        return [condition for condition in known if condition["type"] != "ReplicaFailure"]
+    if find_condition(known, "ReplicaFailure") is not None:
+        return known
+    told = {"status": "True", "reason": failure.reason, "message": failure.error.message}
+    return with_condition(known, type="ReplicaFailure", now=rfc3339(now), **told)
+
+
+def seconds_to_next_availability(replica_set: Object, pods: Iterable[Object], now: float) -> float | None:
+    """When the next ready pod will have been ready for `minReadySeconds`; None if none is waiting for that."""
+    min_ready = get_path(replica_set, "spec", "minReadySeconds", default=0)
+    waits = (seconds_until_available(pod, min_ready, now) for pod in pods if is_active(pod))
+    return min((wait for wait in waits if wait), default=None)
+
+
+def replica_facts(pod: Object) -> tuple[Any, ...]:
+    """All of a pod that a ReplicaSet's decisions rest on; a change of anything else is none of its business."""
+    ready = ready_condition(pod) or {}
+    references = pod["metadata"].get("ownerReferences")
+    settled = (deletion_requested(pod), is_finished(pod))
+    return (*settled, ready.get("status"), ready.get("lastTransitionTime"), labels(pod), references)
+
+
+class ReplicaSetController:
+    """One control loop over all ReplicaSets."""
+
+    def __init__(self, context: Context) -> None:
+        self._client = context.client
+        self._clock = context.clock
+        self._recorder = context.recorder
+        self._pods = context.informers.of(PODS)
+        self._replica_sets = context.informers.of(REPLICASETS)
+        self.informers = (self._pods, self._replica_sets)
+        self.queue = context.queue()
+        self._expectations = Expectations(self._pods, context.clock)
+        self._pods.add_index(BY_CONTROLLER, by_controller)
+        self._replica_sets.add_index(BY_CONTROLLER, by_controller)
+        self._replica_sets.add_index(BY_NAMESPACE, lambda obj: (namespace(obj),))
+        self._pods.add_handler(self._pod_changed)
+        self._replica_sets.add_handler(self._replica_set_changed)
+
+    def _replica_set_changed(self, kind: str, old: Object | None, new: Object | None) -> None:
+        obj = new or old
+        assert obj is not None
+        key = namespaced_key(obj)
+        if kind == DELETED:
+            self._expectations.forget(key)
+        elif old is not None and old["metadata"].get("generation") == obj["metadata"].get("generation"):
+            self.queue.add_after(key, GATHER_SECONDS)  # most often the echo of our own status
+        else:
+            self.queue.add(key)
+
+    def _pod_changed(self, kind: str, old: Object | None, new: Object | None) -> None:
+        if old is not None and new is not None:
+            if replica_facts(old) == replica_facts(new):
+                return
+            counted = is_active(new) and is_active(old)
+            if counted and controller_of(old) == controller_of(new) and labels(old) == labels(new):
+                self._enqueue_owner(new, GATHER_SECONDS)
+                return
+        for pod in (old, new):
+            if pod is not None:
+                self._enqueue_owner(pod, 0)
+                if pod is new and controller_of(pod) is None and (kind == ADDED or not deletion_requested(pod)):
+                    self._enqueue_matching(pod)
+
+    def _enqueue_owner(self, pod: Object, delay_seconds: float) -> None:
+        reference = controller_of(pod)
+        if reference is None or reference["kind"] != REPLICASETS.kind:
+            return
+        key = f"{namespace(pod)}/{reference['name']}"
+        replica_set = self._replica_sets.get(key)
+        if replica_set is not None and uid(replica_set) == reference["uid"]:
+            self.queue.add_after(key, delay_seconds)
+
+    def _enqueue_matching(self, orphan: Object) -> None:
+        for replica_set in self._replica_sets.by_index(BY_NAMESPACE, namespace(orphan)):
+            if _selector(replica_set).matches(labels(orphan)):
+                self.queue.add(namespaced_key(replica_set))
+
+    async def reconcile(self, key: str) -> None:
+        """Count the pods, create or delete what is wrong, and tell in the status."""
+        replica_set = self._replica_sets.get(key)
+        if replica_set is None:
+            return
+        if not self._expectations.satisfied(key):
+            self.queue.add_after(key, STALE_RETRY_SECONDS)
+            return
+        pods = await self._owned(replica_set)
+        now = self._clock.now()
+        plan = plan_scale(replica_set, [p for p in pods if is_active(p)], self._related(replica_set), now)
+        failure = await self._create(key, replica_set, plan.create) if plan.create else None
+        if plan.delete:
+            failure = await self._delete(key, replica_set, plan.delete)
+        status = plan_status(replica_set, pods, failure, now)
+        await write_status(self._client, REPLICASETS, replica_set, status)
+        if failure is not None:
+            raise failure.error
+        if wait := seconds_to_next_availability(replica_set, pods, now):
+            self.queue.add_after(key, wait)
+
+    async def _owned(self, replica_set: Object) -> list[Object]:
+        candidates = [
+            *self._pods.by_index(BY_CONTROLLER, uid(replica_set)),
+            *(p for p in self._pods.by_index(BY_CONTROLLER, orphans_of(namespace(replica_set))) if is_active(p)),
+        ]
+        claims = plan_claims(replica_set, _selector(replica_set), candidates)
+        return await claim(self._client, owner_resource=REPLICASETS, owner=replica_set, resource=PODS, claims=claims)
+
+    def _related(self, replica_set: Object) -> Iterable[Object]:
+        reference = controller_of(replica_set)
+        if reference is None:
+            return self._pods.by_index(BY_CONTROLLER, uid(replica_set))
+        family = self._replica_sets.by_index(BY_CONTROLLER, reference["uid"])
+        return (pod for member in family for pod in self._pods.by_index(BY_CONTROLLER, uid(member)))
+
+    async def _create(self, key: str, replica_set: Object, count: int) -> Failure | None:
+        """Create pods in batches of 1, 2, 4…: if the first can't be created, the server is not asked 500 times."""
+        pod = pod_from_template(replica_set)
+        batch = FIRST_BATCH_PODS
+        while count > 0:
+            size = min(batch, count)
+            results = await settle(self._client.create(PODS, pod) for _ in range(size))
+            errors = []
+            for result in results:
+                if isinstance(result, ApiError):
+                    errors.append(result)
+                else:
+                    self._expectations.written(key, result)
+                    self._tell(replica_set, "SuccessfulCreate", f"Created pod: {name(result)}")
+            if errors:
+                return self._failed(replica_set, "FailedCreate", f"Error creating: {errors[0].message}", errors[0])
+            count -= size
+            batch *= 2
+        return None
+
+    async def _delete(self, key: str, replica_set: Object, pods: tuple[Object, ...]) -> Failure | None:
+        self._expectations.deleted(key, pods)
+        results = await settle(self._client.delete(PODS, name(p), namespace(p), uid=uid(p)) for p in pods)
+        failure = None
+        for pod, result in zip(pods, results, strict=True):
+            if not isinstance(result, ApiError):
+                self._tell(replica_set, "SuccessfulDelete", f"Deleted pod: {name(pod)}")
+            elif not is_not_found(result):
+                self._expectations.not_deleted(key, pod)
+                failure = self._failed(replica_set, "FailedDelete", f"Error deleting: {result.message}", result)
+        return failure
+
+    def _failed(self, replica_set: Object, reason: str, message: str, error: ApiError) -> Failure | None:
+        if namespace_terminating(error):
+            return None
+        self._recorder.event({**replica_set, **KIND}, "Warning", reason, message)
+        return Failure(reason, error)
+
+    def _tell(self, replica_set: Object, reason: str, message: str) -> None:
+        self._recorder.event({**replica_set, **KIND}, "Normal", reason, message)
+
+
+def _selector(replica_set: Object) -> Any:
+    return selector_from_object(replica_set["spec"]["selector"])
