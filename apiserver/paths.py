@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from collections.abc import Callable
 
 from aiohttp import web
 
@@ -10,6 +11,7 @@ from apimachinery.errors import method_not_allowed, not_acceptable, path_not_fou
 from apiserver import version
 from apiserver.discovery import Discovery, Document, wanted_form
 from apiserver.health import Health
+from apiserver.metrics import CONTENT_TYPE
 from apiserver.openapi import OpenAPI
 from apiserver.request_info import RequestInfo
 from apiserver.responses import json_response
@@ -18,10 +20,14 @@ from apiserver.responses import json_response
 class Paths:
     """Serves the paths that stand beside the resources."""
 
-    def __init__(self, *, discovery: Discovery, openapi: OpenAPI, health: Health) -> None:
+    def __init__(
+        self, *, discovery: Discovery, openapi: OpenAPI, health: Health, metrics: Callable[[], bytes]
+    ) -> None:
+        """`metrics` makes the page of /metrics."""
         self._discovery = discovery
         self._openapi = openapi
         self._health = health
+        self._metrics = metrics
 
     async def serve(self, http: web.BaseRequest, info: RequestInfo) -> web.StreamResponse:
         """Answer a request that was authorized. Raises ApiError 404 and 405."""
@@ -30,6 +36,8 @@ class Paths:
         match info.path.strip("/").split("/"):
             case [("healthz" | "livez" | "readyz"), *_]:
                 return self._health.answer(info.path, http.query)
+            case ["metrics"]:
+                return web.Response(body=self._metrics(), headers={"Content-Type": CONTENT_TYPE})
             case ["version"]:
                 return json_response(version.document())
             case [("api" | "apis"), *_]:

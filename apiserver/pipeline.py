@@ -28,7 +28,7 @@ from apimachinery.errors import (
 from apimachinery.meta import Object
 from apiserver import admission, encoding, registry
 from apiserver.admission import CREATE, DELETE, UPDATE, Attributes, Plugin
-from apiserver.request_info import RequestInfo, User, parse
+from apiserver.request_info import RequestInfo, User
 from apiserver.rest import answers, decode, deletion, patching, reading, subresources, watching, writing
 from apiserver.rest.call import Call
 from apiserver.rest.cluster import StoredCluster
@@ -88,15 +88,13 @@ class Pipeline:
         self._watch_seconds_min = watch_seconds_min
         self._now = now
 
-    async def handle(self, http: web.BaseRequest) -> web.StreamResponse:
+    async def handle(self, http: web.BaseRequest, info: RequestInfo) -> web.StreamResponse:
         """Answer a request. Raises ApiError."""
-        path, has_query, _ = http.raw_path.partition("?")
-        query: Mapping[str, str] = http.query if has_query else {}
-        info = parse(http.method, path, query)
         user = self._authenticator.authenticate(http)
         self._authorize(user, info)
         if not info.resource:
             return await self._paths(http, info)
+        query: Mapping[str, str] = http.query if "?" in http.raw_path else {}
         call = resolve(http, info, user, query)
         if info.subresource in STREAMS:
             return await self._nodes(http, info)

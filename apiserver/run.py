@@ -26,11 +26,14 @@ from apiserver.authorization import Authorizer
 from apiserver.discovery import Discovery
 from apiserver.health import Health
 from apiserver.logs import kv
+from apiserver.metrics import Metrics
 from apiserver.node_authorization import NodeAuthorizer
+from apiserver.node_proxy import NodeProxy
 from apiserver.openapi import OpenAPI
 from apiserver.options import Options
 from apiserver.paths import Paths
 from apiserver.pipeline import Pipeline
+from apiserver.rest.call import storage_key
 from apiserver.rest.cluster import StoredCluster
 from apiserver.rest.limits import Limits
 from apiserver.server import Server, tls_context
@@ -63,9 +66,12 @@ async def _run(options: Options, listener: socket.socket) -> None:
     try:
         await bootstrap.create_initial_objects(store, now=time.time)
         health = Health()
+        health.add("storage", lambda: store.failure)
         health.add("shutdown", lambda: "process is shutting down" if stop.is_set() else None, ["readyz"])
-        pipeline = _pipeline(options, store, health)
-        server = Server(pipeline.handle, request_timeout_seconds=options.request_timeout_seconds)
+        nodes = NodeProxy(StoredCluster(store), options.data_dir / "pki")
+        metrics = Metrics()
+        pipeline = _pipeline(options, store, nodes, _paths(options, store, health, metrics))
+        server = Server(pipeline.handle, metrics, request_timeout_seconds=options.request_timeout_seconds)
         await server.start(listener, tls)
         log.info(kv("listening", address=options.bind_address, port=options.secure_port, revision=store.revision))
         async with asyncio.TaskGroup() as tasks:
@@ -75,19 +81,28 @@ async def _run(options: Options, listener: socket.socket) -> None:
             await asyncio.sleep(options.shutdown_delay_seconds)
             store.end_watches(service_unavailable("the server is shutting down"))
             await server.stop()
+            await nodes.close()
             compaction.cancel()
     finally:
         await store.close()
 
 
-def _pipeline(options: Options, store: Store, health: Health) -> Pipeline:
-    tokens = read_token_file(options.token_auth_file or options.data_dir / "tokens.csv")
-    authorizer = Authorizer(_node_authorizer(StoredCluster(store)))
-    paths = Paths(
+def _paths(options: Options, store: Store, health: Health, metrics: Metrics) -> Paths:
+    def page() -> bytes:
+        objects = [(resource, len(store.objects(storage_key(resource)))) for resource in resources.BUILTIN]
+        return metrics.text(objects, store.watcher_count())
+
+    return Paths(
         discovery=Discovery(resources.BUILTIN, server_address=options.server_url.removeprefix("https://")),
         openapi=OpenAPI(resources.BUILTIN),
         health=health,
+        metrics=page,
     )
+
+
+def _pipeline(options: Options, store: Store, nodes: NodeProxy, paths: Paths) -> Pipeline:
+    tokens = read_token_file(options.token_auth_file or options.data_dir / "tokens.csv")
+    authorizer = Authorizer(_node_authorizer(StoredCluster(store)))
     settings = admission.Settings(
         default_not_ready_toleration_seconds=options.default_not_ready_toleration_seconds,
         default_unreachable_toleration_seconds=options.default_unreachable_toleration_seconds,
@@ -97,7 +112,7 @@ def _pipeline(options: Options, store: Store, health: Health) -> Pipeline:
         authenticator=Authenticator(tokens, now=time.time),
         authorize=authorizer.authorize,
         paths=paths.serve,
-        nodes=paths.serve,
+        nodes=nodes.serve,
         plugins=admission.plugins(settings),
         limits=Limits(options.max_requests_inflight, options.max_mutating_requests_inflight),
         watch_seconds_min=options.min_request_timeout_seconds,

@@ -12,6 +12,7 @@ import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from time import perf_counter
 
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
@@ -21,11 +22,13 @@ from aiohttp.streams import StreamReader
 from apimachinery.errors import ApiError, internal, request_entity_too_large, timeout
 from apiserver.connection import Connection
 from apiserver.logs import kv
+from apiserver.metrics import Metrics, is_long_running
+from apiserver.request_info import RequestInfo, parse
 from apiserver.responses import error_response
 
 log = logging.getLogger(__name__)
 
-Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+Handler = Callable[[web.BaseRequest, RequestInfo], Awaitable[web.StreamResponse]]
 
 BODY_BYTES_MAX = 3 << 20
 # A line of a request carries selectors, and the words of a command for exec.
@@ -34,14 +37,16 @@ KEEPALIVE_SECONDS = 180.0
 BACKLOG_CONNECTIONS = 1024
 HANDSHAKE_SECONDS = 10.0
 STOP_SECONDS_MAX = 10.0
-_STREAMS = ("log", "exec", "attach", "portforward", "proxy")
+# What is counted for a request whose client went away before it was answered.
+CLIENT_GONE = 499
 
 
 class Server:
     """Serves one handler over HTTPS."""
 
-    def __init__(self, handler: Handler, *, request_timeout_seconds: float) -> None:
+    def __init__(self, handler: Handler, metrics: Metrics, *, request_timeout_seconds: float) -> None:
         self._handler = handler
+        self._metrics = metrics
         self._timeout_seconds = request_timeout_seconds
         self._loop = asyncio.get_running_loop()
         self._http = _Http(self._serve, request_factory=self._request, handler_cancellation=True)
@@ -71,11 +76,25 @@ class Server:
         return web.BaseRequest(message, payload, protocol, writer, task, self._loop, client_max_size=BODY_BYTES_MAX)
 
     async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
+        path, has_query, _ = request.raw_path.partition("?")
+        info = parse(request.method, path, request.query if has_query else {})
+        started = perf_counter()
+        self._metrics.begin(info)
+        # Most watches end because their client does; any other request should have had its answer.
+        code = 200 if is_long_running(info) else CLIENT_GONE
         try:
-            if _is_stream(request):
-                return await self._handler(request)
+            response = await self._answer(request, info)
+            code = response.status
+            return response
+        finally:
+            self._metrics.end(info, code, perf_counter() - started)
+
+    async def _answer(self, request: web.BaseRequest, info: RequestInfo) -> web.StreamResponse:
+        try:
+            if is_long_running(info):
+                return await self._handler(request, info)
             async with asyncio.timeout(self._timeout_seconds):
-                return await self._handler(request)
+                return await self._handler(request, info)
         except ApiError as error:
             return error_response(error)
         except web.HTTPRequestEntityTooLarge:
@@ -89,8 +108,8 @@ class Server:
         except ConnectionError:
             raise  # the client is gone: there is nobody to answer
         except Exception as error:
-            log.exception(kv("request failed", method=request.method, path=request.path))
-            return error_response(internal(f"{type(error).__name__}"))
+            log.exception(kv("request failed", method=request.method, path=info.path))
+            return error_response(internal(type(error).__name__))
 
 
 class _Http(web.Server):
@@ -105,12 +124,6 @@ class _Http(web.Server):
             max_field_size=HEADER_BYTES_MAX,
             auto_decompress=False,
         )
-
-
-def _is_stream(request: web.BaseRequest) -> bool:
-    """Whether the answer may go on without end: a watch, or a stream of a container."""
-    path, _, query = request.raw_path.partition("?")
-    return "watch=" in query or path.rpartition("/")[2] in _STREAMS
 
 
 def tls_context(certificate: Path, key: Path, client_ca: Path) -> ssl.SSLContext:
