@@ -57,7 +57,8 @@ class ContainerSpec:
     `lower_dirs` are the image's layers, top first; they become the lower side of an overlayfs whose
     upper side lives in the container's own directory. With `config.root.readonly` the container
     sees it read-only. `log_path` empty means that output is dropped. `stdin` keeps standard input
-    open for `Runtime.attach`; otherwise it is /dev/null.
+    open for `Runtime.attach`; otherwise it is /dev/null. With `stdin_once` it ends with the first
+    attached viewer's. `target_container_id` names a container of the pod whose processes this one sees.
     """
 
     id: str
@@ -68,6 +69,8 @@ class ContainerSpec:
     log_path: str = ""
     stdin: bool = False
     tty: bool = False
+    stdin_once: bool = False
+    target_container_id: str = ""
 
 
 @dataclass(slots=True)
@@ -76,7 +79,8 @@ class ContainerState:
 
     `exit_code` follows Kubernetes: the exit status, or 128 + `signal` when a signal ended it.
     `pid` is the container's first process as this host sees it. `error` says why a container never
-    ran or what was lost (a supervisor that died leaves exit code 137 and an error).
+    ran or what was lost (a supervisor that died leaves exit code 137 and an error). `notices` are
+    things asked for that this host can't do and that were done without.
     """
 
     id: str
@@ -92,6 +96,7 @@ class ContainerState:
     error: str = ""
     log_path: str = ""
     pid_start_ticks: int = 0
+    notices: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -13,6 +13,7 @@ from signal import SIGKILL
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any
 
 REMOVE_ATTEMPTS_MAX = 200
 REMOVE_PAUSE_SECONDS = 0.005
@@ -27,6 +28,21 @@ def write(path: str, value: str) -> None:
         raise OSError(error.errno, f"write {value!r} to {path}: {os.strerror(error.errno or 0)}") from None
     finally:
         os.close(fd)
+
+
+def apply(plan: dict[str, Any]) -> None:
+    """Make a cgroup as cgroups.py planned it: directories, then values, then values that may be refused.
+
+    A file that this kernel does not have (memory.memsw.* without swap accounting) is passed over when the
+    plan calls it optional.
+    """
+    for directory in plan["directories"]:
+        os.makedirs(directory, 0o755, exist_ok=True)
+    for path, value in plan["writes"]:
+        write(path, value)
+    for path, value in plan["optional"]:
+        if os.path.exists(path):
+            write(path, value)
 
 
 def read(path: str) -> str:

@@ -2,80 +2,218 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import os
+import signal
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kubelet.runtime.api import ContainerSpec, ContainerState, ExecIO, SandboxSpec, SandboxState
+from apiclient.logs import kv
+from kubelet.runtime import capabilities, cgroupfs, cgroups, disk, plan, seccomp
+from kubelet.runtime.api import ContainerSpec, ContainerState, ExecIO, RuntimeFailure, SandboxSpec, SandboxState
+from kubelet.runtime.forker import Forker
+from kubelet.runtime.link import Disconnected, connect
+from kubelet.runtime.pod import Pod
+
+logger = logging.getLogger(__name__)
+
+SANDBOX_SECONDS_MAX = 30.0
+CONTAINER_END_SECONDS_MAX = 10.0
 
 
 class ExecHandle:
     """A process that runs in a container beside its first one."""
 
-    pid: int
+    def __init__(self, pod: Pod, session: int, pid: int) -> None:
+        self.pid = pid
+        self._pod = pod
+        self._session = session
 
     def resize(self, width: int, height: int) -> None:
         """Tell the terminal its size in columns and rows; nothing happens without a tty."""
-        raise NotImplementedError
+        self._pod.post("resize", session=self._session, width=width, height=height)
 
     async def wait(self) -> int:
         """Return the exit code (128 + signal when a signal ended it)."""
-        raise NotImplementedError
+        return await self._pod.session_end(self._session)
 
     def kill(self, signo: int = 9) -> None:
-        """Send a signal to the exec'd process."""
-        raise NotImplementedError
+        """Send a signal to the exec'd process; an attached viewer is let go, and the container runs on."""
+        self._pod.post("signal_session", session=self._session, signo=signo)
 
 
 class Runtime:
-    """Runs pods on this machine; see api.py for the data and its docstrings for the meaning."""
+    """Runs pods on this machine; see api.py for the data and its docstrings for the meaning.
+
+    `root_dir` holds what is to be known after a restart; `cgroup_root` ("wherry/ab12cd/node-1") is the group,
+    in every hierarchy, below which everything runs. Both belong to one kubelet alone.
+    """
 
     on_change: Callable[[str], None]
 
     def __init__(self, root_dir: Path, cgroup_root: str) -> None:
-        raise NotImplementedError
+        self.on_change = _ignore
+        self._root = root_dir
+        self._cgroup_root = cgroup_root.strip("/")
+        self._pods: dict[str, Pod] = {}
+        self._programs = seccomp.Programs(root_dir / "seccomp")
+        self._lock_fd = -1
+        self._forker: Forker | None = None
+        self._hierarchies = cgroups.Hierarchies(version=0)
 
     async def start(self) -> None:
-        """Spawn the zygote and connect again to every supervisor that lives on."""
-        raise NotImplementedError
+        """Spawn the zygote and connect again to every supervisor that lives on.
+
+        TimeoutError when another kubelet uses the same root_dir; OSError when there are no cgroups.
+        """
+        self._hierarchies = cgroups.present()
+        self._root.mkdir(parents=True, exist_ok=True)
+        (self._root / "sandboxes").mkdir(mode=0o700, exist_ok=True)
+        self._lock_fd = await asyncio.to_thread(disk.lock, self._root)
+        group = cgroups.group(self._hierarchies, f"{self._cgroup_root}/supervisors", {}, is_container=True)
+        self._forker = Forker(self._lock_fd, self._root / "supervisors.log", group)
+        self._forker.start()
+        async with asyncio.TaskGroup() as tasks:
+            for folder in disk.sandbox_folders(self._root):
+                tasks.create_task(self._adopt(folder))
+        # The filter that nearly every container loads is compiled before the first one waits for it.
+        self._programs.path(seccomp.default_profile(tuple(sorted(capabilities.DEFAULT))))
 
     async def close(self) -> None:
         """Let go of everything; supervisors and containers run on."""
-        raise NotImplementedError
+        for pod in self._pods.values():
+            pod.close()
+        self._pods.clear()
+        if self._forker is not None:
+            await asyncio.to_thread(self._forker.close)
+        if self._lock_fd >= 0:
+            os.close(self._lock_fd)
+            self._lock_fd = -1
 
     async def sandboxes(self) -> list[SandboxState]:
         """Everything on disk, alive or dead (for adoption after a restart)."""
-        raise NotImplementedError
+        return [pod.state for pod in self._pods.values()]
 
     def sandbox(self, pod_uid: str) -> SandboxState | None:
         """The state of one pod as last reported: no I/O, good inside on_change."""
-        raise NotImplementedError
+        pod = self._pods.get(pod_uid)
+        return pod.state if pod is not None else None
 
     async def create_sandbox(self, spec: SandboxSpec) -> SandboxState:
-        raise NotImplementedError
+        """Make a pod's namespaces and cgroup. RuntimeFailure says why that was not possible; then nothing is left."""
+        if not plan.ID_PATTERN.fullmatch(spec.pod_uid):
+            raise RuntimeFailure("CreatePodSandboxError", f"invalid pod uid {spec.pod_uid!r}")
+        if spec.pod_uid in self._pods:
+            raise RuntimeFailure("CreatePodSandboxError", f"pod {spec.pod_uid} has a sandbox already")
+        assert self._forker is not None, "start() comes first"
+        folder = self._root / "sandboxes" / spec.pod_uid
+        path = plan.group_path(self._cgroup_root, spec)
+        pause = cgroups.group(self._hierarchies, f"{path}/pause", {}, is_container=True)
+        try:
+            group = cgroups.group(self._hierarchies, path, spec.cgroup_resources, is_container=False)
+            sandbox_plan = plan.sandbox(spec, group, pause)
+            (folder / "containers").mkdir(mode=0o700, parents=True)
+            connection = self._forker.fork_supervisor(sandbox_plan, folder)
+        except OSError as error:
+            raise RuntimeFailure("CreatePodSandboxError", str(error)) from error
+        pod = Pod(spec, folder, group["directories"], self._changed)
+        self._pods[spec.pod_uid] = pod
+        try:
+            async with asyncio.timeout(SANDBOX_SECONDS_MAX):
+                await pod.connect(connection)
+        except (RuntimeFailure, Disconnected, TimeoutError) as error:
+            await self.remove_sandbox(spec.pod_uid)
+            if isinstance(error, RuntimeFailure):
+                raise
+            text = "the pod's supervisor died" if isinstance(error, Disconnected) else "the pod's supervisor is stuck"
+            raise RuntimeFailure("CreatePodSandboxError", f"{text} while it made the sandbox") from error
+        return pod.state
 
     async def start_container(self, pod_uid: str, spec: ContainerSpec) -> ContainerState:
         """Return once execve has succeeded; raise RuntimeFailure otherwise."""
-        raise NotImplementedError
+        pod = self._alive(pod_uid)
+        path = plan.group_path(self._cgroup_root, pod.state.spec, spec.id)
+        resources = (spec.config.get("linux") or {}).get("resources") or {}
+        folder = pod.folder / "containers" / spec.id
+        try:
+            container_plan = plan.container(
+                spec,
+                pod.state.spec,
+                pod_dir=str(pod.folder),
+                group=cgroups.group(self._hierarchies, path, resources, is_container=True),
+                shown_cgroups=cgroups.mounts_for_container(self._hierarchies),
+                seccomp_program=self._programs.path,
+            )
+        except OSError as error:
+            raise plan.refuse(str(error)) from error
+        try:
+            await pod.request("start", plan=container_plan)
+        except RuntimeFailure as error:
+            if pod.state.container(spec.id) is None:
+                await asyncio.to_thread(disk.remove_tree, folder)
+            raise error
+        state = pod.state.container(spec.id)
+        if state is None:
+            raise RuntimeFailure("ContainerNotFound", f"container {spec.id} was removed while it started")
+        return state
 
     async def signal_container(
         self, pod_uid: str, container_id: str, signo: int, all_processes: bool = False
     ) -> None:
-        raise NotImplementedError
+        """Send a signal to a container's first process, or to all of them; harmless once it has ended."""
+        pod = self._alive(pod_uid)
+        await pod.request("signal", container=container_id, signo=int(signo), all=all_processes)
 
     async def remove_container(self, pod_uid: str, container_id: str) -> None:
-        raise NotImplementedError
+        """Kill a container if it still runs, and remove what it left; good to call again at any time."""
+        pod = self._pod(pod_uid)
+        state = pod.state.container(container_id)
+        if state is None:
+            return
+        if pod.state.alive:
+            if state.status != "exited":
+                await pod.request("signal", container=container_id, signo=signal.SIGKILL, all=False)
+                async with asyncio.timeout(CONTAINER_END_SECONDS_MAX):
+                    await pod.container_end(container_id)
+            await pod.request("remove", container=container_id)
+        path = plan.group_path(self._cgroup_root, pod.state.spec, container_id)
+        await _in_thread(disk.remove_cgroups, self._hierarchies.directories(path, cgroups.CONTROLLERS))
+        await _in_thread(disk.remove_tree, pod.folder / "containers" / container_id)
+        pod.forget(container_id)
 
     async def remove_sandbox(self, pod_uid: str) -> None:
         """Kill everything, remove cgroups and directories; good to call again at any time."""
-        raise NotImplementedError
+        pod = self._pods.get(pod_uid)
+        if pod is None:
+            return
+        pod.removing = True
+        path = plan.group_path(self._cgroup_root, pod.state.spec)
+        directories = self._hierarchies.directories(path, cgroups.CONTROLLERS)
+        await _in_thread(disk.remove_sandbox, pod.folder, directories)
+        pod.close()
+        self._pods.pop(pod_uid, None)
 
     async def update_container_resources(self, pod_uid: str, container_id: str, resources: dict[str, Any]) -> None:
-        raise NotImplementedError
+        """Change the limits that `resources` (OCI `linux.resources`) names, in place."""
+        state = self._pod(pod_uid).state.container(container_id)
+        if state is None or state.status != "running":
+            raise RuntimeFailure("ContainerNotFound", f"container {container_id} is not running")
+        path = plan.group_path(self._cgroup_root, self._pod(pod_uid).state.spec, container_id)
+        self._write_limits(path, resources)
+
+    async def set_group_resources(self, path: str, resources: dict[str, Any]) -> None:
+        """Make a cgroup below the cgroup root ("", "burstable", a pod's) if need be, and set limits on it."""
+        full = "/".join(part for part in (self._cgroup_root, path.strip("/")) if part)
+        try:
+            cgroupfs.apply(cgroups.group(self._hierarchies, full, resources, is_container=False))
+        except OSError as error:
+            raise RuntimeFailure("CreatePodSandboxError", str(error)) from error
 
     async def reopen_log(self, pod_uid: str, container_id: str) -> None:
         """Open the log path anew, after somebody renamed the file."""
-        raise NotImplementedError
+        await self._alive(pod_uid).request("reopen_log", container=container_id)
 
     async def exec(
         self,
@@ -90,8 +228,73 @@ class Runtime:
         tty: bool = False,
     ) -> ExecHandle:
         """Run argv inside a running container; env is added to the container's own environment."""
-        raise NotImplementedError
+        pod = self._alive(pod_uid)
+        present, fds = _descriptors(io)
+        changes = plan.session(argv, env=env, cwd=cwd, user_wanted=user, tty=tty, stdio=present)
+        answer = await pod.request("exec", container=container_id, plan=changes, stdio=present, fds=fds)
+        return ExecHandle(pod, answer["session"], answer["pid"])
 
     async def attach(self, pod_uid: str, container_id: str, io: ExecIO) -> ExecHandle:
         """Feed and copy a running container's own standard streams."""
-        raise NotImplementedError
+        pod = self._alive(pod_uid)
+        present, fds = _descriptors(io)
+        answer = await pod.request("attach", container=container_id, stdio=present, fds=fds)
+        return ExecHandle(pod, answer["session"], answer["pid"])
+
+    async def _adopt(self, folder: Path) -> None:
+        """Take over a pod that an earlier kubelet made; one whose supervisor is dead is kept as such."""
+        record = disk.read_record(folder)
+        if record is None:
+            await _in_thread(disk.remove_sandbox, folder, [])
+            return
+        spec = SandboxSpec(**record["spec"])
+        pod = Pod(spec, folder, record["cgroups"], self._changed)
+        self._pods[spec.pod_uid] = pod
+        try:
+            async with asyncio.timeout(SANDBOX_SECONDS_MAX):
+                await pod.connect(connect(folder))
+        except (OSError, Disconnected, TimeoutError) as error:
+            logger.warning(kv("supervisor lost", pod=f"{spec.pod_namespace}/{spec.pod_name}", error=repr(error)))
+            process = (record["supervisor_pid"], record["supervisor_start_ticks"])
+            await _in_thread(disk.kill_process, *process)
+            pod.lost()
+
+    def _changed(self, pod: Pod) -> None:
+        if not pod.removing:
+            self.on_change(pod.state.pod_uid)
+
+    def _pod(self, pod_uid: str) -> Pod:
+        pod = self._pods.get(pod_uid)
+        if pod is None:
+            raise RuntimeFailure("SandboxNotFound", f"pod {pod_uid} has no sandbox")
+        return pod
+
+    def _alive(self, pod_uid: str) -> Pod:
+        pod = self._pod(pod_uid)
+        if not pod.state.alive:
+            raise RuntimeFailure("SandboxNotFound", f"the supervisor of pod {pod_uid} is dead")
+        return pod
+
+    def _write_limits(self, path: str, resources: dict[str, Any]) -> None:
+        try:
+            changes, optional = cgroups.limits(self._hierarchies, path, resources)
+            for file, value in [*changes, *(entry for entry in optional if os.path.exists(entry[0]))]:
+                cgroupfs.write(file, value)
+        except OSError as error:
+            raise RuntimeFailure("UpdateContainerError", str(error)) from error
+
+
+async def _in_thread(call: Callable[..., None], *arguments: Any) -> None:
+    try:
+        await asyncio.to_thread(call, *arguments)
+    except (disk.StillThere, OSError) as error:
+        raise RuntimeFailure("RemoveError", str(error)) from error
+
+
+def _descriptors(io: ExecIO) -> tuple[list[bool], list[int]]:
+    given = (io.stdin_fd, io.stdout_fd, io.stderr_fd)
+    return [fd is not None for fd in given], [fd for fd in given if fd is not None]
+
+
+def _ignore(_pod_uid: str) -> None:
+    """Nobody wants to hear of changes yet."""

@@ -113,12 +113,17 @@ def bind_mount(root_fd: int, entry: dict[str, Any]) -> None:
     The bind is made detached (open_tree(2)), given its attributes (mount_setattr(2)) and only then put in
     place (move_mount(2)): there is no moment in which a read-only volume can be written.
     """
-    flags = sc.OPEN_TREE_CLONE | (sc.AT_RECURSIVE if entry["recursive"] else 0)
-    tree = sc.open_tree(sc.AT_FDCWD, entry["source"], flags)
+    tree = clone_tree(entry)
     try:
         attach_tree(root_fd, tree, entry)
     finally:
         os.close(tree)
+
+
+def clone_tree(entry: dict[str, Any]) -> int:
+    """A detached copy of what is mounted at the entry's source."""
+    flags = sc.OPEN_TREE_CLONE | (sc.AT_RECURSIVE if entry["recursive"] else 0)
+    return sc.open_tree(sc.AT_FDCWD, entry["source"], flags)
 
 
 def attach_tree(root_fd: int, tree: int, entry: dict[str, Any]) -> None:

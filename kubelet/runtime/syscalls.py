@@ -10,6 +10,11 @@ import ctypes
 import errno
 import os
 import struct
+from signal import SIGCHLD
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWCGROUP = 0x02000000
@@ -18,6 +23,8 @@ CLONE_NEWIPC = 0x08000000
 CLONE_NEWUSER = 0x10000000
 CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
+CLONE_PIDFD = 0x00001000
+CLONE_INTO_CGROUP = 0x200000000
 
 MS_RDONLY = 1
 MS_NOSUID = 2
@@ -48,6 +55,7 @@ MOUNT_ATTR_NOSUID = 0x02
 MOUNT_ATTR_NODEV = 0x04
 MOUNT_ATTR_NOEXEC = 0x08
 MOUNT_ATTR_NOATIME = 0x10
+MOUNT_ATTR__ATIME = 0x70
 MOUNT_ATTR_IDMAP = 0x100000
 RESOLVE_NO_MAGICLINKS = 0x02
 RESOLVE_IN_ROOT = 0x10
@@ -55,6 +63,7 @@ RESOLVE_IN_ROOT = 0x10
 PR_SET_PDEATHSIG = 1
 PR_SET_DUMPABLE = 4
 PR_SET_KEEPCAPS = 8
+PR_CAPBSET_READ = 23
 PR_SET_NAME = 15
 PR_CAPBSET_DROP = 24
 PR_SET_CHILD_SUBREAPER = 36
@@ -83,7 +92,7 @@ _int, _ulong, _size, _str, _ptr = (
 )
 
 
-def _function(name, *argtypes):  # type: ignore[no-untyped-def]
+def _function(name: str, *argtypes: Any) -> Any:
     function = _libc[name]
     function.argtypes = argtypes
     function.restype = ctypes.c_long if name == "syscall" else _int
@@ -96,6 +105,7 @@ _unshare = _function("unshare", _int)
 _setns = _function("setns", _int, _int)
 _pivot_root = _function("pivot_root", _str, _str)
 _prctl = _function("prctl", _int, _ulong, _ulong, _ulong, _ulong)
+_capget = _function("capget", _str, _ptr)
 _capset = _function("capset", _str, _str)
 _sethostname = _function("sethostname", _str, _size)
 _setdomainname = _function("setdomainname", _str, _size)
@@ -109,6 +119,7 @@ _openat2 = _function("syscall", _ulong, _int, _str, _str, _size)
 _mount_setattr = _function("syscall", _ulong, _int, _str, _int, _str, _size)
 _seccomp = _function("syscall", _ulong, _int, _int, _ptr)
 _bpf = _function("syscall", _ulong, _int, _str, _size)
+_clone3 = _function("syscall", _ulong, _str, _size)
 
 
 def _raise(what: str) -> None:
@@ -147,6 +158,23 @@ def unshare(flags: int) -> None:
         _raise(f"unshare {flags:#x}")
 
 
+def clone3(flags: int, *, cgroup_fd: int = -1) -> tuple[int, int]:
+    """clone3(2) as fork(2) does it, with namespaces and a cgroup for the child from its first moment.
+
+    Returns the child's process id and a pidfd of it (close-on-exec), and (0, -1) in the child. Only for
+    processes of one thread: Python's own hooks around fork are not run. CLONE_INTO_CGROUP spares the
+    kernel-wide lock that moving a process between cgroups takes, some 13 ms when nobody took it lately.
+    """
+    pidfd = _int(-1)
+    flags |= CLONE_PIDFD | (CLONE_INTO_CGROUP if cgroup_fd >= 0 else 0)
+    cgroup = max(cgroup_fd, 0)
+    arguments = struct.pack("=11Q", flags, ctypes.addressof(pidfd), 0, 0, SIGCHLD, 0, 0, 0, 0, 0, cgroup)
+    pid = int(_clone3(435, arguments, len(arguments)))
+    if pid < 0:
+        _raise(f"clone3 {flags:#x}")
+    return pid, pidfd.value if pid else -1
+
+
 def setns(fd: int, flags: int) -> None:
     """setns(2); fd may be a namespace file or (Linux 5.8) a pidfd with several flags."""
     if _setns(fd, flags):
@@ -169,6 +197,21 @@ def set_process_name(name: str) -> None:
     """PR_SET_NAME of prctl(2): what `ps -o comm` shows, at most 15 bytes."""
     buffer = ctypes.create_string_buffer(name.encode()[:15])
     prctl(PR_SET_NAME, ctypes.addressof(buffer))
+
+
+def capability_exists(capability: int) -> bool:
+    """PR_CAPBSET_READ of prctl(2): EINVAL for a capability that this kernel does not know."""
+    return int(_prctl(PR_CAPBSET_READ, capability, 0, 0, 0)) >= 0
+
+
+def capget() -> tuple[int, int, int]:
+    """capget(2), version 3: the effective, permitted and inheritable sets as bit masks."""
+    buffer = ctypes.create_string_buffer(24)
+    if _capget(struct.pack("=Ii", 0x20080522, 0), ctypes.addressof(buffer)):
+        _raise("capget")
+    low_and_high = struct.unpack("=6I", buffer.raw)
+    effective, permitted, inheritable = (low_and_high[i] | low_and_high[i + 3] << 32 for i in range(3))
+    return effective, permitted, inheritable
 
 
 def capset(effective: int, permitted: int, inheritable: int) -> None:
