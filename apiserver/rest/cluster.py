@@ -25,7 +25,7 @@ class StoredCluster:
 
     def list(self, resource: Resource, namespace: str) -> Iterator[Object]:
         """All objects of a namespace."""
-        return (entry.obj for entry in self._store.select(storage_key(resource), Selection(namespace)))
+        return (entry.obj for entry in self._store.objects(storage_key(resource), namespace))
 
     async def wait_for(self, resource: Resource, namespace: str, name: str, *, seconds: float) -> Object | None:
         """The object as soon as it exists; None if it does not within this time."""

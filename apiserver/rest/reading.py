@@ -8,16 +8,15 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import orjson
 
 from apimachinery.errors import ApiError, bad_request, expired, not_found
 from apimachinery.field import FieldError, forbidden_field, not_supported
-from apimachinery.meta import Object
-from apimachinery.selectors import FieldSelector, Selector, parse_field_selector, parse_label_selector
+from apimachinery.selectors import FieldSelector, parse_field_selector, parse_label_selector
 from apiserver.rest.call import Call, options_error
+from apiserver.storage.collection import Key
 from apiserver.storage.entry import Entry
 from apiserver.storage.store import Store
 from apiserver.storage.watch import Selection
@@ -84,74 +83,60 @@ def selection(call: Call) -> Selection:
     labels = parse_label_selector(call.query.get("labelSelector", ""))
     supported = ("metadata.name", "metadata.namespace", *call.strategy.selectable)
     fields = parse_field_selector(call.query.get("fieldSelector", ""), supported)
-    name = call.name or fields.exact("metadata.name") or ""
-    namespace = call.namespace or fields.exact("metadata.namespace") or ""
-    node = fields.exact(_NODE) or ""
-    return Selection(namespace, name, node, _matcher(labels, fields))
-
-
-def _matcher(labels: Selector, fields: FieldSelector) -> Callable[[Object], bool] | None:
-    if fields.empty:
-        return None if labels.empty else lambda obj: labels.matches(obj["metadata"].get("labels") or {})
-    if labels.empty:
-        return fields.matches
-    return lambda obj: labels.matches(obj["metadata"].get("labels") or {}) and fields.matches(obj)
+    name, namespace = fields.exact("metadata.name") or "", fields.exact("metadata.namespace") or ""
+    if (call.name and name not in ("", call.name)) or (call.namespace and namespace not in ("", call.namespace)):
+        raise bad_request("fieldSelector metadata.name or metadata.namespace doesn't match what the URL names")
+    indexed = ("metadata.name", "metadata.namespace", _NODE)
+    rest = FieldSelector(tuple(r for r in fields.requirements if not (r[0] in indexed and r[1] == "=" and r[2])))
+    return Selection(
+        call.namespace or namespace,
+        call.name or name,
+        fields.exact(_NODE) or "",
+        None if labels.empty else labels.matches,
+        None if rest.empty else rest.matches,
+    )
 
 
 async def list_page(store: Store, call: Call) -> Page:
     """A list, or the page of it that `limit` and `continue` ask for. Raises ApiError 400, 410, 422 or 504."""
     check_list_options(call)
     selected = selection(call)
-    limit, token = call.number("limit") or 0, call.query.get("continue", "")
-    asked = call.query.get("resourceVersion", "")
-    if limit < 0:
-        raise bad_request("limit must not be negative")
-    start = None
-    if token:
+    limit = call.number("limit") or 0
+    revision, after = await _point(store, call, limit)
+    try:
+        found = await store.select(call.key, selected, revision=revision, after=after, limit=limit)
+    except ApiError as error:
+        if error.code == 410 and after is not None:
+            raise _continue_expired(after) from error
+        raise
+    if not found.more:
+        return Page(found.entries, found.revision)
+    last = found.entries[-1]
+    token = _write_token(found.revision, (last.namespace, last.name))
+    return Page(found.entries, found.revision, token, found.remaining)
+
+
+async def _point(store: Store, call: Call, limit: int) -> tuple[int | None, Key | None]:
+    """(the revision that a list must be of, None for the newest; the key that it goes on after)."""
+    asked, match = call.query.get("resourceVersion", ""), call.query.get("resourceVersionMatch", "")
+    if token := call.query.get("continue"):
         if asked not in ("", "0"):
             raise bad_request("specifying resource version is not allowed when using continue")
-        revision, start = _read_token(token)
-        entries, revision = await _continued(store, call, selected, revision, start)
-    elif asked in ("", "0"):
-        entries, revision = store.select(call.key, selected), store.revision
-    else:
-        revision = parse_revision(asked)
-        await wait_until_fresh(store, revision)
-        # With a limit and no word about the match, the list is of that very version.
-        exact = call.query.get("resourceVersionMatch") == EXACT or (
-            limit > 0 and "resourceVersionMatch" not in call.query
-        )
-        if exact and revision != store.revision:
-            entries = await store.select_at(call.key, selected, revision)
-        else:
-            entries, revision = store.select(call.key, selected), store.revision
-    if start is not None:
-        entries = [entry for entry in entries if (entry.namespace, entry.name) > start]
-    return _cut(entries, revision, limit, counts=selected.matches is None)
+        revision, after = _read_token(token)
+        return (revision if revision >= 0 else None), after
+    if asked in ("", "0"):
+        return None, None
+    revision = parse_revision(asked)
+    await wait_until_fresh(store, revision)
+    # With a limit and no word about the match, the list is of that very version.
+    exact = match == EXACT or (limit > 0 and not match)
+    return (revision if exact else None), None
 
 
-async def _continued(
-    store: Store, call: Call, selected: Selection, revision: int, start: tuple[str, str]
-) -> tuple[list[Entry], int]:
-    if revision < 0 or revision == store.revision:
-        return store.select(call.key, selected), store.revision
-    try:
-        return await store.select_at(call.key, selected, revision), revision
-    except ApiError as error:
-        if error.code != 410:
-            raise
-        gone = expired(_TOO_OLD)
-        gone.continue_token = _write_token(-1, start)
-        raise gone from error
-
-
-def _cut(entries: list[Entry], revision: int, limit: int, *, counts: bool) -> Page:
-    if not limit or len(entries) <= limit:
-        return Page(entries, revision)
-    page = entries[:limit]
-    # With selectors Kubernetes does not know how many are left, and says nothing.
-    remaining = len(entries) - limit if counts else None
-    return Page(page, revision, _write_token(revision, (page[-1].namespace, page[-1].name)), remaining)
+def _continue_expired(after: Key) -> ApiError:
+    error = expired(_TOO_OLD)
+    error.continue_token = _write_token(-1, after)
+    return error
 
 
 def _write_token(revision: int, last: tuple[str, str]) -> str:

@@ -46,7 +46,7 @@ async def watch(store: Store, call: Call, seconds_min: float, now: Callable[[], 
     initial = send_initial is not False and (send_initial or since == 0)
     if initial or since == 0:
         since = store.revision
-    entries = store.select(call.key, selected) if initial else []
+    entries = (await store.select(call.key, selected, revision=since)).entries if initial else []
     response = await _begin(call)
     try:
         watcher = await store.watch(call.key, selected, since)

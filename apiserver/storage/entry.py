@@ -1,42 +1,76 @@
-"""One version of an object, as it is kept in memory: its bytes, and the little of it that is looked at often."""
+"""One version of an object, as it is kept in memory: its bytes, and the little of it that is looked at often.
+
+A parsed object takes some five times the memory of its bytes, so only those used last are kept parsed. Labels and
+the node's name are kept for good once they have been looked at, since selectors ask for them again and again;
+equal labels are kept once for all objects that have them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections import deque
+from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import orjson
 
 from apimachinery.meta import Object
 
+PARSED_MAX = 1024
+_NO_LABELS: Mapping[str, str] = {}
+
 
 class Entry:
-    """One version of an object: its bytes, and whatever has been made of them once.
+    """One version of an object: its bytes, and whatever has been made of them once."""
 
-    The parsed object is large (some eight times the bytes), so it is let go when others have been used since.
-    """
+    __slots__ = ("_labels", "_node", "_obj", "encodings", "name", "namespace", "raw", "revision")
 
-    __slots__ = ("_obj", "encodings", "name", "namespace", "raw", "revision")
-
-    def __init__(self, namespace: str, name: str, revision: int, raw: bytes, obj: Object | None = None) -> None:
+    def __init__(self, namespace: str, name: str, revision: int, raw: bytes) -> None:
         self.namespace = namespace
         self.name = name
         self.revision = revision
         self.raw = raw
-        self._obj = obj
         self.encodings: dict[str, Any] | None = None
+        self._obj: Object | None = None
+        self._labels: Mapping[str, str] | None = None
+        self._node: str | None = None
 
     @property
     def obj(self) -> Object:
-        """The object; parsed when first asked for, and never to be changed."""
-        if self._obj is None:
-            self._obj = orjson.loads(self.raw)
-        return self._obj
+        """The object, never to be changed; parsed when it is asked for."""
+        obj = self._obj
+        if obj is None:
+            obj = self._obj = orjson.loads(self.raw)
+            _remember_parsed(self)
+        return obj
 
     def copy(self) -> Object:
         """The object as a private copy."""
         copied: Object = orjson.loads(self.raw)
         return copied
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """`metadata.labels`."""
+        if self._labels is None:
+            self._look()
+        return self._labels or _NO_LABELS
+
+    @property
+    def node(self) -> str:
+        """`spec.nodeName`, or ""."""
+        if self._node is None:
+            self._look()
+        return self._node or ""
+
+    def _look(self) -> None:
+        obj = self.obj
+        labels = obj["metadata"].get("labels")
+        self._labels = _shared(tuple(labels.items())) if labels else _NO_LABELS
+        spec = obj.get("spec")
+        node = spec.get("nodeName") if isinstance(spec, dict) else None
+        self._node = sys.intern(node) if isinstance(node, str) else ""
 
     def encoding(self, kind: str, make: Callable[[Entry], Any]) -> Any:
         """Something made of this version once."""
@@ -46,3 +80,24 @@ class Entry:
         if found is None:
             found = self.encodings[kind] = make(self)
         return found
+
+
+def at_revision(entry: Entry, revision: int) -> Entry:
+    """The same version under a later revision: what is shown of an object when it goes out of sight."""
+    obj = entry.copy()
+    obj["metadata"]["resourceVersion"] = str(revision)
+    return Entry(entry.namespace, entry.name, revision, orjson.dumps(obj))
+
+
+_parsed: deque[Entry] = deque()
+
+
+def _remember_parsed(entry: Entry) -> None:
+    _parsed.append(entry)
+    if len(_parsed) > PARSED_MAX:
+        _parsed.popleft()._obj = None
+
+
+@lru_cache(maxsize=4096)
+def _shared(labels: tuple[tuple[str, str], ...]) -> Mapping[str, str]:
+    return dict(labels)

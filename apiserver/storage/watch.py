@@ -9,53 +9,70 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from apimachinery.errors import ApiError, expired
 from apimachinery.meta import Object
-from apiserver.storage.entry import Entry
+from apiserver.storage.entry import Entry, at_revision
 
 BUFFER_EVENTS_MAX = 8192
 ADDED, MODIFIED, DELETED = "ADDED", "MODIFIED", "DELETED"
 
+IndexKey = tuple[str, str]
 
-@dataclass(frozen=True, slots=True)
+
 class Event:
     """A change: the new version (for a deletion the last one, at its new revision) and the one before."""
 
-    type: str
-    entry: Entry
-    previous: Entry | None
+    __slots__ = ("_left", "entry", "previous", "type")
+
+    def __init__(self, type: str, entry: Entry, previous: Entry | None) -> None:
+        self.type = type
+        self.entry = entry
+        self.previous = previous
+        self._left: Entry | None = None
+
+    def left(self) -> Entry:
+        """What a watcher is shown whose selection the object has left: as it was, at the revision of the change."""
+        if self._left is None:
+            assert self.previous is not None, "what was not there before can't leave"
+            self._left = at_revision(self.previous, self.entry.revision)
+        return self._left
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What a list or watch selects. The three fields are indexed; `matches` is the whole truth."""
+    """What a list or watch selects. Namespace, name and node are indexed; the rest is looked at one by one."""
 
     namespace: str = ""
     name: str = ""
     node: str = ""
-    matches: Callable[[Object], bool] | None = None
+    labels: Callable[[Mapping[str, str]], bool] | None = None
+    fields: Callable[[Object], bool] | None = None
 
-    def index_key(self) -> tuple[str, str]:
+    @property
+    def filters(self) -> bool:
+        """Whether there are conditions beyond the namespace and the name."""
+        return bool(self.node) or self.labels is not None or self.fields is not None
+
+    def index_key(self) -> IndexKey:
         """The narrowest index that holds all that can match."""
         if self.node:
             return "node", self.node
-        if self.namespace and self.name:
-            return "name", f"{self.namespace}/{self.name}"
         if self.name:
-            return "name", f"/{self.name}"
+            return "name", f"{self.namespace}/{self.name}"
         return ("namespace", self.namespace) if self.namespace else ("", "")
 
     def selects(self, entry: Entry) -> bool:
         """Whether this version is selected."""
-        if self.namespace and entry.namespace != self.namespace:
-            return False
-        if self.name and entry.name != self.name:
-            return False
-        return self.matches is None or self.matches(entry.obj)
+        return (
+            (not self.namespace or entry.namespace == self.namespace)
+            and (not self.name or entry.name == self.name)
+            and (not self.node or entry.node == self.node)
+            and (self.labels is None or self.labels(entry.labels))
+            and (self.fields is None or self.fields(entry.obj))
+        )
 
     def seen_as(self, event: Event) -> str | None:
         """The type under which a watcher sees an event: what begins to match is added, what ends is deleted."""
@@ -66,20 +83,16 @@ class Selection:
         return DELETED if before else None
 
 
-def index_keys(entry: Entry) -> list[tuple[str, str]]:
+def index_keys(entry: Entry) -> tuple[IndexKey, ...]:
     """The indexes under which watchers of this version are found."""
-    keys = [("", ""), ("name", f"{entry.namespace}/{entry.name}"), ("name", f"/{entry.name}")]
+    keys: tuple[IndexKey, ...] = (("", ""), ("name", f"{entry.namespace}/{entry.name}"))
     if entry.namespace:
-        keys.append(("namespace", entry.namespace))
-    spec: Any = entry.obj.get("spec")
-    node = spec.get("nodeName") if isinstance(spec, dict) else None
-    if node:
-        keys.append(("node", node))
-    return keys
+        keys = (*keys, ("namespace", entry.namespace), ("name", f"/{entry.name}"))
+    return (*keys, ("node", entry.node)) if entry.node else keys
 
 
 class Watcher:
-    """One client's view of the changes; an async iterator of (type, version)."""
+    """One client's view of the changes, read in batches."""
 
     __slots__ = ("_buffer", "_cut", "_waiting", "selection")
 
@@ -98,11 +111,12 @@ class Watcher:
             self._buffer.clear()
             self.end(expired("the watch was too slow and has been ended; list again"))
             return
-        self._buffer.append((kind, event.entry))
+        gone = kind == DELETED and event.type != DELETED
+        self._buffer.append((kind, event.left() if gone else event.entry))
         self._wake()
 
     def end(self, error: ApiError) -> None:
-        """Have the next read raise this error."""
+        """Have the next read raise this error, once what was taken before has been read."""
         self._cut = error
         self._wake()
 
@@ -126,3 +140,37 @@ class Watcher:
         batch = list(self._buffer)
         self._buffer.clear()
         return batch
+
+
+class Dispatch:
+    """All watchers of a resource, under the keys by which events find them."""
+
+    def __init__(self) -> None:
+        self._watchers: dict[IndexKey, set[Watcher]] = {}
+
+    def add(self, watcher: Watcher) -> None:
+        """Hand events to a watcher from now on."""
+        self._watchers.setdefault(watcher.selection.index_key(), set()).add(watcher)
+
+    def remove(self, watcher: Watcher) -> None:
+        """Forget a watcher."""
+        key = watcher.selection.index_key()
+        found = self._watchers.get(key, set())
+        found.discard(watcher)
+        if not found:
+            self._watchers.pop(key, None)
+
+    def publish(self, event: Event) -> None:
+        """Hand an event to all that it can concern."""
+        if not self._watchers:
+            return
+        keys: Iterable[IndexKey] = index_keys(event.entry)
+        if event.previous is not None and event.previous.node != event.entry.node:
+            keys = {*keys, *index_keys(event.previous)}
+        for key in keys:
+            for watcher in self._watchers.get(key, ()):
+                watcher.offer(event)
+
+    def all(self) -> list[Watcher]:
+        """Every watcher."""
+        return [watcher for some in self._watchers.values() for watcher in some]

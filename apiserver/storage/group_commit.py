@@ -1,0 +1,210 @@
+"""Writes go to the log in groups: every write that arrives while a commit runs shares the next transaction.
+
+A group is checked against the committed state and against the writes before it in the group; each write gets its
+revision and is encoded; all are committed in one transaction on the writer thread; then they become visible in the
+order of their revisions, and the writers get their answers. A group that fails has changed nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol, TypeVar
+
+from apimachinery.errors import internal, service_unavailable
+from apiserver.logs import kv
+from apiserver.storage.encryption import Encryption
+from apiserver.storage.entry import Entry
+from apiserver.storage.log import Log, Row, StorageError, place
+
+logger = logging.getLogger(__name__)
+
+GROUP_WRITES_MAX = 512
+
+T = TypeVar("T")
+Encode = Callable[[int], bytes]
+
+
+class Conflict(Exception):
+    """The object is not at the revision that the write expects."""
+
+
+class State(Protocol):
+    """The committed state that writes are checked against and become part of."""
+
+    revision: int
+
+    def current(self, resource: str, namespace: str, name: str) -> tuple[int, int]:
+        """(the revision of the object, 0 if there is none; the revision of the row that a new one replaces)."""
+
+    def apply(self, resource: str, entry: Entry, *, deleted: bool) -> None:
+        """Make a committed version visible, and its revision the newest."""
+
+    def advanced(self) -> None:
+        """Called when a group is visible."""
+
+
+@dataclass(slots=True)
+class _Write:
+    resource: str
+    namespace: str
+    name: str
+    expected: int
+    deleted: bool
+    encode: Encode
+    done: asyncio.Future[Entry]
+
+
+@dataclass(slots=True)
+class _Accepted:
+    """A write of the group that is being committed: its new version, and the revision of the row that it replaces."""
+
+    write: _Write
+    entry: Entry
+    replaces: int
+
+
+class GroupCommit:
+    """The one writer of a log."""
+
+    def __init__(
+        self, log: Log, encryption: Encryption, thread: Executor, state: State, *, now: Callable[[], float]
+    ) -> None:
+        self._log = log
+        self._encryption = encryption
+        self._thread = thread
+        self._state = state
+        self._now = now
+        self._pending: deque[_Write] = deque()
+        self._committer: asyncio.Task[None] | None = None
+        # The group that is being committed, or whose commit failed in a way that leaves its outcome open.
+        self._in_doubt: list[_Accepted] = []
+        self._closed = False
+        # What the disk said to the last commit; None if it was well.
+        self.failure: str | None = None
+
+    async def write(
+        self, resource: str, namespace: str, name: str, *, expected: int, encode: Encode, deleted: bool
+    ) -> Entry:
+        """Write a version; durable and visible when this returns. Raises Conflict or ApiError.
+
+        A caller that is cancelled takes nothing back.
+        """
+        if self._closed:
+            raise service_unavailable("the server is shutting down")
+        done: asyncio.Future[Entry] = asyncio.get_running_loop().create_future()
+        self._pending.append(_Write(resource, namespace, name, expected, deleted, encode, done))
+        if self._committer is None:
+            self._committer = asyncio.create_task(self._commit_groups())
+        return await done
+
+    async def close(self) -> None:
+        """Take no more writes, and finish those that wait."""
+        self._closed = True
+        if self._committer is not None:
+            await self._committer
+
+    async def _commit_groups(self) -> None:
+        try:
+            while self._pending:
+                try:
+                    await self._settle()
+                except StorageError as error:
+                    self._refuse(self._pending, internal(str(error)))
+                    self._pending.clear()
+                    return
+                accepted, refused = self._next_group()
+                if accepted:
+                    await self._commit(accepted)
+                # Only now: whoever tries again shall find what was in the way.
+                for write, reason in refused:
+                    self._refuse([write], reason)
+        finally:
+            self._committer = None
+
+    def _next_group(self) -> tuple[list[_Accepted], list[tuple[_Write, Exception]]]:
+        accepted: list[_Accepted] = []
+        refused: list[tuple[_Write, Exception]] = []
+        fresh: dict[tuple[str, str, str], _Accepted] = {}
+        revision = self._state.revision
+        while self._pending and len(accepted) < GROUP_WRITES_MAX:
+            write = self._pending.popleft()
+            where = (write.resource, write.namespace, write.name)
+            before = fresh.get(where)
+            if before is not None:
+                replaces = before.entry.revision
+                exists = 0 if before.write.deleted else replaces
+            else:
+                exists, replaces = self._state.current(*where)
+            if exists != write.expected:
+                refused.append((write, Conflict("the object has changed")))
+                continue
+            try:
+                raw = write.encode(revision + 1)
+            except Exception as error:  # noqa: BLE001 - its writer is told, and the others of the group go on
+                refused.append((write, error))
+                continue
+            revision += 1
+            fresh[where] = _Accepted(write, Entry(write.namespace, write.name, revision, raw), replaces)
+            accepted.append(fresh[where])
+        return accepted, refused
+
+    async def _commit(self, accepted: list[_Accepted]) -> None:
+        """Commit, then make visible and answer; all of it or nothing."""
+        self._in_doubt = accepted
+        try:
+            await self._on_thread(partial(self._append, accepted, self._now()))
+        except Exception as error:  # noqa: BLE001 - every writer of the group must be answered, whatever it was
+            self.failure = str(error)
+            logger.error(kv("commit failed", writes=len(accepted), error=error))
+            try:
+                await self._settle()
+            except StorageError as unreadable:
+                logger.error(kv("whether it was stored will be looked up before the next", error=unreadable))
+            self._refuse([one.write for one in accepted], internal(str(error)))
+        else:
+            self._publish(accepted)
+
+    async def _settle(self) -> None:
+        """Find out whether a commit that failed is on disk after all: only the disk knows. Raises StorageError."""
+        if not self._in_doubt:
+            return
+        newest = await self._on_thread(self._log.newest)
+        if newest == self._in_doubt[-1].entry.revision:
+            self._publish(self._in_doubt)
+        elif newest != self._state.revision:
+            raise StorageError(f"the log is at revision {newest}, which this server knows nothing of: restart it")
+        self._in_doubt = []
+
+    def _publish(self, accepted: list[_Accepted]) -> None:
+        """Make what is on disk visible, in order, and answer those who wrote it."""
+        self._in_doubt, self.failure = [], None
+        for one in accepted:
+            self._state.apply(one.write.resource, one.entry, deleted=one.write.deleted)
+            if not one.write.done.done():
+                one.write.done.set_result(one.entry)
+        self._state.advanced()
+
+    def _append(self, accepted: list[_Accepted], created: float) -> None:
+        """Runs on the writer thread."""
+        rows = []
+        for one in accepted:
+            write, revision = one.write, one.entry.revision
+            where = place(write.resource, write.namespace, write.name, revision)
+            value = self._encryption.seal(write.resource, where, one.entry.raw)
+            row = (write.resource, write.namespace, write.name, one.replaces, write.deleted, value, created)
+            rows.append(Row(revision, *row))
+        self._log.append(rows)
+
+    def _refuse(self, writes: Iterable[_Write], error: Exception) -> None:
+        for write in writes:
+            if not write.done.done():
+                write.done.set_exception(error)
+
+    async def _on_thread(self, call: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, call)
