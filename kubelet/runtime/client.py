@@ -58,7 +58,7 @@ class Runtime:
         self._root = root_dir
         self._cgroup_root = cgroup_root.strip("/")
         self._pods: dict[str, Pod] = {}
-        self._programs = seccomp.Programs(root_dir / "seccomp")
+        self._programs = seccomp.Programs(root_dir / "runtime" / "seccomp")
         self._lock_fd = -1
         self._forker: Forker | None = None
         self._hierarchies = cgroups.Hierarchies(version=0)
@@ -69,11 +69,10 @@ class Runtime:
         TimeoutError when another kubelet uses the same root_dir; OSError when there are no cgroups.
         """
         self._hierarchies = cgroups.present()
-        self._root.mkdir(parents=True, exist_ok=True)
-        (self._root / "sandboxes").mkdir(mode=0o700, exist_ok=True)
+        disk.make_folders(self._root)
         self._lock_fd = await asyncio.to_thread(disk.lock, self._root)
         group = cgroups.group(self._hierarchies, f"{self._cgroup_root}/supervisors", {}, is_container=True)
-        self._forker = Forker(self._lock_fd, self._root / "supervisors.log", group)
+        self._forker = Forker(self._lock_fd, self._root / "runtime" / "supervisors.log", group)
         self._forker.start()
         async with asyncio.TaskGroup() as tasks:
             for folder in disk.sandbox_folders(self._root):
@@ -108,7 +107,7 @@ class Runtime:
         if spec.pod_uid in self._pods:
             raise RuntimeFailure("CreatePodSandboxError", f"pod {spec.pod_uid} has a sandbox already")
         assert self._forker is not None, "start() comes first"
-        folder = self._root / "sandboxes" / spec.pod_uid
+        folder = self._root / "pods" / spec.pod_uid
         path = plan.group_path(self._cgroup_root, spec)
         pause = cgroups.group(self._hierarchies, f"{path}/pause", {}, is_container=True)
         try:

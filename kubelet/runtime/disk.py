@@ -1,10 +1,12 @@
 """What a node's pods leave on disk and in the kernel, and how to take it away.
 
-    ROOT/runtime.lock                       held while somebody may make pods (zygote.py)
-    ROOT/sandboxes/UID/sandbox.json         spec, supervisor and cgroups, written before anything else is made
-    ROOT/sandboxes/UID/control              the supervisor's socket
-    ROOT/sandboxes/UID/shm                  the pod's /dev/shm, a mount
-    ROOT/sandboxes/UID/containers/ID/       state.json and the container's own files (overlayfs)
+    ROOT/pods/UID/sandbox.json          spec, supervisor and cgroups, written before anything else is made
+    ROOT/pods/UID/control               the supervisor's socket
+    ROOT/pods/UID/shm                   the pod's /dev/shm, a mount
+    ROOT/pods/UID/containers/ID/        state.json and the container's own files (overlayfs)
+    ROOT/runtime/lock                   held while somebody may make pods (zygote.py)
+    ROOT/runtime/seccomp/               compiled filters
+    ROOT/runtime/supervisors.log        last words of supervisors that failed
 
 Everything here blocks and is safe to repeat.
 """
@@ -33,9 +35,15 @@ class StillThere(Exception):
     """Something could not be removed; the message says what."""
 
 
+def make_folders(root: Path) -> None:
+    """The runtime's folders, closed to everybody but root: the control sockets are in them."""
+    for name in ("pods", "runtime"):
+        (root / name).mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
 def lock(root: Path) -> int:
     """Take the node's lock; TimeoutError when another kubelet holds it."""
-    fd = os.open(root / "runtime.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fd = os.open(root / "runtime" / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     deadline = time.monotonic() + LOCK_SECONDS_MAX
     while True:
         try:
@@ -50,7 +58,7 @@ def lock(root: Path) -> int:
 
 def sandbox_folders(root: Path) -> list[Path]:
     """The folder of every pod."""
-    folder = root / "sandboxes"
+    folder = root / "pods"
     return sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
 
 
