@@ -12,6 +12,26 @@ from apiserver.registry.strategy import Strategy
 
 _MODULES: dict[tuple[str, str], str] = {
     ("", "pods"): "pods",
+    ("", "services"): "services",
+    ("", "endpoints"): "endpoints",
+    ("", "nodes"): "nodes",
+    ("", "namespaces"): "namespaces",
+    ("", "configmaps"): "configmaps",
+    ("", "secrets"): "secrets",
+    ("", "serviceaccounts"): "serviceaccounts",
+    ("", "replicationcontrollers"): "replicationcontrollers",
+    ("", "persistentvolumes"): "persistentvolumes",
+    ("", "persistentvolumeclaims"): "persistentvolumeclaims",
+    ("", "events"): "events",
+    ("", "limitranges"): "limitranges",
+    ("", "resourcequotas"): "resourcequotas",
+    ("", "podtemplates"): "podtemplates",
+    ("apps", "deployments"): "deployments",
+    ("apps", "replicasets"): "replicasets",
+    ("apps", "statefulsets"): "statefulsets",
+    ("apps", "daemonsets"): "daemonsets",
+    ("apps", "controllerrevisions"): "controllerrevisions",
+    ("coordination.k8s.io", "leases"): "leases",
 }
 _found: dict[tuple[str, str], Strategy] = {}
 

@@ -18,6 +18,7 @@ ANNOTATIONS_BYTES_MAX = 256 * 1024
 IMMUTABLE = "field is immutable"
 NOT_NEGATIVE = "must be greater than or equal to 0"
 _ORPHAN, _FOREGROUND = "orphan", "foregroundDeletion"
+_STANDARD_FINALIZERS = ("kubernetes", _ORPHAN, _FOREGROUND)
 _FIXED = ("name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds")
 
 # The same few labels come again and again.
@@ -65,6 +66,8 @@ def validate_metadata_update(obj: Object, old: Object) -> list[FieldError]:
             shown = ", ".join(f'"{finalizer}"' for finalizer in new)
             why = "no new finalizers can be added if the object is being deleted, found new finalizers []string{%s}"
             errors.append(forbidden_field("metadata.finalizers", why % shown))
+    for finalizer in sorted(set(metadata.get("finalizers") or ()) - set(before.get("finalizers") or ())):
+        validate_finalizer(finalizer, "metadata.finalizers", errors)
     if not metadata.get("resourceVersion"):
         errors.append(invalid_value("metadata.resourceVersion", "", "must be specified for an update"))
     if (metadata.get("generation") or 0) < (before.get("generation") or 0):
@@ -162,9 +165,17 @@ def _validate_owners(references: Sequence[Mapping[str, Any]], path: str, errors:
                 controller = this
 
 
+def validate_finalizer(finalizer: str, path: str, errors: list[FieldError]) -> None:
+    """The name of a finalizer: Kubernetes' own, or one in somebody's domain."""
+    errors += [invalid_value(path, finalizer, why) for why in _key_problems(finalizer)]
+    if "/" not in finalizer and finalizer not in _STANDARD_FINALIZERS:
+        why = "name is neither a standard finalizer name nor is it fully qualified"
+        errors.append(invalid_value(path, finalizer, why))
+
+
 def _validate_finalizers(finalizers: Sequence[str], path: str, errors: list[FieldError]) -> None:
     for finalizer in finalizers:
-        errors += [invalid_value(path, finalizer, why) for why in _key_problems(finalizer)]
+        validate_finalizer(finalizer, path, errors)
     if _ORPHAN in finalizers and _FOREGROUND in finalizers:
         why = f"finalizer {_ORPHAN} and {_FOREGROUND} cannot be both set"
         errors.append(invalid_value(path, finalizers, why))
