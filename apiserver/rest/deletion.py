@@ -116,12 +116,12 @@ def plan(strategy: Strategy, obj: Object, options: DeleteOptions, now: float) ->
     if finalizers:
         metadata["finalizers"] = finalizers
     grace = strategy.grace_period_seconds(obj, options.grace_period_seconds)
+    if not (grace or finalizers or strategy.kept(obj)):
+        return Plan(obj, removed=True, changed=True)
     metadata["deletionTimestamp"] = rfc3339(now + grace)
     metadata["deletionGracePeriodSeconds"] = grace
     if metadata.get("generation"):
         metadata["generation"] += 1
-    if ends_deletion(strategy, obj):
-        return Plan(obj, removed=True, changed=True)
     strategy.begin_deletion(obj)
     return Plan(obj, removed=False, changed=True)
 
