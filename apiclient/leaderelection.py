@@ -49,6 +49,7 @@ class LeaderElector:
         self._renew_deadline = renew_deadline_seconds
         self._retry = retry_period_seconds
         self._observed: tuple[object, float] = (None, 0.0)
+        self._told = ""
 
     async def run(self, lead: Callable[[], Awaitable[None]]) -> None:
         """Wait to become the leader, then run `lead` until it ends or the leadership is lost; then return.
@@ -75,10 +76,23 @@ class LeaderElector:
 
     async def _renew(self) -> None:
         renewed = self._clock.monotonic()
-        while self._clock.monotonic() - renewed < self._renew_deadline:
-            await self._clock.sleep(self._retry)
-            if await self._try():
-                renewed = self._clock.monotonic()
+        while (left := renewed + self._renew_deadline - self._clock.monotonic()) > 0:
+            await self._clock.sleep(min(self._retry, left))
+            before = self._clock.monotonic()
+            if await self._try_within(renewed + self._renew_deadline - before):
+                renewed = before
+
+    async def _try_within(self, seconds: float) -> bool:
+        """Renew, or be refused, or give up: a server that does not answer must not keep us from stopping in time."""
+        attempt = asyncio.ensure_future(self._try())
+        alarm = asyncio.ensure_future(self._clock.sleep(max(0.0, seconds)))
+        try:
+            await asyncio.wait({attempt, alarm}, return_when=asyncio.FIRST_COMPLETED)
+            return attempt.done() and attempt.result()
+        finally:
+            for task in (attempt, alarm):
+                task.cancel()
+            await asyncio.gather(attempt, alarm, return_exceptions=True)
 
     async def _try(self) -> bool:
         """Take or renew the Lease if that is allowed; True if it is ours."""
@@ -86,7 +100,7 @@ class LeaderElector:
             lease = await self._client.get(LEASES, self._name, self._namespace)
         except ApiError as error:
             if not is_not_found(error):
-                return False
+                return self._refused(error)
             return await self._write(None)
         spec = lease.get("spec") or {}
         seen = (spec.get("holderIdentity"), spec.get("renewTime"), spec.get("leaseTransitions"))
@@ -117,8 +131,16 @@ class LeaderElector:
             else:
                 await self._client.update(LEASES, {**lease, "spec": spec})
             return True
-        except ApiError:
-            return False
+        except ApiError as error:
+            # A conflict means that another candidate was faster: daily business.
+            return False if error.code == 409 else self._refused(error)
+
+    def _refused(self, error: ApiError) -> bool:
+        """Tell once of each reason why the Lease can't be had, such as a missing permission."""
+        if error.message != self._told:
+            self._told = error.message
+            logger.warning(kv("lease not to be had", lease=self._name, error=error.message))
+        return False
 
     async def _release(self) -> None:
         with contextlib.suppress(ApiError):

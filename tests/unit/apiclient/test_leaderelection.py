@@ -1,0 +1,139 @@
+"""Leader election when the API server hangs, refuses, or is shared with another candidate."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from typing import Any
+
+import pytest
+
+from apiclient.leaderelection import LeaderElector
+from apimachinery.errors import ApiError, already_exists, conflict, forbidden, not_found
+from apimachinery.meta import Object
+from tests.support.clock import ManualClock
+
+
+class Server:
+    """Keeps one Lease; may hang, or refuse."""
+
+    def __init__(self) -> None:
+        self.lease: Object | None = None
+        self.version = 0
+        self.answering = asyncio.Event()
+        self.answering.set()
+        self.refusal: ApiError | None = None
+
+    async def _answer(self) -> None:
+        await self.answering.wait()
+        if self.refusal is not None:
+            raise self.refusal
+
+    async def get(self, resource: Any, name: str, namespace: str) -> Object:
+        await self._answer()
+        if self.lease is None:
+            raise not_found("leases.coordination.k8s.io", name)
+        return self.lease
+
+    async def create(self, resource: Any, obj: Object, namespace: str) -> Object:
+        await self._answer()
+        if self.lease is not None:
+            raise already_exists("leases.coordination.k8s.io", "lease")
+        return self._store(obj)
+
+    async def update(self, resource: Any, obj: Object) -> Object:
+        await self._answer()
+        if obj["metadata"]["resourceVersion"] != str(self.version):
+            raise conflict("leases.coordination.k8s.io", "lease", "modified")
+        return self._store(obj)
+
+    def _store(self, obj: Object) -> Object:
+        self.version += 1
+        self.lease = {**obj, "metadata": {**obj["metadata"], "resourceVersion": str(self.version)}}
+        return self.lease
+
+
+class Candidate:
+    """An elector, and whether it leads."""
+
+    def __init__(self, server: Server, identity: str, clock: ManualClock) -> None:
+        self.elector = LeaderElector(server, "kube-system", "lease", identity, clock=clock)  # type: ignore[arg-type]
+        self.leads = False
+        self.task = asyncio.create_task(self.elector.run(self.lead))
+
+    async def lead(self) -> None:
+        self.leads = True
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.leads = False
+
+    async def stop(self) -> None:
+        self.task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self.task
+
+
+async def test_a_free_lease_is_taken_at_once() -> None:
+    server, clock = Server(), ManualClock()
+    candidate = Candidate(server, "one", clock)
+    await clock.settle()
+    assert candidate.leads
+    await candidate.stop()
+
+
+async def test_a_leader_whose_server_does_not_answer_stops_before_another_may_begin() -> None:
+    server, clock = Server(), ManualClock()
+    one = Candidate(server, "one", clock)
+    await clock.advance(5)
+    server.answering.clear()
+    await clock.advance(9.9)
+    server_heard = asyncio.ensure_future(asyncio.wait_for(asyncio.shield(one.task), 5))
+    await clock.advance(0.2)
+    assert not one.leads
+    server.answering.set()
+    await server_heard
+
+
+async def test_an_orderly_end_lets_the_next_candidate_follow() -> None:
+    server, clock = Server(), ManualClock()
+    one = Candidate(server, "one", clock)
+    await clock.settle()
+    two = Candidate(server, "two", clock)
+    await clock.advance(10)
+    assert (one.leads, two.leads) == (True, False)
+    await one.stop()
+    await clock.advance(2)
+    assert two.leads
+    await two.stop()
+
+
+async def test_a_leader_that_dies_is_followed_when_its_lease_is_over() -> None:
+    server, clock = Server(), ManualClock()
+    server.lease = {
+        "metadata": {"name": "lease", "namespace": "kube-system", "resourceVersion": "0"},
+        "spec": {"holderIdentity": "dead", "leaseDurationSeconds": 15, "leaseTransitions": 3},
+    }
+    two = Candidate(server, "two", clock)
+    await clock.advance(14)
+    assert not two.leads
+    await clock.advance(3)
+    assert two.leads
+    assert server.lease["spec"]["leaseTransitions"] == 4
+    await two.stop()
+
+
+async def test_why_a_lease_is_not_to_be_had_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    server, clock = Server(), ManualClock()
+    server.refusal = forbidden("leases is forbidden")
+    candidate = Candidate(server, "one", clock)
+    with caplog.at_level(logging.WARNING):
+        await clock.advance(20)
+    assert [record.message for record in caplog.records] == [
+        'msg="lease not to be had" lease=lease error="leases is forbidden"'
+    ]
+    server.refusal = None
+    await clock.advance(2)
+    assert candidate.leads
+    await candidate.stop()
