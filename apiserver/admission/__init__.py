@@ -4,6 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from apiserver.admission import (
+    default_toleration_seconds,
+    limit_ranger,
+    namespace_lifecycle,
+    node_restriction,
+    priority,
+    service_account,
+    service_addresses,
+    taint_nodes_by_condition,
+)
 from apiserver.admission.plugin import (
     CONNECT,
     CREATE,
@@ -37,8 +47,20 @@ class Settings:
 
     default_not_ready_toleration_seconds: int = 5
     default_unreachable_toleration_seconds: int = 5
+    service_cluster_ip_range: str = "10.96.0.0/12"
 
 
 def plugins(settings: Settings) -> tuple[Plugin, ...]:
     """All plugins."""
-    return ()
+    return (
+        namespace_lifecycle.PLUGIN,
+        limit_ranger.PLUGIN,
+        service_account.PLUGIN,
+        node_restriction.PLUGIN,
+        taint_nodes_by_condition.PLUGIN,
+        priority.PLUGIN,
+        default_toleration_seconds.plugin(
+            settings.default_not_ready_toleration_seconds, settings.default_unreachable_toleration_seconds
+        ),
+        service_addresses.plugin(settings.service_cluster_ip_range),
+    )

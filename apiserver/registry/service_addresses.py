@@ -1,4 +1,4 @@
-"""The addresses of a Service inside the cluster: one of each IP family at most, kept as long as it lives.
+"""What is allocated to a Service: addresses, one of each IP family at most, and ports of the nodes.
 
 `clusterIP` is the first of `clusterIPs`, for clients that know the older field only.
 
@@ -16,6 +16,8 @@ from apiserver.registry.checks import Errors, Fields
 
 HEADLESS = "None"
 FAMILIES = ("IPv4", "IPv6")
+WITH_ADDRESS = ("ClusterIP", "LoadBalancer", "NodePort")
+WITH_NODE_PORTS = ("LoadBalancer", "NodePort")
 _POLICIES = ("PreferDualStack", "RequireDualStack", "SingleStack")
 _FIXED = "may not change once set"
 
@@ -43,6 +45,59 @@ def synchronize(spec: dict[str, Any], old: Fields | None) -> None:
             spec["clusterIP"] = many[0]
         else:
             spec.pop("clusterIP", None)
+
+
+def externally_accessible(spec: Fields) -> bool:
+    """Whether traffic can come from outside of the cluster."""
+    return spec.get("type") in WITH_NODE_PORTS or bool(spec.get("type") == "ClusterIP" and spec.get("externalIPs"))
+
+
+def needs_health_check(spec: Fields) -> bool:
+    """Whether a load balancer must find out which nodes have endpoints."""
+    return spec.get("type") == "LoadBalancer" and spec.get("externalTrafficPolicy") == "Local"
+
+
+def keep_allocated(spec: dict[str, Any], old: Fields) -> None:
+    """An update that doesn't repeat an address or a port does not mean to give it up."""
+    if spec.get("type") in WITH_ADDRESS and old.get("type") in WITH_ADDRESS:
+        if not spec.get("clusterIP") and not spec.get("clusterIPs"):
+            spec.update({field: old[field] for field in ("clusterIP", "clusterIPs") if old.get(field)})
+        for field in ("ipFamilies", "ipFamilyPolicy"):
+            if not spec.get(field) and old.get(field):
+                spec[field] = old[field]
+    if spec.get("type") in WITH_NODE_PORTS and old.get("type") in WITH_NODE_PORTS:
+        used = {port.get("nodePort") for port in spec.get("ports") or ()}
+        was = {(port.get("protocol"), port.get("port")): port.get("nodePort") for port in old.get("ports") or ()}
+        for port in spec.get("ports") or ():
+            before = was.get((port.get("protocol"), port.get("port")))
+            if not port.get("nodePort") and before and before not in used:
+                port["nodePort"] = before
+                used.add(before)
+    if needs_health_check(spec) and needs_health_check(old) and not spec.get("healthCheckNodePort"):
+        spec["healthCheckNodePort"] = old.get("healthCheckNodePort")
+
+
+def drop_with_type(spec: dict[str, Any], old: Fields) -> None:
+    """A field that the new type does not have, and that the update just repeats, is dropped rather than refused."""
+    if old.get("type") in WITH_ADDRESS and spec.get("type") not in WITH_ADDRESS:
+        _drop_same(spec, old, "clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy")
+    if old.get("type") in WITH_NODE_PORTS and spec.get("type") not in WITH_NODE_PORTS:
+        were = {port.get("nodePort") for port in old.get("ports") or ()}
+        for port in spec.get("ports") or ():
+            if port.get("nodePort") in were:
+                port.pop("nodePort", None)
+    if needs_health_check(old) and not needs_health_check(spec):
+        _drop_same(spec, old, "healthCheckNodePort")
+    if old.get("type") == "LoadBalancer" and spec.get("type") != "LoadBalancer":
+        _drop_same(spec, old, "allocateLoadBalancerNodePorts", "loadBalancerClass")
+    if externally_accessible(old) and not externally_accessible(spec):
+        _drop_same(spec, old, "externalTrafficPolicy")
+
+
+def _drop_same(spec: dict[str, Any], old: Fields, *fields: str) -> None:
+    for field in fields:
+        if spec.get(field) == old.get(field):
+            spec.pop(field, None)
 
 
 def validate_addresses(spec: Fields, errors: Errors) -> None:

@@ -9,7 +9,6 @@ pkg/registry/core/service, the printers.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from apimachinery import names
 from apimachinery.field import duplicate, forbidden_field, invalid_value, not_supported, required
@@ -19,7 +18,13 @@ from apiserver.registry import checks
 from apiserver.registry.checks import Errors, Fields
 from apiserver.registry.metadata import validate_labels
 from apiserver.registry.service_addresses import (
+    WITH_ADDRESS,
+    WITH_NODE_PORTS,
+    drop_with_type,
+    externally_accessible,
     headless,
+    keep_allocated,
+    needs_health_check,
     synchronize,
     validate_addresses,
     validate_addresses_update,
@@ -29,19 +34,7 @@ from apiserver.registry.workloads import NONE, labels_text
 
 TYPES = ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")
 AFFINITY_SECONDS, AFFINITY_SECONDS_MAX = 10800, 86400
-WITH_ADDRESS = ("ClusterIP", "LoadBalancer", "NodePort")
-WITH_NODE_PORTS = ("LoadBalancer", "NodePort")
 _DISTRIBUTIONS = ("PreferClose", "PreferSameNode", "PreferSameZone")
-
-
-def externally_accessible(spec: Fields) -> bool:
-    """Whether traffic can come from outside of the cluster."""
-    return spec.get("type") in WITH_NODE_PORTS or bool(spec.get("type") == "ClusterIP" and spec.get("externalIPs"))
-
-
-def needs_health_check(spec: Fields) -> bool:
-    """Whether a load balancer must find out which nodes have endpoints."""
-    return spec.get("type") == "LoadBalancer" and spec.get("externalTrafficPolicy") == "Local"
 
 
 def default(service: Object) -> None:
@@ -84,53 +77,10 @@ def prepare_update(service: Object, old: Object) -> None:
     keep_status(service, old)
     spec, before = service["spec"], old.get("spec") or {}
     synchronize(spec, before)
-    _keep_allocated(spec, before)
-    _drop_with_type(spec, before)
+    keep_allocated(spec, before)
+    drop_with_type(spec, before)
     if before.get("type") == "LoadBalancer" and spec.get("type") != "LoadBalancer":
         service["status"] = {"loadBalancer": {}}
-
-
-def _keep_allocated(spec: dict[str, Any], old: Fields) -> None:
-    """An update that doesn't repeat an address or a port does not mean to give it up."""
-    if spec.get("type") in WITH_ADDRESS and old.get("type") in WITH_ADDRESS:
-        if not spec.get("clusterIP") and not spec.get("clusterIPs"):
-            spec.update({field: old[field] for field in ("clusterIP", "clusterIPs") if old.get(field)})
-        for field in ("ipFamilies", "ipFamilyPolicy"):
-            if not spec.get(field) and old.get(field):
-                spec[field] = old[field]
-    if spec.get("type") in WITH_NODE_PORTS and old.get("type") in WITH_NODE_PORTS:
-        used = {port.get("nodePort") for port in spec.get("ports") or ()}
-        was = {(port.get("protocol"), port.get("port")): port.get("nodePort") for port in old.get("ports") or ()}
-        for port in spec.get("ports") or ():
-            before = was.get((port.get("protocol"), port.get("port")))
-            if not port.get("nodePort") and before and before not in used:
-                port["nodePort"] = before
-                used.add(before)
-    if needs_health_check(spec) and needs_health_check(old) and not spec.get("healthCheckNodePort"):
-        spec["healthCheckNodePort"] = old.get("healthCheckNodePort")
-
-
-def _drop_with_type(spec: dict[str, Any], old: Fields) -> None:
-    """A field that the new type does not have, and that the update just repeats, is dropped rather than refused."""
-    if old.get("type") in WITH_ADDRESS and spec.get("type") not in WITH_ADDRESS:
-        _drop_same(spec, old, "clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy")
-    if old.get("type") in WITH_NODE_PORTS and spec.get("type") not in WITH_NODE_PORTS:
-        were = {port.get("nodePort") for port in old.get("ports") or ()}
-        for port in spec.get("ports") or ():
-            if port.get("nodePort") in were:
-                port.pop("nodePort", None)
-    if needs_health_check(old) and not needs_health_check(spec):
-        _drop_same(spec, old, "healthCheckNodePort")
-    if old.get("type") == "LoadBalancer" and spec.get("type") != "LoadBalancer":
-        _drop_same(spec, old, "allocateLoadBalancerNodePorts", "loadBalancerClass")
-    if externally_accessible(old) and not externally_accessible(spec):
-        _drop_same(spec, old, "externalTrafficPolicy")
-
-
-def _drop_same(spec: dict[str, Any], old: Fields, *fields: str) -> None:
-    for field in fields:
-        if spec.get(field) == old.get(field):
-            spec.pop(field, None)
 
 
 def validate(service: Object) -> Errors:
