@@ -114,4 +114,9 @@ def milli_value(text: str | int | float) -> int:
 
 def canonical(text: str | int | float) -> str:
     """The form in which Kubernetes stores and shows the quantity. Raises ValueError."""
-    return str(parse(text))
+    return _canonical(str(text))
+
+
+@lru_cache(maxsize=4096)
+def _canonical(text: str) -> str:
+    return str(_parse(text))

@@ -19,7 +19,7 @@ import orjson
 
 from apimachinery.field import FieldError, invalid_value, not_supported, required, wrong_type
 from apimachinery.meta import Object
-from apimachinery.quantity import FORM_MESSAGE, parse
+from apimachinery.quantity import FORM_MESSAGE, canonical
 from apimachinery.resources import Resource, by_kind
 
 SCHEMA_VERSION = "v1.35.0"
@@ -321,7 +321,7 @@ def normalize_quantities(resource: Resource, obj: Object) -> list[FieldError]:
 def _normalize(steps: dict[str, Any], value: Any, path: str, errors: list[FieldError]) -> Any:
     if "" in steps:
         try:
-            return str(parse(value))
+            return canonical(value)
         except ValueError:
             errors.append(invalid_value(path, value, FORM_MESSAGE))
             return value

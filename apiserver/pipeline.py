@@ -100,7 +100,7 @@ class Pipeline:
             return await self._nodes(http, info)
         if info.verb == "watch":
             return await watching.watch(self._store, call, self._watch_seconds_min, self._now)
-        async with self._limits.place(info.verb):
+        async with self._limits.of(info.verb):
             return await self._serve(call)
 
     async def _serve(self, call: Call) -> web.StreamResponse:

@@ -13,6 +13,7 @@ from aiohttp import web
 from apimachinery.errors import not_acceptable
 from apimachinery.meta import Object
 from apiserver import encoding, tables
+from apiserver.responses import ReadyResponse
 from apiserver.rest.call import Call
 from apiserver.rest.negotiation import Representation, negotiate
 from apiserver.rest.reading import Page
@@ -81,17 +82,14 @@ async def document(call: Call, obj: Object, status: int = 200) -> web.StreamResp
 
 async def send(call: Call, pieces: Sequence[bytes], status: int = 200) -> web.StreamResponse:
     """Send a body that is in pieces; a large one is compressed if the client is elsewhere and wants it so."""
+    headers = [("Warning", _warning(warning)) for warning in call.warnings]
     size = sum(map(len, pieces))
     if size >= GZIP_BYTES_MIN and _wants_gzip(call.http):
         body = await asyncio.to_thread(_gzip, pieces)
-        response = web.Response(body=body, status=status, content_type=JSON)
-        response.headers["Content-Encoding"] = "gzip"
-        response.headers["Vary"] = "Accept-Encoding"
+        headers += [("Content-Encoding", "gzip"), ("Vary", "Accept-Encoding")]
     else:
-        response = web.Response(body=b"".join(pieces), status=status, content_type=JSON)
-    for warning in call.warnings:
-        response.headers.add("Warning", _warning(warning))
-    return response
+        body = b"".join(pieces)
+    return ReadyResponse(body, status=status, headers=headers)
 
 
 def _gzip(pieces: Sequence[bytes]) -> bytes:

@@ -7,8 +7,8 @@ in time. Watches and streams take no place.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections import deque
+from contextlib import suppress
 
 from apimachinery.errors import too_many_requests
 
@@ -22,36 +22,46 @@ class Limits:
     """The places of one server."""
 
     def __init__(self, reads_max: int, writes_max: int) -> None:
-        self._reads, self._writes = _Places(reads_max), _Places(writes_max)
+        self._reads, self._writes = Places(reads_max), Places(writes_max)
 
-    @asynccontextmanager
-    async def place(self, verb: str) -> AsyncIterator[None]:
-        """Hold a place while a request of this verb runs. Raises ApiError 429."""
-        places = self._reads if verb in READING else self._writes
-        await places.take()
-        try:
-            yield
-        finally:
-            places.give_back()
+    def of(self, verb: str) -> Places:
+        """The places for requests of a verb: `async with` holds one. Raises ApiError 429 on entering."""
+        return self._reads if verb in READING else self._writes
 
 
-class _Places:
+class Places:
+    """So many at once, and a queue behind them."""
+
     def __init__(self, count: int) -> None:
-        self._free = asyncio.Semaphore(count)
-        self._waiting = 0
+        self._free = count
+        self._queue: deque[asyncio.Future[None]] = deque()
         self._waiting_max = count * WAITING_PER_PLACE
 
-    async def take(self) -> None:
-        if not self._free.locked():
-            await self._free.acquire()
+    async def __aenter__(self) -> None:
+        if self._free > 0:
+            self._free -= 1
             return
-        if self._waiting >= self._waiting_max:
+        if len(self._queue) >= self._waiting_max:
             raise too_many_requests("too many requests, please try again later", RETRY_AFTER_SECONDS)
-        self._waiting += 1
+        place = asyncio.get_running_loop().create_future()
+        self._queue.append(place)
         try:
-            await self._free.acquire()
-        finally:
-            self._waiting -= 1
+            await place
+        except asyncio.CancelledError:
+            if place.done() and not place.cancelled():
+                self._give_back()  # it was given a place in the same moment, and won't use it
+            else:
+                with suppress(ValueError):  # passed over already
+                    self._queue.remove(place)
+            raise
 
-    def give_back(self) -> None:
-        self._free.release()
+    async def __aexit__(self, *_: object) -> None:
+        self._give_back()
+
+    def _give_back(self) -> None:
+        while self._queue:
+            place = self._queue.popleft()
+            if not place.done():
+                place.set_result(None)  # handed on, and never free in between
+                return
+        self._free += 1

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import uuid
 from dataclasses import dataclass
+from functools import lru_cache
 
 from apimachinery import schemas
 from apimachinery.errors import MODIFIED, ApiError, bad_request, conflict, invalid
@@ -30,7 +31,7 @@ _KEPT_BY_US = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePe
 _EMPTY: tuple[object, ...] = ("", [], {})
 _BESIDES_SPEC = ("metadata", "status", "kind", "apiVersion")
 
-_random = random.SystemRandom()
+_random = random.Random()
 
 
 @dataclass(slots=True)
@@ -61,6 +62,10 @@ def prepare(call: Call, change: Change, part: Subresource, now: float) -> None:
         change.obj["metadata"]["resourceVersion"] = str(current.revision)
         return
     prepare_update(call.strategy, change.obj, current, status=part.rules == STATUS_RULES)
+
+
+# Many objects are made within the same second.
+_timestamp = lru_cache(maxsize=8)(rfc3339)
 
 
 def generated_name(base: str) -> str:
@@ -98,7 +103,7 @@ def prepare_creation(strategy: Strategy, obj: Object, now: float) -> None:
     if not metadata.get("name") and metadata.get("generateName"):
         metadata["name"] = generated_name(metadata["generateName"])
     metadata["uid"] = str(uuid.uuid4())
-    metadata["creationTimestamp"] = rfc3339(now)
+    metadata["creationTimestamp"] = _timestamp(int(now))
     if strategy.counts_generations:
         metadata["generation"] = 1
     strategy.prepare_create(obj)
