@@ -41,6 +41,15 @@ def total_available(replica_sets: Iterable[Object]) -> int:
     return sum(map(available, replica_sets))
 
 
+def _lasting(replica_set: Object) -> int:
+    """The available pods that the ReplicaSet will still have once it is as large as it is to be.
+
+    Kubernetes counts the others too, and may remove the last available pod in their favour when templates change
+    quickly.
+    """
+    return min(replicas(replica_set), available(replica_set))
+
+
 def is_rolling(deployment: Object) -> bool:
     """True unless the strategy is Recreate."""
     return bool(get_path(deployment, "spec", "strategy", "type", default="RollingUpdate") == "RollingUpdate")
@@ -69,6 +78,11 @@ def _scaled(value: int | str, base: int, rounding: Any) -> int:
     return int(rounding(int(value.removesuffix("%")) * base / 100))
 
 
+def _existing(replica_set: Object) -> int:
+    """The pods that the ReplicaSet has or is about to have."""
+    return max(replicas(replica_set), int(get_path(replica_set, "status", "replicas", default=0)))
+
+
 def active(replica_sets: Iterable[Object]) -> list[Object]:
     """Those that are to have pods."""
     return [replica_set for replica_set in replica_sets if replicas(replica_set) > 0]
@@ -79,7 +93,8 @@ def new_size(deployment: Object, replica_sets: Sequence[Object], new: Object) ->
     wanted = replicas(deployment)
     if replicas(new) >= wanted or not is_rolling(deployment):
         return wanted
-    room = wanted + limits(deployment)[0] - total(replica_sets)
+    # Pods that are still to be deleted count too: Kubernetes forgets them, and exceeds the limit for a moment.
+    room = wanted + limits(deployment)[0] - sum(map(_existing, replica_sets))
     return replicas(new) + max(0, min(room, wanted - replicas(new)))
 
 
@@ -96,18 +111,18 @@ def _shrink_old(deployment: Object, new: Object, old: list[Object]) -> Sizes:
     """First the old pods that are not available anyway, then as many others as may be unavailable."""
     least_available = replicas(deployment) - limits(deployment)[1]
     # Unavailable pods of the new ReplicaSet may still become available: they don't entitle to remove old ones.
-    new_unavailable = replicas(new) - available(new)
+    new_unavailable = replicas(new) - _lasting(new)
     removable = total([*old, new]) - least_available - new_unavailable
     sizes: Sizes = {}
     if removable <= 0:
         return sizes
     oldest_first = sorted(old, key=lambda rs: (created(rs), name(rs)))
     for replica_set in oldest_first:
-        unhealthy = min(removable, replicas(replica_set) - available(replica_set))
+        unhealthy = min(removable, replicas(replica_set) - _lasting(replica_set))
         if unhealthy > 0:
             sizes[name(replica_set)] = replicas(replica_set) - unhealthy
             removable -= unhealthy
-    spare = total_available([*old, new]) - least_available
+    spare = sum(map(_lasting, [*old, new])) - least_available
     for replica_set in oldest_first:
         size = sizes.get(name(replica_set), replicas(replica_set))
         healthy = min(spare, size)

@@ -76,7 +76,7 @@ def conditions(
         (
             "NamespaceFinalizersRemaining",
             bool(finalizers),
-            ("SomeFinalizersRemain", f"Some finalizers are remaining: {held}"),
+            ("SomeFinalizersRemain", f"Some content in the namespace has finalizers remaining: {held}"),
             ("ContentRemoved", removed),
         ),
     ]
