@@ -6,9 +6,9 @@ Source: https://kubernetes.io/docs/reference/access-authn-authz/authentication/
 from __future__ import annotations
 
 import csv
-import hmac
 import secrets
 from collections.abc import Callable, Mapping
+from hashlib import blake2b
 from pathlib import Path
 
 from aiohttp import web
@@ -50,7 +50,7 @@ class Authenticator:
         return user
 
     def _digest(self, token: str) -> bytes:
-        return hmac.digest(self._key, token.encode("utf-8", "surrogateescape"), "sha256")
+        return blake2b(token.encode("utf-8", "surrogateescape"), key=self._key, digest_size=32).digest()
 
 
 def read_token_file(path: Path) -> dict[str, User]:

@@ -54,7 +54,7 @@ class Paths:
                 return self._openapi_v3(http, "/".join(steps))
         raise path_not_found()
 
-    def _openapi_v3(self, http: web.BaseRequest, path: str) -> web.Response:
+    def _openapi_v3(self, http: web.BaseRequest, path: str) -> web.StreamResponse:
         current, wanted = self._openapi.hash(path), http.query.get("hash")
         if current is None:
             raise path_not_found()
@@ -75,7 +75,7 @@ def _document(http: web.BaseRequest, document: Document) -> web.Response:
     return web.Response(body=document.body, headers={**headers, "Content-Type": document.content_type})
 
 
-def _compressed(http: web.BaseRequest, body: bytes, headers: dict[str, str]) -> web.Response:
+def _compressed(http: web.BaseRequest, body: bytes, headers: dict[str, str]) -> web.StreamResponse:
     if "gzip" in http.headers.get("Accept-Encoding", ""):
         return json_response(body, headers={**headers, "Content-Encoding": "gzip", "Vary": "Accept-Encoding"})
     return json_response(gzip.decompress(body), headers=headers)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import platform
+from functools import cache
 
 import orjson
 
 KUBERNETES_VERSION = "v1.35.0"
 
 
+@cache
 def document() -> bytes:
     """The body of /version: the Kubernetes version whose API this is, and Wherry's own after a plus sign."""
     major, minor, _ = KUBERNETES_VERSION.removeprefix("v").split(".")
@@ -33,6 +35,7 @@ def document() -> bytes:
     )
 
 
+@cache
 def git_version() -> str:
     """`v1.35.0+wherry0.1.0`."""
     from importlib.metadata import PackageNotFoundError, version  # slow to import, and rarely needed

@@ -19,7 +19,6 @@ from apiserver.rest.negotiation import Representation, negotiate
 from apiserver.rest.reading import Page
 from apiserver.storage.entry import Entry
 
-JSON = "application/json"
 # Compression costs more than it saves below this, and for a client on the same machine always.
 GZIP_BYTES_MIN = 128 << 10
 GZIP_LEVEL = 1
