@@ -241,7 +241,10 @@ def unknown_fields(resource: Resource, obj: Object) -> list[str]:
 
 
 def prune(resource: Resource, obj: Object) -> Object:
-    """The object without unknown fields and nulls; what is unchanged is shared with the original."""
+    """The object without unknown fields and nulls; what is unchanged is shared with the original.
+
+    A null in a list or as a map's value becomes an empty value of its type, as when Go decodes it.
+    """
     name = definition_name(resource.api_version, resource.kind)
     if name is None:
         return obj
@@ -254,7 +257,10 @@ def _walk(node: Definition, value: Any, path: str, unknown: list[str]) -> Any:
         items = resolve(node).get("items")
         if items is None:
             return value
-        new = [_walk(items, item, f"{path}[{n}]", unknown) for n, item in enumerate(value)]
+        new = [
+            _zero(items) if item is None else _walk(items, item, f"{path}[{n}]", unknown)
+            for n, item in enumerate(value)
+        ]
         return value if all(a is b for a, b in zip(new, value, strict=True)) else new
     if not isinstance(value, dict):
         return value
@@ -272,7 +278,7 @@ def _walk(node: Definition, value: Any, path: str, unknown: list[str]) -> Any:
                 continue
             new = _walk(properties[key], inner, f"{path}.{key}" if path else key, unknown)
         elif isinstance(extra, dict):
-            new = _walk(extra, inner, f"{path}.{key}", unknown)
+            new = _zero(extra) if inner is None else _walk(extra, inner, f"{path}.{key}", unknown)
         else:
             unknown.append(f"{path}.{key}" if path else key)
             changed = True
@@ -280,6 +286,15 @@ def _walk(node: Definition, value: Any, path: str, unknown: list[str]) -> Any:
         kept[key] = new
         changed = changed or new is not inner
     return kept if changed else value
+
+
+def _zero(node: Definition) -> Any:
+    target = resolve(node)
+    if target is definitions()[_QUANTITY]:
+        return "0"
+    kinds = target.get("type") or ()
+    kind = next((kind for kind in ([kinds] if isinstance(kinds, str) else kinds) if kind != "null"), "")
+    return {"object": {}, "array": [], "string": "", "integer": 0, "number": 0, "boolean": False}.get(kind)
 
 
 @cache
