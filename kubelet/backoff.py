@@ -25,9 +25,9 @@ class Backoff:
         return failed_at if failed_at - self.since > RESET_SECONDS else failed_at + self.seconds
 
 
-def after_try(known: Backoff | None, now: float) -> Backoff:
-    """The delay that holds from this try on."""
-    if known is None or now - known.since > RESET_SECONDS:
+def after_try(known: Backoff | None, failed_at: float, now: float) -> Backoff:
+    """The delay that holds from this try on, which follows a failure at `failed_at`."""
+    if known is None or failed_at - known.since > RESET_SECONDS:
         return Backoff(FIRST_SECONDS, now)
     return Backoff(min(known.seconds * 2, MAX_SECONDS), now)
 

@@ -171,7 +171,7 @@ def _without_run(pod: Object, container: Container, facts: ContainerFacts, known
 
 def _waiting(pod: Object, name: str, facts: ContainerFacts) -> dict[str, Any]:
     held = facts.waiting.get(name)
-    if held is not None and name not in facts.starting:
+    if held is not None:
         return _words(held)
     return {"reason": "PodInitializing" if pod_spec.init_containers(pod) else "ContainerCreating"}
 

@@ -5,6 +5,7 @@
     ROOT/files/UID/                                    /etc/hosts, resolv.conf, hostname, termination messages
     ROOT/logs/NAMESPACE_NAME_UID/CONTAINER/ATTEMPT.log container output, as CRI log lines
     ROOT/network/                                      the addresses given to pods
+    ROOT/seccomp/                                      profiles that pods may name (seccompProfile Localhost)
 
 Each folder has one writer, so that each can be emptied without asking the others.
 """
@@ -55,3 +56,8 @@ def pod_logs_dir(root: Path, pod: Object) -> Path:
 def container_log(root: Path, pod: Object, container: str, attempt: int) -> Path:
     """The log of one run of a container; `attempt` counts its restarts from 0."""
     return pod_logs_dir(root, pod) / container / f"{attempt}.log"
+
+
+def seccomp_dir(root: Path) -> Path:
+    """The seccomp profiles that the node's owner has put there."""
+    return root / "seccomp"

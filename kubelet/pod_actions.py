@@ -28,7 +28,7 @@ class Observed:
     `latest` is the newest run of each; those of an earlier sandbox are in `earlier` and only count for back-off.
     `started` holds the running ones whose startup probe has succeeded (or that have none), `unhealthy` why
     others must be killed, `busy` those that are being started or stopped right now. `not_before` bounds the
-    next try of those that could not be started at all.
+    next try of those that could not be started at all, `done` holds those that ended for good in an earlier sandbox.
     """
 
     latest: Mapping[str, ContainerState]
@@ -38,6 +38,7 @@ class Observed:
     busy: frozenset[str] = frozenset()
     backoffs: Mapping[str, Backoff] = field(default_factory=dict)
     not_before: Mapping[str, float] = field(default_factory=dict)
+    done: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -123,7 +124,7 @@ def _initialize(pod: Object, seen: Observed, now: float, actions: Actions) -> bo
 def _keep_running(pod: Object, container: Container, seen: Observed, now: float, actions: Actions) -> None:
     name = container["name"]
     run = seen.latest.get(name)
-    if name in seen.busy:
+    if name in seen.busy or (run is None and name in seen.done):
         return
     if run is None:
         _start(name, seen, now, actions)
@@ -159,6 +160,8 @@ def _has_finished(pod: Object, seen: Observed, actions: Actions) -> bool:
         run = seen.latest.get(name)
         if name in seen.busy or name in actions.start or name in actions.backing_off:
             return False
+        if run is None and name in seen.done:
+            continue
         if run is None or run.status != "exited" or will_restart(pod, container, run):
             return False
     return True

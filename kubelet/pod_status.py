@@ -29,7 +29,10 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class PodFacts:
-    """What is known of a pod. `stopped` says that none of its containers runs or ever will again."""
+    """What is known of a pod. `stopped` says that none of its containers runs or ever will again.
+
+    `start_time` is when this node took the pod on, as it stands in its status.
+    """
 
     containers: ContainerFacts = field(default_factory=ContainerFacts)
     sandbox_ready: bool = False
@@ -37,6 +40,7 @@ class PodFacts:
     host_ip: str = ""
     verdict: Verdict | None = None
     stopped: bool = False
+    start_time: str = ""
 
 
 def pod_status(pod: Object, facts: PodFacts, now: float) -> Status:
@@ -46,10 +50,10 @@ def pod_status(pod: Object, facts: PodFacts, now: float) -> Status:
     mains = container_statuses(pod, pod_spec.containers(pod), facts.containers, "containerStatuses")
     phase = _phase(pod, [*inits, *mains], facts)
     if facts.stopped:
-        mains = _settled(pod, mains, facts)
+        mains = _settled(mains)
     status: Status = {
         "phase": phase,
-        "startTime": old.get("startTime") or rfc3339(now),
+        "startTime": old.get("startTime") or facts.start_time or rfc3339(now),
         "qosClass": qos.qos_class(pod),
         "containerStatuses": mains,
     }
@@ -150,9 +154,12 @@ def _phase(pod: Object, statuses: Sequence[Status], facts: PodFacts) -> str:
     return "Failed" if facts.stopped and phase in ("Pending", "Running") else phase
 
 
-def _settled(pod: Object, statuses: list[Status], facts: PodFacts) -> list[Status]:
-    """Nothing may look as if it ran once nothing does: what is not known to have ended is reported as lost."""
-    if not pod_actions.has_initialized(pod, {name: runs[0] for name, runs in facts.containers.runs.items() if runs}):
+def _settled(statuses: list[Status]) -> list[Status]:
+    """Nothing may look as if it ran once nothing does: what is not known to have ended is reported as lost.
+
+    The containers of a pod that never got as far as starting one simply go on waiting.
+    """
+    if not any(_has_run(status) for status in statuses):
         return statuses
     lost = unknown("The container could not be located when the pod was terminated")
     return [

@@ -129,13 +129,13 @@ def test_a_container_that_could_not_be_started_is_not_tried_again_before_its_tim
 def test_the_first_restart_is_at_once_then_delays_double_up_to_five_minutes() -> None:
     delay, delays = None, []
     for _ in range(7):
-        delay = after_try(delay, NOW)
+        delay = after_try(delay, NOW, NOW)
         delays.append(delay.seconds)
     assert delays == [10, 20, 40, 80, 160, 300, 300]
 
 
 def test_ten_minutes_without_a_crash_reset_the_delay() -> None:
-    assert after_try(Backoff(300.0, NOW - 601), NOW).seconds == 10
+    assert after_try(Backoff(300.0, NOW - 601), NOW, NOW).seconds == 10
     assert Backoff(300.0, NOW - 601).until(NOW) == NOW
     assert Backoff(300.0, NOW - 599).until(NOW) == NOW + 300
 

@@ -1,0 +1,43 @@
+"""`python -m kubelet`: the agent of one node. SIGTERM ends the agent; the pods run on."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import sys
+
+from apiclient import logs
+from apiclient.kubeconfig import Config, KubeconfigError, load
+from apiclient.logs import kv
+from kubelet import agent, options
+
+logger = logging.getLogger("kubelet")
+
+
+def main() -> int:
+    """Run until told to end; mistakes are told in one line."""
+    given = options.parse()
+    logs.setup(given.verbosity)
+    try:
+        config = load(given.kubeconfig)
+        asyncio.run(_run(given, config))
+    except (KubeconfigError, OSError, TimeoutError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+async def _run(given: options.Options, config: Config) -> None:
+    task = asyncio.ensure_future(agent.run(given, config))
+    for signo in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(signo, task.cancel)
+    logger.info(kv("node agent starts", node=given.node.name, server=config.server))
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+    logger.info(kv("node agent ends, its pods run on", node=given.node.name))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,207 @@
+"""Puts the node agent together and runs it: everything that it does is a task of one group.
+
+At its start it takes over what a former agent has left running; at its end it lets go of it all, and the pods run
+on. It may be killed at any moment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+
+from apiclient.clock import Clock, SystemClock
+from apiclient.events import EventRecorder
+from apiclient.informer import Informer
+from apiclient.kubeconfig import Config
+from apiclient.logs import kv
+from apiclient.rest import Client
+from apimachinery.meta import Object
+from apimachinery.resources import PODS
+from kubelet import leftovers
+from kubelet.container_starter import ContainerStarter
+from kubelet.container_stopper import ContainerStopper
+from kubelet.image_puller import ImagePuller
+from kubelet.images import ImageStore
+from kubelet.network import PodNetwork
+from kubelet.node_lease import NodeLease
+from kubelet.node_status import NodeReporter
+from kubelet.objects import ObjectCache
+from kubelet.options import Options
+from kubelet.pod_events import PodEvents
+from kubelet.pod_services import PodServices
+from kubelet.pod_workers import PodWorkers
+from kubelet.routes import Routes
+from kubelet.runtime import Runtime
+from kubelet.status_writer import StatusWriter
+from kubelet.volumes import VolumeManager
+
+logger = logging.getLogger(__name__)
+
+COMPONENT = "kubelet"
+RUNTIME_VERSION = "wherry://0.1.0"
+NETWORK_RETRY_SECONDS = 2.0
+BEST_EFFORT_SHARES = 2
+
+
+class Agent:
+    """One node's agent. `runtime` has been started; `client` and `lease_client` are closed by the caller."""
+
+    def __init__(
+        self,
+        options: Options,
+        *,
+        client: Client,
+        lease_client: Client,
+        runtime: Runtime,
+        clock: Clock | None = None,
+        rng: random.Random | None = None,
+    ) -> None:
+        self._options = options
+        self._runtime = runtime
+        self._clock = clock or SystemClock()
+        self._rng = rng or random.Random()
+        self._network_ready = False
+        node = options.node
+        selector = f"spec.nodeName={node.name}"
+        self._client = client
+        self._pods = Informer(client, PODS, field_selector=selector, clock=self._clock, rng=self._rng)
+        self._recorder = EventRecorder(client, COMPONENT, host=node.name, clock=self._clock)
+        self._images = ImageStore(options.image_dir)
+        self._network = PodNetwork(node.name, options.root_dir)
+        self._objects = ObjectCache(client)
+        self._reporter = NodeReporter(
+            client,
+            self._clock,
+            node,
+            node_dir=options.root_dir,
+            image_dir=options.image_dir,
+            images=self._images.images,
+            runtime_version=RUNTIME_VERSION,
+            recorder=self._recorder,
+            rng=self._rng,
+        )
+        self._volumes = VolumeManager(options.root_dir, self._objects, self._reporter.allocatable)
+        self._lease = NodeLease(
+            lease_client,
+            self._clock,
+            node.name,
+            node=self._reporter.registered,
+            duration_seconds=options.lease_duration_seconds,
+            rng=self._rng,
+        )
+        self._routes = Routes(client, self._network, node.name, self._clock)
+
+    async def run(self) -> None:
+        """Be the node's agent until cancelled."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                workers = self._workers(group)
+                self._pods.add_handler(workers.pod_changed)
+                self._objects.add_listener(workers.object_changed)
+                self._runtime.on_change = workers.runtime_changed
+                self._reporter.runtime_ready()
+                for part in (
+                    self._pods,
+                    self._reporter,
+                    self._lease,
+                    self._recorder,
+                    self._objects,
+                    self._volumes,
+                    self._routes,
+                ):
+                    group.create_task(part.run())
+                group.create_task(self._begin(workers))
+        finally:
+            self._network.close()
+
+    def pods(self) -> list[Object]:
+        """The pods of this node, as last seen."""
+        return self._pods.list()
+
+    def _workers(self, group: asyncio.TaskGroup) -> PodWorkers:
+        events = PodEvents(self._recorder)
+        clock, runtime = self._clock, self._runtime
+        puller = ImagePuller(self._images, events, clock)
+        services = PodServices(
+            root=self._options.root_dir,
+            clock=clock,
+            runtime=runtime,
+            images=self._images,
+            network=self._network,
+            volumes=self._volumes,
+            objects=self._objects,
+            puller=puller,
+            starter=ContainerStarter(
+                root=self._options.root_dir,
+                runtime=runtime,
+                puller=puller,
+                objects=self._objects,
+                events=events,
+                node=self._node,
+                host_ip=self._options.node.address,
+                clock=clock,
+                rng=self._rng,
+            ),
+            stopper=ContainerStopper(runtime=runtime, images=self._images, events=events, clock=clock),
+            writer=StatusWriter(self._client, self._pod_of_uid, group, clock),
+            events=events,
+            node=self._node,
+            network_is_ready=lambda: self._network_ready,
+            other_pods=lambda uid: workers.holding(but=uid),
+            host_ip=self._options.node.address,
+            dns=self._options.dns,
+            pids_max=self._options.pids_max,
+        )
+        workers = PodWorkers(group, services)
+        self._pods.add_index("uid", lambda pod: [pod["metadata"]["uid"]])
+        return workers
+
+    def _node(self) -> Object | None:
+        return self._reporter.node
+
+    def _pod_of_uid(self, uid: str) -> Object | None:
+        return next(iter(self._pods.by_index("uid", uid)), None)
+
+    async def _begin(self, workers: PodWorkers) -> None:
+        """What is done once, in the order in which it becomes possible."""
+        await self._runtime.set_group_resources("besteffort", {"cpu": {"shares": BEST_EFFORT_SHARES}})
+        await self._reporter.registered()
+        workers.node_changed()
+        # What the API does not know may be ended only once it has been heard.
+        await self._pods.wait_synced()
+        workers.end_orphans(await self._runtime.sandboxes())
+        await self._make_network()
+        await self._network.reconcile(workers.uids())
+        self._network_ready = True
+        self._reporter.network_ready()
+        workers.node_changed()
+        await leftovers.remove(self._options.root_dir, workers.uids, volumes=self._volumes)
+
+    async def _make_network(self) -> None:
+        cidr = await self._reporter.pod_cidr()
+        while True:
+            try:
+                await self._network.setup(cidr)
+            except OSError as error:
+                logger.error(kv("pod network not set up", pod_cidr=cidr, error=str(error)))
+                await self._clock.sleep(NETWORK_RETRY_SECONDS)
+            else:
+                logger.info(kv("pod network set up", node=self._options.node.name, pod_cidr=cidr))
+                return
+
+
+async def run(options: Options, config: Config) -> None:
+    """Run a node agent until cancelled. Raises TimeoutError when another one uses the same root folder."""
+    options.root_dir.mkdir(parents=True, exist_ok=True)
+    runtime = Runtime(options.root_dir, options.cgroup_root)
+    await runtime.start()
+    try:
+        user_agent = f"{COMPONENT}/{options.node.name}"
+        async with (
+            await Client.connect(config, user_agent=user_agent) as client,
+            await Client.connect(config, user_agent=user_agent) as lease_client,
+        ):
+            await Agent(options, client=client, lease_client=lease_client, runtime=runtime).run()
+    finally:
+        await runtime.close()

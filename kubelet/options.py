@@ -1,0 +1,111 @@
+"""The node agent's command line: `python -m kubelet`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from kubelet import node_lease, node_settings
+from kubelet.node_settings import NodeSettings
+from kubelet.pod_files import ClusterDNS
+
+DEFAULT_PIDS_MAX = 4096
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How one node agent is run. `pids_max` bounds the processes of a pod; 0 is no bound."""
+
+    kubeconfig: str
+    node: NodeSettings
+    root_dir: Path
+    image_dir: Path
+    cert_dir: Path
+    cgroup_root: str
+    dns: ClusterDNS
+    pids_max: int
+    lease_duration_seconds: int
+    verbosity: int
+
+
+def parse(arguments: Sequence[str] | None = None) -> Options:
+    """The options of a command line; a mistake ends the process with one line."""
+    given = _parser().parse_args(arguments)
+    root: Path = given.root_dir
+    return Options(
+        kubeconfig=given.kubeconfig,
+        node=NodeSettings(
+            name=given.node_name,
+            address=given.node_ip,
+            port=given.port,
+            labels=given.node_labels,
+            taints=given.register_with_taints,
+            pods_max=given.max_pods,
+            capacity=given.capacity,
+            reserved=given.kube_reserved,
+            eviction=given.eviction_hard,
+        ),
+        root_dir=root,
+        image_dir=given.image_dir or root / "images",
+        cert_dir=given.cert_dir or root / "pki",
+        cgroup_root=given.cgroup_root,
+        dns=ClusterDNS(tuple(filter(None, given.cluster_dns.split(","))), given.cluster_domain),
+        pids_max=max(given.pod_max_pids, 0),
+        lease_duration_seconds=given.node_lease_duration_seconds,
+        verbosity=given.v,
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="kubelet", description="The node agent: runs the pods bound to one node.")
+    add = parser.add_argument
+    add("--kubeconfig", required=True, help="how to reach the API server, and as whom")
+    add("--node-name", required=True, help="the name of the Node")
+    add("--node-ip", required=True, help="the address by which other nodes reach this one")
+    add("--root-dir", required=True, type=Path, help="where pods, addresses and logs are kept")
+    add("--image-dir", type=Path, help="the image store; several node agents may share one (ROOT/images)")
+    add("--cert-dir", type=Path, help="holds ca.crt, kubelet.crt and kubelet.key (ROOT/pki)")
+    add("--cgroup-root", required=True, help="the cgroup below which pods run, such as wherry/node-1")
+    add("--port", type=int, default=node_settings.DEFAULT_PORT, help="where logs and exec are served (%(default)s)")
+    add("--cluster-dns", default="", help="addresses of the cluster's DNS; without any pods ask what the node asks")
+    add("--cluster-domain", default="cluster.local", help="the domain of Services and pods (%(default)s)")
+    add("--max-pods", type=int, default=node_settings.DEFAULT_PODS_MAX, help="how many pods may run (%(default)s)")
+    add("--pod-max-pids", type=int, default=DEFAULT_PIDS_MAX, help="processes a pod, -1 for no limit (%(default)s)")
+    parsed = (
+        ("--node-labels", node_settings.parse_labels, "key=value,…: labels of the Node when it is registered"),
+        ("--register-with-taints", node_settings.parse_taints, "key=value:Effect,…: taints, likewise"),
+        ("--kube-reserved", node_settings.parse_resources, "cpu=…,memory=…: kept from pods"),
+        ("--capacity", node_settings.parse_resources, "cpu=…,memory=…: what the node has, instead of the machine's"),
+    )
+    for flag, parse_value, words in parsed:
+        add(flag, type=_checked(parse_value), default="", help=words)
+    add(
+        "--eviction-hard",
+        type=_checked(node_settings.parse_thresholds),
+        default=node_settings.DEFAULT_EVICTION,
+        help="memory.available<…,nodefs.available<…%%,…: when the node is short of something",
+    )
+    add(
+        "--node-lease-duration-seconds",
+        type=int,
+        default=node_lease.DEFAULT_DURATION_SECONDS,
+        help="how long the node counts as alive without a sign of life (%(default)s)",
+    )
+    add("-v", action="count", default=0, help="log more")
+    return parser
+
+
+def _checked(parse_value: Callable[[str], T]) -> Callable[[str], T]:
+    """A parser whose complaint argparse shows as it is."""
+
+    def parse_one(text: str) -> T:
+        try:
+            return parse_value(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    return parse_one
