@@ -5,17 +5,22 @@ What to write where is decided in cgroups.py, in the kubelet.
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
+import struct
 import time
 from signal import SIGKILL
+
+from kubelet.runtime import syscalls as sc
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-REMOVE_ATTEMPTS_MAX = 200
+MAKE_ATTEMPTS_MAX = 5
+REMOVE_ATTEMPTS_MAX = 2000
 REMOVE_PAUSE_SECONDS = 0.005
 
 
@@ -37,12 +42,41 @@ def apply(plan: dict[str, Any]) -> None:
     plan calls it optional.
     """
     for directory in plan["directories"]:
-        os.makedirs(directory, 0o755, exist_ok=True)
+        make(directory)
     for path, value in plan["writes"]:
         write(path, value)
     for path, value in plan["optional"]:
         if os.path.exists(path):
             write(path, value)
+    if plan["device_program"]:
+        attach_device_program(plan["unified"], bytes.fromhex(plan["device_program"]))
+
+
+def make(directory: str) -> None:
+    """Make a cgroup and those above it, though another node's clean-up may take an empty one away meanwhile."""
+    for attempt in range(MAKE_ATTEMPTS_MAX):
+        try:
+            os.makedirs(directory, 0o755, exist_ok=True)
+            return
+        except FileNotFoundError:
+            if attempt == MAKE_ATTEMPTS_MAX - 1:
+                raise
+
+
+def attach_device_program(directory: str, program: bytes) -> None:
+    """Let an eBPF program decide which devices a cgroup's processes may use (cgroup v2, bpf(2))."""
+    instructions = ctypes.create_string_buffer(program, len(program))
+    program_type, license_ = 15, ctypes.create_string_buffer(b"Apache-2.0")
+    count, code, terms = len(program) // 8, ctypes.addressof(instructions), ctypes.addressof(license_)
+    load = struct.pack("=IIQQIIQII16s", program_type, count, code, terms, 0, 0, 0, 0, 0, b"wherry_devices")
+    program_fd = sc.bpf(sc.BPF_PROG_LOAD, load)
+    group_fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        attach_type, allow_multi = 6, 2
+        sc.bpf(sc.BPF_PROG_ATTACH, struct.pack("=IIII", group_fd, program_fd, attach_type, allow_multi))
+    finally:
+        os.close(group_fd)
+        os.close(program_fd)
 
 
 def read(path: str) -> str:
@@ -119,6 +153,17 @@ def remove(directories: Sequence[str], *, attempts_max: int = REMOVE_ATTEMPTS_MA
         kill_all(left)
         time.sleep(REMOVE_PAUSE_SECONDS if attempt else 0.001)
     return left
+
+
+def remove_empty_parents(directories: Sequence[str], levels: int) -> None:
+    """Remove the groups above these, so many levels up, as long as they are empty."""
+    for directory in directories:
+        for _ in range(levels):
+            directory = os.path.dirname(directory)
+            try:
+                os.rmdir(directory)
+            except OSError:
+                break  # not empty: others use it
 
 
 def _remove_tree(directory: str) -> bool:

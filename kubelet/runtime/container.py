@@ -102,7 +102,7 @@ class Container:
         if not all_processes:
             self.child.kill(signo)
             return
-        for pid in cgroupfs.processes(self.plan["cgroup"]["freezable"]):
+        for pid in cgroupfs.processes(self.plan["cgroup"]["processes"]):
             if pid > 0:
                 try:
                     os.kill(pid, signo)

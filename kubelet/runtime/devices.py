@@ -13,6 +13,7 @@ from typing import Any
 ANY = -1
 _KINDS = {"b": 1, "c": 2}
 _ACCESS = {"m": 1, "r": 2, "w": 4}
+_EVERY_ACCESS = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,13 +107,15 @@ def v2_program(wanted: Sequence[Rule]) -> bytes:
         tests += [(5, rule.minor)] if rule.minor != ANY else []
         mask = sum(_ACCESS[letter] for letter in rule.access)
         block: list[bytes] = []
-        if mask != 7:
-            # All that is asked for has to be in the mask: nothing may be left outside it.
-            block += [_copy(1, 3), _and(1, ~mask & 7), _skip_unless_equal(1, 0, 0)]
-        block += [_skip_unless_equal(register, value, 0) for register, value in tests]
+        if mask != _EVERY_ACCESS and rule.allow:
+            # All that is asked for has to be in the mask: nothing may be left outside of it.
+            block += [_copy(1, 3), _and(1, ~mask & _EVERY_ACCESS), _skip_unless_equal(1, 0)]
+        elif mask != _EVERY_ACCESS:
+            block += [_copy(1, 3), _and(1, mask), _skip_if_zero(1)]
+        block += [_skip_unless_equal(register, value) for register, value in tests]
         block += verdict
         program += [
-            _with_offset(instruction, len(block) - index - 1) if instruction[0] == 0x55 else instruction
+            _with_offset(instruction, len(block) - index - 1) if instruction[0] in _SKIPS else instruction
             for index, instruction in enumerate(block)
         ]
     else:
@@ -144,8 +147,12 @@ def _copy(destination: int, source: int) -> bytes:
     return _instruction(0xBC, destination, source)
 
 
-def _skip_unless_equal(register: int, value: int, offset: int) -> bytes:
-    return _instruction(0x55, register, offset=offset, value=value)
+def _skip_unless_equal(register: int, value: int) -> bytes:
+    return _instruction(0x55, register, value=value)
+
+
+def _skip_if_zero(register: int) -> bytes:
+    return _instruction(0x15, register)
 
 
 def _with_offset(instruction: bytes, offset: int) -> bytes:
@@ -153,3 +160,5 @@ def _with_offset(instruction: bytes, offset: int) -> bytes:
 
 
 _EXIT = _instruction(0x95)
+# Their offsets are filled in when it is known how long the rule's block is.
+_SKIPS = (0x55, 0x15)

@@ -41,10 +41,10 @@ def make_folders(root: Path) -> None:
         (root / name).mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
-def lock(root: Path) -> int:
+def lock(root: Path, *, seconds_max: float = LOCK_SECONDS_MAX) -> int:
     """Take the node's lock; TimeoutError when another kubelet holds it."""
     fd = os.open(root / "runtime" / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    deadline = time.monotonic() + LOCK_SECONDS_MAX
+    deadline = time.monotonic() + seconds_max
     while True:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

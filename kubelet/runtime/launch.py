@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 STATUS_FD = 3
 TARGET_FD = 4
+FAILED_EXIT_CODE = 128
 
 
 class Launch:
@@ -63,31 +64,44 @@ def fork(cgroup_dir: str, *, new_pid_namespace: bool = False, join_pid_namespace
         if join_pid_namespace >= 0:
             home = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
             sc.setns(join_pid_namespace, sc.CLONE_NEWPID)
-        try:
-            return sc.clone3(sc.CLONE_NEWPID if new_pid_namespace else 0, cgroup_fd=cgroup_fd)
-        finally:
-            if home >= 0:
-                sc.setns(home, sc.CLONE_NEWPID)
-    finally:
-        for fd in (cgroup_fd, home):
-            if fd >= 0:
-                os.close(fd)
+        pid, pidfd = sc.clone3(sc.CLONE_NEWPID if new_pid_namespace else 0, cgroup_fd=cgroup_fd)
+    except OSError:
+        _close_after_fork(cgroup_fd, home)
+        raise
+    if pid:
+        _close_after_fork(cgroup_fd, home)
+    # The child can't go back to the namespace above its own, and take_descriptors() closes what it has open.
+    return pid, pidfd
+
+
+def _close_after_fork(cgroup_fd: int, home: int) -> None:
+    if cgroup_fd >= 0:
+        os.close(cgroup_fd)
+    if home >= 0:
+        sc.setns(home, sc.CLONE_NEWPID)
+        os.close(home)
 
 
 def become_container(plan: dict[str, Any], directory: str, stdio: Sequence[int], status_fd: int) -> NoReturn:
     """Run the steps in a freshly forked child; never returns."""
-    launch = Launch(plan, directory, take_descriptors(stdio, status_fd))
-    run_steps(launch, STEPS, "CreateContainerError")
+    try:
+        launch = Launch(plan, directory, take_descriptors(stdio, status_fd))
+        run_steps(launch, STEPS, "CreateContainerError")
+    finally:
+        os._exit(FAILED_EXIT_CODE)
 
 
 def join_container(plan: dict[str, Any], stdio: Sequence[int], status_fd: int, target_pidfd: int) -> NoReturn:
     """Run the steps of an exec in a freshly forked child that is in the container's pid namespace already."""
-    launch = Launch(plan, "", take_descriptors(stdio, status_fd, target_pidfd))
-    run_steps(launch, JOIN_STEPS, "ExecError")
+    try:
+        launch = Launch(plan, "", take_descriptors(stdio, status_fd, target_pidfd))
+        run_steps(launch, JOIN_STEPS, "ExecError")
+    finally:
+        os._exit(FAILED_EXIT_CODE)
 
 
-def run_steps(launch: Launch, steps: Sequence[tuple[str, Any]], reason: str) -> NoReturn:
-    """Go through the steps; whatever fails is reported with the step's name, and ends the child."""
+def run_steps(launch: Launch, steps: Sequence[tuple[str, Any]], reason: str) -> None:
+    """Go through the steps, of which the last does not return; what fails is reported with the step's name."""
     doing = "start"
     try:
         for name, step in steps:
@@ -99,10 +113,7 @@ def run_steps(launch: Launch, steps: Sequence[tuple[str, Any]], reason: str) -> 
         failed = {"reason": reason, "message": f"{doing}: out of memory"}
     except Exception as error:  # noqa: BLE001 - whatever it is, it has to reach the supervisor
         failed = {"reason": reason, "message": f"{doing}: {describe(error)}"}
-    try:
-        wire.send(launch.status, {"failed": failed})
-    finally:
-        os._exit(128)
+    wire.send(launch.status, {"failed": failed})
 
 
 def describe(error: Exception) -> str:

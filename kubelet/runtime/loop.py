@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import select
 import signal
+import sys
 import time
 
 TYPE_CHECKING = False
@@ -76,7 +77,7 @@ class Loop:
             for fd, events in self._poll.poll(self._until_next_timer_ms()):
                 callback = self._callbacks.get(fd)
                 if callback is not None:
-                    callback(events)
+                    _survive(callback, events)
             self._run_timers()
 
     def _until_next_timer_ms(self) -> int | None:
@@ -94,7 +95,7 @@ class Loop:
         for timer in due:
             callback = timer.callback
             if callback is not None:
-                callback()
+                _survive(callback)
 
     def _children_died(self, _events: int) -> None:
         try:
@@ -103,6 +104,14 @@ class Loop:
         except BlockingIOError:
             pass
         self._on_child()
+
+
+def _survive(callback: Callable[..., None], *arguments: int) -> None:
+    """Call back; a mistake in one callback is written down, but must not end a pod that runs well otherwise."""
+    try:
+        callback(*arguments)
+    except Exception as error:  # noqa: BLE001 - see above
+        sys.excepthook(type(error), error, error.__traceback__)
 
 
 def _noted(_signo: int, _frame: object) -> None:

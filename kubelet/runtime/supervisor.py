@@ -181,6 +181,9 @@ class Supervisor:
         except OSError as error:
             reason = _REASONS.get(message["op"], "RuntimeError")
             reply({"failed": {"reason": reason, "message": launch.describe(error)}})
+        except Exception as error:
+            reply({"failed": {"reason": "RuntimeError", "message": f"{message['op']}: {launch.describe(error)}"}})
+            raise
         finally:
             for fd in fds:
                 os.close(fd)
