@@ -1,0 +1,226 @@
+"""The node agent's HTTPS server.
+
+    GET /healthz
+    GET /pods                                          the pods of this node
+    GET /containerLogs/NAMESPACE/POD/CONTAINER         query: see log_query.py
+    GET /exec/NAMESPACE/POD[/UID]/CONTAINER            WebSocket; query: command, input, output, error, tty
+    GET /attach/NAMESPACE/POD[/UID]/CONTAINER          WebSocket; query: input, output, error, tty
+
+Every request needs a client certificate of the cluster's authority that names the group system:masters. What is
+refused is answered in plain text, which the API server passes on in its own form.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from contextlib import aclosing, closing, contextmanager
+from pathlib import Path
+
+import orjson
+from aiohttp import web
+
+from apiclient.clock import Clock
+from apiclient.logs import kv
+from apimachinery.errors import ApiError
+from apimachinery.meta import Object
+from kubelet import paths
+from kubelet.node_settings import DEFAULT_PORT
+from kubelet.runtime import ContainerState, ExecHandle, ExecIO, Runtime
+from kubelet.server import log_query, pods, remote_command
+from kubelet.server.authentication import require_administrator
+from kubelet.server.inotify import Inotify
+from kubelet.server.log_choice import choose_attempt
+from kubelet.server.log_reader import LogReader
+from kubelet.server.pods import Pods
+
+logger = logging.getLogger(__name__)
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+CONTAINER_PATH = "{namespace}/{pod}/{container}"
+CONTAINER_UID_PATH = "{namespace}/{pod}/{uid}/{container}"
+SHUTDOWN_SECONDS = 1.0
+# A program that uses a terminal must be told which; this is the one that every system knows.
+TERMINAL_ENV = {"TERM": "xterm"}
+
+
+class KubeletServer:
+    """Serves until cancelled. `pod_changed` is to be called whenever the runtime says that a pod has changed."""
+
+    def __init__(
+        self,
+        *,
+        address: str,
+        cert_dir: Path,
+        root_dir: Path,
+        pods: Pods,
+        runtime: Runtime,
+        clock: Clock,
+        port: int = DEFAULT_PORT,
+    ) -> None:
+        self._address, self._port = address, port
+        self._cert_dir = cert_dir
+        self._root = root_dir
+        self._pods = pods
+        self._runtime = runtime
+        self._clock = clock
+        self._inotify = Inotify()
+        self._readers: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+        self._listening = asyncio.Event()
+        self.bound_port = 0
+
+    async def run(self) -> None:
+        """Listen and serve. Raises OSError when the certificates can't be read or the port is taken."""
+        runner = web.AppRunner(self._application(), handler_cancellation=True, shutdown_timeout=SHUTDOWN_SECONDS)
+        await runner.setup()
+        try:
+            site = web.TCPSite(runner, self._address, self._port, ssl_context=self._tls(), reuse_address=True)
+            await site.start()
+            self.bound_port = runner.addresses[0][1]
+            self._listening.set()
+            logger.info(kv("serving", address=self._address, port=self.bound_port))
+            await asyncio.get_running_loop().create_future()
+        finally:
+            await runner.cleanup()
+
+    async def listening(self) -> None:
+        """Wait until the server can be reached."""
+        await self._listening.wait()
+
+    def pod_changed(self, pod_uid: str) -> None:
+        """A container of this pod has started or ended: those who follow its logs must look."""
+        for reader in self._readers.get(pod_uid, ()):
+            reader.set()
+
+    def _application(self) -> web.Application:
+        app = web.Application(middlewares=[_guarded])
+        app.router.add_get("/healthz", _healthz)
+        app.router.add_get("/pods", self._list_pods)
+        app.router.add_get(f"/containerLogs/{CONTAINER_PATH}", self._logs)
+        for path in (CONTAINER_PATH, CONTAINER_UID_PATH):
+            app.router.add_get(f"/exec/{path}", self._exec)
+            app.router.add_get(f"/attach/{path}", self._attach)
+        return app
+
+    def _tls(self) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.load_cert_chain(self._cert_dir / "kubelet.crt", self._cert_dir / "kubelet.key")
+        context.load_verify_locations(self._cert_dir / "ca.crt")
+        # Whoever shows no certificate is told so with 401, not with a broken connection.
+        context.verify_mode = ssl.CERT_OPTIONAL
+        return context
+
+    async def _list_pods(self, request: web.Request) -> web.Response:
+        listed = {"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": self._pods.list()}
+        return web.Response(body=orjson.dumps(listed), content_type="application/json")
+
+    async def _logs(self, request: web.Request) -> web.StreamResponse:
+        options = log_query.parse(request.query, self._clock.now())
+        pod, container = self._named(request)
+        runs = self._runs(pod, container)
+        kept = _kept(paths.pod_logs_dir(self._root, pod) / container)
+        attempt = choose_attempt(pod, container, runs, kept, previous=options.previous)
+        with closing(LogReader(paths.container_log(self._root, pod, container, attempt), options)) as reader:
+            if not options.follow:
+                return await _send(request, reader.read())
+
+            def has_ended() -> bool:
+                runs = self._runs(pod, container)
+                return all(run.attempt != attempt or run.status == "exited" for run in runs)
+
+            with self._listening_to(pod["metadata"]["uid"]) as changed:
+                return await _send(request, reader.follow(self._inotify, has_ended, changed))
+
+    @contextmanager
+    def _listening_to(self, pod_uid: str) -> Iterator[asyncio.Event]:
+        """An event that is set whenever a pod has changed."""
+        changed = asyncio.Event()
+        self._readers[pod_uid].add(changed)
+        try:
+            yield changed
+        finally:
+            self._readers[pod_uid].discard(changed)
+            if not self._readers[pod_uid]:
+                del self._readers[pod_uid]
+
+    async def _exec(self, request: web.Request) -> web.StreamResponse:
+        streams = remote_command.parse_streams(request)
+        command = request.query.getall("command", [])
+        if not command:
+            raise ApiError(400, "BadRequest", "you must specify the command to run")
+        pod, container = self._named(request)
+        run = self._running(pod, container)
+
+        async def start(io: ExecIO) -> ExecHandle:
+            env = TERMINAL_ENV if streams.tty else None
+            return await self._runtime.exec(pod["metadata"]["uid"], run.id, command, io=io, env=env, tty=streams.tty)
+
+        return await remote_command.serve(request, streams, start, tells_exit_code=True)
+
+    async def _attach(self, request: web.Request) -> web.StreamResponse:
+        streams = remote_command.parse_streams(request)
+        pod, container = self._named(request)
+        run = self._running(pod, container)
+
+        async def start(io: ExecIO) -> ExecHandle:
+            return await self._runtime.attach(pod["metadata"]["uid"], run.id, io)
+
+        return await remote_command.serve(request, streams, start, tells_exit_code=False)
+
+    def _named(self, request: web.Request) -> tuple[Object, str]:
+        words = request.match_info
+        pod = pods.find(self._pods, words["namespace"], words["pod"], words["container"], words.get("uid", ""))
+        return pod, words["container"]
+
+    def _runs(self, pod: Object, container: str) -> list[ContainerState]:
+        sandbox = self._runtime.sandbox(pod["metadata"]["uid"])
+        return [state for state in sandbox.containers if state.name == container] if sandbox else []
+
+    def _running(self, pod: Object, container: str) -> ContainerState:
+        for run in self._runs(pod, container):
+            if run.status == "running":
+                return run
+        raise ApiError(500, "InternalError", f'container not found ("{container}")')
+
+
+async def _send(request: web.Request, pieces: AsyncGenerator[bytes, None]) -> web.StreamResponse:
+    response = web.StreamResponse(headers={"Content-Type": "text/plain"})
+    await response.prepare(request)
+    async with aclosing(pieces):
+        async for piece in pieces:
+            await response.write(piece)
+    await response.write_eof()
+    return response
+
+
+async def _healthz(request: web.Request) -> web.Response:
+    return web.Response(text="ok")
+
+
+@web.middleware
+async def _guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Let administrators in, and put what went wrong into words."""
+    try:
+        transport = request.transport
+        certificate = transport.get_extra_info("peercert") if transport is not None else None
+        require_administrator(certificate, request.method)
+        return await handler(request)
+    except ApiError as error:
+        return web.Response(status=error.code, text=error.message)
+    except web.HTTPException as error:
+        return web.Response(status=error.status, text=error.reason, headers=error.headers)
+    except OSError as error:
+        logger.warning(kv("request failed", path=request.path, error=str(error)))
+        return web.Response(status=500, text=str(error))
+
+
+def _kept(folder: Path) -> list[int]:
+    """The attempts whose logs are still there."""
+    try:
+        return [int(path.stem) for path in folder.iterdir() if path.suffix == ".log" and path.stem.isdigit()]
+    except FileNotFoundError:
+        return []

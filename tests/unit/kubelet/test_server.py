@@ -1,0 +1,389 @@
+"""The node agent's server over real TLS, with processes of this machine in place of containers."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import orjson
+import pytest
+
+from apiclient.clock import SystemClock
+from apimachinery.meta import Object
+from kubelet import paths
+from kubelet.runtime import ContainerState, ExecIO, RuntimeFailure, SandboxSpec, SandboxState
+from kubelet.server import KubeletServer
+from kubelet.server.channels import PROTOCOLS, terminal_size
+from tests.support.certificates import Authority, client_context
+
+ADDRESS = "127.0.0.1"
+POD: Object = {
+    "metadata": {"name": "web", "namespace": "default", "uid": "u-1"},
+    "spec": {"containers": [{"name": "main"}, {"name": "idle"}]},
+    "status": {"containerStatuses": [{"name": "idle", "state": {"waiting": {"reason": "ContainerCreating"}}}]},
+}
+
+
+class Process:
+    """A process of this machine as if it ran in a container."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self.pid = process.pid
+        self._process = process
+        self.sizes: list[tuple[int, int]] = []
+        self.killed = asyncio.Event()
+
+    async def wait(self) -> int:
+        code = await asyncio.to_thread(self._process.wait)
+        return code if code >= 0 else 128 - code
+
+    def kill(self, signo: int = 9) -> None:
+        self._process.send_signal(signo)
+        self.killed.set()
+
+    def resize(self, width: int, height: int) -> None:
+        self.sizes.append((width, height))
+
+
+class Machine:
+    """A runtime with one pod, whose container `main` runs."""
+
+    def __init__(self) -> None:
+        spec = SandboxSpec("u-1", "web", "default", "web")
+        self.container = ContainerState("c-1", "main", 0, "running")
+        self.state = SandboxState("u-1", 1, "", True, spec, [self.container])
+        self.started: list[Process] = []
+        self.asked: list[dict[str, Any]] = []
+
+    def sandbox(self, pod_uid: str) -> SandboxState | None:
+        return self.state if pod_uid == "u-1" else None
+
+    async def exec(self, pod_uid: str, container_id: str, argv: Sequence[str], *, io: ExecIO, **more: Any) -> Process:
+        assert (pod_uid, container_id) == ("u-1", "c-1")
+        self.asked.append(more)
+        stdio = [subprocess.DEVNULL if fd is None else fd for fd in (io.stdin_fd, io.stdout_fd, io.stderr_fd)]
+        try:
+            process = subprocess.Popen(argv, stdin=stdio[0], stdout=stdio[1], stderr=stdio[2])  # noqa: ASYNC220
+        except FileNotFoundError as error:
+            raise RuntimeFailure("ExecError", f'exec: "{argv[0]}": executable file not found in $PATH') from error
+        self.started.append(Process(process))
+        return self.started[-1]
+
+    async def attach(self, pod_uid: str, container_id: str, io: ExecIO) -> Process:
+        return await self.exec(pod_uid, container_id, ["sh", "-c", "echo hello; exit 3"], io=io)
+
+
+class Listed:
+    """The pods of this node."""
+
+    def get(self, key: str) -> Object | None:
+        return POD if key == "default/web" else None
+
+    def list(self) -> list[Object]:
+        return [POD]
+
+
+class Node:
+    """A server that runs, and clients of it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.authority = Authority()
+        self.authority.issue(folder / "pki", "kubelet", "system:node:node-1", "system:nodes", address=ADDRESS)
+        self.machine = Machine()
+        self.server = KubeletServer(
+            address=ADDRESS,
+            port=0,
+            cert_dir=folder / "pki",
+            root_dir=folder / "root",
+            pods=Listed(),
+            runtime=self.machine,  # type: ignore[arg-type]
+            clock=SystemClock(),
+        )
+        self.log = paths.container_log(folder / "root", POD, "main", 0)
+        self.log.parent.mkdir(parents=True)
+        self.log.write_text(
+            "2027-01-15T08:00:00.000000000Z stdout F one\n2027-01-15T08:00:01.000000000Z stderr F two\n"
+        )
+
+    @asynccontextmanager
+    async def client(self, *groups: str, authority: Authority | None = None) -> AsyncIterator[aiohttp.ClientSession]:
+        (authority or self.authority).issue(self.folder / "client", "client", "someone", *groups)
+        context = client_context(self.folder / "client", self.folder / "pki", "client" if groups else "")
+        url = f"https://{ADDRESS}:{self.server.bound_port}"
+        async with aiohttp.ClientSession(url, connector=aiohttp.TCPConnector(ssl=context)) as session:
+            yield session
+
+
+@pytest.fixture
+async def node(tmp_path: Path) -> AsyncIterator[Node]:
+    node = Node(tmp_path)
+    task = asyncio.create_task(node.server.run())
+    await asyncio.wait_for(node.server.listening(), 10)
+    yield node
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    for process in node.machine.started:
+        if process._process.poll() is None:
+            process._process.kill()
+        process._process.wait()
+
+
+@pytest.fixture
+async def client(node: Node) -> AsyncIterator[aiohttp.ClientSession]:
+    async with node.client("system:masters") as session:
+        yield session
+
+
+async def text(client: aiohttp.ClientSession, path: str, **query: str) -> tuple[int, str]:
+    async with client.get(path, params=query) as answer:
+        return answer.status, await answer.text()
+
+
+class Command:
+    """A client's end of a command that runs."""
+
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        self.socket = socket
+        self.output = {1: b"", 2: b""}
+        self.outcome: Object | None = None
+
+    async def send(self, channel: int, data: bytes) -> None:
+        await self.socket.send_bytes(bytes([channel]) + data)
+
+    async def finish(self, until: bytes | None = None) -> Command:
+        """Receive until the end, or until the standard output ends like this."""
+        async with asyncio.timeout(20):
+            async for message in self.socket:
+                assert message.type == aiohttp.WSMsgType.BINARY
+                channel, data = message.data[0], message.data[1:]
+                if channel == 3 and data:
+                    self.outcome = orjson.loads(data)
+                elif data:
+                    self.output[channel] += data
+                if until is not None and self.output[1].endswith(until):
+                    break
+        return self
+
+
+@asynccontextmanager
+async def command(
+    client: aiohttp.ClientSession, *argv: str, kind: str = "exec", protocol: str = PROTOCOLS[0], **query: str
+) -> AsyncIterator[Command]:
+    params = [("command", word) for word in argv] + list({"output": "1", "error": "1", **query}.items())
+    url = f"/{kind}/default/web/main"
+    async with client.ws_connect(url, params=params, protocols=[protocol], max_msg_size=0) as socket:
+        assert socket.protocol == protocol
+        yield Command(socket)
+
+
+async def test_only_administrators_are_let_in(node: Node) -> None:
+    async with node.client("system:masters") as session:
+        assert await text(session, "/healthz") == (200, "ok")
+    async with node.client("system:nodes") as session:
+        status, message = await text(session, "/healthz")
+        assert status == 403
+        assert message == "Forbidden (user=someone, verb=get, resource=nodes, subresource=proxy)"
+    async with node.client() as session:
+        assert await text(session, "/pods") == (401, "Unauthorized")
+    async with node.client("system:masters", authority=Authority()) as session:
+        with pytest.raises(aiohttp.ClientError):
+            await text(session, "/healthz")
+
+
+async def test_the_pods_of_the_node_are_listed(client: aiohttp.ClientSession) -> None:
+    listed = orjson.loads((await text(client, "/pods"))[1])
+    assert (listed["kind"], listed["items"]) == ("PodList", [POD])
+
+
+async def test_logs_are_served(client: aiohttp.ClientSession) -> None:
+    path = "/containerLogs/default/web/main"
+    assert await text(client, path) == (200, "one\ntwo\n")
+    assert await text(client, path, tailLines="1", timestamps="true") == (200, "2027-01-15T08:00:01.000000000Z two\n")
+    assert await text(client, path, stream="Stdout") == (200, "one\n")
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "status", "message"),
+    [
+        ("/containerLogs/default/none/main", {}, 404, 'pod "none" does not exist'),
+        ("/containerLogs/default/web/none", {}, 404, 'container "none" not found in pod "web"'),
+        (
+            "/containerLogs/default/web/idle",
+            {},
+            400,
+            'container "idle" in pod "web" is waiting to start: ContainerCreating',
+        ),
+        (
+            "/containerLogs/default/web/main",
+            {"previous": "true"},
+            400,
+            'previous terminated container "main" in pod "web" not found',
+        ),
+        ("/containerLogs/default/web/main", {"tailLines": "x"}, 400, "tailLines: 'x' is no whole number"),
+        ("/exec/default/web/main", {"command": "ls"}, 400, "you must specify at least 1 of stdin, stdout, stderr"),
+        ("/exec/default/web/main", {"output": "1"}, 400, "you must specify the command to run"),
+        ("/exec/default/web/main", {"output": "1", "command": "ls"}, 400, "Upgrade request required"),
+        ("/exec/default/web/idle", {"output": "1", "command": "ls"}, 500, 'container not found ("idle")'),
+        ("/exec/default/web/u-2/main", {"output": "1", "command": "ls"}, 404, 'pod "web" does not exist'),
+        ("/attach/default/web/idle", {"output": "1"}, 500, 'container not found ("idle")'),
+        ("/nothing", {}, 404, "Not Found"),
+    ],
+)
+async def test_what_cannot_be_had_is_said(
+    client: aiohttp.ClientSession, path: str, query: dict[str, str], status: int, message: str
+) -> None:
+    assert await text(client, path, **query) == (status, message)
+
+
+async def test_a_log_is_followed_until_the_container_ends(node: Node, client: aiohttp.ClientSession) -> None:
+    async with client.get("/containerLogs/default/web/main", params={"follow": "true", "tailLines": "0"}) as answer:
+        with node.log.open("a") as log:
+            log.write("2027-01-15T08:00:02.000000000Z stdout F three\n")
+        assert await asyncio.wait_for(answer.content.readline(), 10) == b"three\n"
+        with node.log.open("a") as log:
+            log.write("2027-01-15T08:00:03.000000000Z stdout F last\n")
+        node.machine.container.status = "exited"
+        node.server.pod_changed("u-1")
+        assert await asyncio.wait_for(answer.read(), 10) == b"last\n"
+
+
+async def test_a_follower_who_goes_leaves_nothing_behind(node: Node, client: aiohttp.ClientSession) -> None:
+    answer = await client.get("/containerLogs/default/web/main", params={"follow": "true"})
+    assert await asyncio.wait_for(answer.content.readline(), 10) == b"one\n"
+    assert node.server._readers
+    answer.close()
+    async with asyncio.timeout(10):
+        while node.server._readers or node.server._inotify._descriptor >= 0:  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+async def test_a_command_runs_and_its_exit_code_comes_back(client: aiohttp.ClientSession, protocol: str) -> None:
+    async with command(client, "sh", "-c", "echo out; echo err >&2; exit 3", protocol=protocol) as process:
+        await process.finish()
+    assert process.output == {1: b"out\n", 2: b"err\n"}
+    assert process.outcome == {
+        "metadata": {},
+        "status": "Failure",
+        "message": "command terminated with non-zero exit code: exit status 3",
+        "reason": "NonZeroExitCode",
+        "details": {"causes": [{"reason": "ExitCode", "message": "3"}]},
+    }
+    async with command(client, "true") as process:
+        assert (await process.finish()).outcome == {"metadata": {}, "status": "Success"}
+
+
+async def test_input_goes_in_and_its_end_is_told(client: aiohttp.ClientSession) -> None:
+    async with command(client, "sh", "-c", "cat; echo over", input="1") as process:
+        await process.send(0, b"hello ")
+        await process.send(0, b"world\n")
+        await process.finish(until=b"world\n")
+        await process.send(255, b"\0")
+        await process.finish()
+    assert process.output[1] == b"hello world\nover\n"
+    assert process.outcome == {"metadata": {}, "status": "Success"}
+
+
+async def test_much_output_arrives_whole_and_in_order(client: aiohttp.ClientSession) -> None:
+    async with command(client, "seq", "1", "200000") as process:
+        await process.finish()
+    assert process.output[1] == b"".join(b"%d\n" % number for number in range(1, 200_001))
+
+
+async def test_much_input_waits_for_a_slow_reader(client: aiohttp.ClientSession) -> None:
+    data = os.urandom(1 << 20)
+    async with command(client, "sh", "-c", "sleep 0.2; cat | wc -c", input="1") as process:
+        for start in range(0, len(data), 32768):
+            await process.send(0, data[start : start + 32768])
+        await process.send(255, b"\0")
+        await process.finish()
+    assert process.output[1].strip() == b"1048576"
+
+
+async def test_input_that_nobody_reads_is_no_error(client: aiohttp.ClientSession) -> None:
+    async with command(client, "sh", "-c", "exec 0<&-; echo closed; sleep 0.2", input="1") as process:
+        await process.finish(until=b"closed\n")
+        await process.send(0, b"x" * 100_000)
+        await process.finish()
+    assert process.outcome == {"metadata": {}, "status": "Success"}
+
+
+async def test_a_command_does_not_wait_for_what_it_leaves_in_the_background(client: aiohttp.ClientSession) -> None:
+    async with command(client, "sh", "-c", "sleep 100 & echo $!") as process:
+        await process.finish()
+    os.kill(int(process.output[1]), signal.SIGKILL)
+    assert process.outcome == {"metadata": {}, "status": "Success"}
+
+
+async def test_a_command_that_cannot_be_run_is_said(client: aiohttp.ClientSession) -> None:
+    async with command(client, "no-such-program") as process:
+        await process.finish()
+    assert process.outcome is not None
+    assert (process.outcome["status"], process.outcome["reason"]) == ("Failure", "InternalError")
+    assert process.outcome["message"] == (
+        "Internal error occurred: error executing command in container: "
+        'exec: "no-such-program": executable file not found in $PATH'
+    )
+
+
+@pytest.mark.parametrize("orderly", [True, False])
+async def test_the_process_of_a_client_that_goes_is_killed(node: Node, orderly: bool) -> None:
+    async with node.client("system:masters") as client, command(client, "sleep", "1000") as process:
+        await asyncio.wait_for(process.socket.receive(), 10)
+        if orderly:
+            await process.socket.close()
+        else:
+            assert process.socket._response.connection is not None
+            transport = process.socket._response.connection.transport
+            assert transport is not None
+            transport.abort()
+        [started] = node.machine.started
+        await asyncio.wait_for(started.killed.wait(), 10)
+        assert await started.wait() == 137
+
+
+async def test_a_terminal_has_one_output_and_a_size(node: Node, client: aiohttp.ClientSession) -> None:
+    async with command(client, "sh", "-c", "read line; echo $line", input="1", tty="1") as process:
+        await process.send(4, b'{"Width": 80, "Height": 24}')
+        await process.send(4, b"nonsense")
+        await process.send(0, b"typed\n")
+        await process.finish()
+    assert process.output == {1: b"typed\n", 2: b""}
+    assert node.machine.started[0].sizes == [(80, 24)]
+    assert node.machine.asked == [{"env": {"TERM": "xterm"}, "tty": True}]
+
+
+async def test_a_containers_own_streams_are_shown_and_its_end_is_no_failure(client: aiohttp.ClientSession) -> None:
+    async with command(client, kind="attach") as process:
+        await process.finish()
+    assert process.output[1] == b"hello\n"
+    assert process.outcome == {"metadata": {}, "status": "Success"}
+
+
+async def test_a_client_that_speaks_no_known_protocol_is_refused(client: aiohttp.ClientSession) -> None:
+    with pytest.raises(aiohttp.WSServerHandshakeError) as error:
+        await client.ws_connect("/exec/default/web/main?command=ls&output=1", protocols=["channel.k8s.io"])
+    assert error.value.status == 400
+
+
+@pytest.mark.parametrize(
+    ("data", "size"),
+    [
+        (b'{"Width":1,"Height":2}', (1, 2)),
+        (b'{"Width":0,"Height":2}', None),
+        (b'{"Width":70000,"Height":2}', None),
+        (b'{"Width":1}', None),
+        (b"[]", None),
+        (b"", None),
+    ],
+)
+def test_terminal_sizes_that_make_no_sense_are_ignored(data: bytes, size: tuple[int, int] | None) -> None:
+    assert terminal_size(data) == size
