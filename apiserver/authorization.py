@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from apimachinery.errors import ApiError, unauthorized
 from apiserver.node_authorization import NO_OPINION, NodeAuthorizer
 from apiserver.policy import MASTERS, ROLES, Role, Rule
 from apiserver.request_info import UNAUTHENTICATED, RequestInfo, User
 
+_OPENED_BY_GET = (("pods", "exec"), ("pods", "attach"), ("pods", "portforward"))
 _Key = tuple[str, str]
 
 
@@ -35,6 +37,12 @@ class Authorizer:
         """Return if the request may go on. Raises ApiError 403, or 401 to somebody without credentials."""
         if MASTERS in user.groups:
             return  # the most frequent case, and what the table says too
+        self._authorize(user, info)
+        if info.verb == "get" and (info.resource, info.subresource) in _OPENED_BY_GET:
+            # A WebSocket is opened by a GET whatever runs in it: reading rights must not be enough for that.
+            self._authorize(user, replace(info, verb="create"))
+
+    def _authorize(self, user: User, info: RequestInfo) -> None:
         node = self._nodes.identify(user) if info.resource else None
         decision = self._nodes.decide(node, info) if node is not None else NO_OPINION
         if decision.allowed:

@@ -43,11 +43,13 @@ class Authority:
 
     @classmethod
     def open(cls, folder: Path) -> Authority:
-        """The authority in a folder. Raises PkiError, FileNotFoundError if there is none."""
+        """The authority in a folder. Raises PkiError."""
         key_path, certificate_path = folder / "ca.key", folder / "ca.crt"
         try:
             certificate = x509.load_pem_x509_certificate(certificate_path.read_bytes())
             key = serialization.load_pem_private_key(key_path.read_bytes(), password=None)
+        except FileNotFoundError as error:
+            raise PkiError(f"{error.filename} is missing, and without it no certificate can be issued") from error
         except (ValueError, TypeError) as error:
             raise PkiError(f"{folder}: ca.crt or ca.key is damaged ({error})") from error
         if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certificate.public_key():

@@ -38,6 +38,8 @@ def issue(data_dir: Path, out_dir: Path, server: str, nodes: Sequence[tuple[str,
     from apiserver.certificates import Authority, utc
 
     now = utc(time.time())
+    if not (data_dir / "pki" / "ca.crt").exists():
+        raise pki.PkiError(f"there is no authority in {data_dir}: the API server makes it at its first start")
     try:
         authority = Authority.open(data_dir / "pki")
         for name, address in nodes:
@@ -56,8 +58,6 @@ def issue(data_dir: Path, out_dir: Path, server: str, nodes: Sequence[tuple[str,
                 key_pem=client.key_pem,
             )
             write_private(folder / "kubeconfig", text)
-    except FileNotFoundError as error:
-        raise pki.PkiError(f"{error.filename} is missing: the API server makes it at its first start") from error
     except OSError as error:
         raise pki.PkiError(f"{error.filename or out_dir} can't be used: {error.strerror}") from error
 

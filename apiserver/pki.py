@@ -110,9 +110,10 @@ def make(folder: Path, credentials: Sequence[Wanted], now: float) -> None:
 def _make(folder: Path, credentials: Sequence[Wanted], now: float) -> None:
     from apiserver.certificates import Authority, utc
 
-    try:
+    # A key alone is what a crash of the very first start leaves. A certificate alone is what others trust already.
+    if (folder / "pki" / "ca.crt").exists():
         authority = Authority.open(folder / "pki")
-    except FileNotFoundError:
+    else:
         authority = Authority.create(folder / "pki", utc(now))
     records = _records(folder)
     for one in missing(folder, credentials, now):

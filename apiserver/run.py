@@ -106,6 +106,7 @@ def _pipeline(options: Options, store: Store, nodes: NodeProxy, paths: Paths) ->
     settings = admission.Settings(
         default_not_ready_toleration_seconds=options.default_not_ready_toleration_seconds,
         default_unreachable_toleration_seconds=options.default_unreachable_toleration_seconds,
+        service_cluster_ip_range=options.service_cluster_ip_range,
     )
     return Pipeline(
         store,

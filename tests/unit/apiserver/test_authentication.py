@@ -1,0 +1,93 @@
+"""Who asks: certificates and tokens, and nothing in between."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from apimachinery.errors import ApiError
+from apiserver.authentication import ANONYMOUS, Authenticator, TokenFileError, read_token_file
+from apiserver.connection import Certified, Connection, certified
+from apiserver.request_info import AUTHENTICATED, User
+
+NOW = 1_800_000_000.0
+JANE = User("jane", "7", ("developers", AUTHENTICATED))
+PEER = {
+    "subject": ((("organizationName", "system:nodes"),), (("organizationName", "more"),), (("commonName", "n"),)),
+    "notAfter": "Jan 15 08:00:00 2027 GMT",
+}
+
+
+def request(authorization: str | None = None, shown: Certified | None = None) -> Any:
+    connection = Connection.__new__(Connection)
+    connection.certified = shown
+    headers = {} if authorization is None else {"Authorization": authorization}
+    return SimpleNamespace(headers=headers, protocol=connection)
+
+
+@pytest.fixture
+def authenticator() -> Authenticator:
+    return Authenticator({"secret": JANE}, now=lambda: NOW)
+
+
+def test_a_certificates_common_name_is_the_user_and_its_organizations_are_the_groups() -> None:
+    found = certified(PEER)
+    assert found is not None
+    assert found.user == User("n", groups=("system:nodes", "more", AUTHENTICATED))
+    assert found.expires == 1_800_000_000.0
+
+
+@pytest.mark.parametrize("peer", [None, {}, {**PEER, "subject": ((("organizationName", "system:masters"),),)}])
+def test_a_certificate_without_a_name_is_nobodys(peer: Any) -> None:
+    assert certified(peer) is None
+
+
+def test_a_valid_certificate_is_enough(authenticator: Authenticator) -> None:
+    assert authenticator.authenticate(request(shown=Certified(JANE, NOW + 1))) == JANE
+
+
+def test_a_certificate_that_expires_while_its_connection_lives_ends_with_its_time(
+    authenticator: Authenticator,
+) -> None:
+    with pytest.raises(ApiError) as refused:
+        authenticator.authenticate(request(shown=Certified(JANE, NOW)))
+    assert refused.value.code == 401
+
+
+def test_a_token_is_found(authenticator: Authenticator) -> None:
+    assert authenticator.authenticate(request("Bearer secret")) == JANE
+    assert authenticator.authenticate(request("bearer  secret ")) == JANE
+
+
+@pytest.mark.parametrize("header", ["Bearer wrong", "Bearer ", "Bearer", "Basic c2VjcmV0", "secret", "Bearer sécret"])
+def test_wrong_credentials_are_refused(authenticator: Authenticator, header: str) -> None:
+    with pytest.raises(ApiError) as refused:
+        authenticator.authenticate(request(header))
+    assert refused.value.code == 401
+
+
+def test_whoever_shows_nothing_is_anonymous(authenticator: Authenticator) -> None:
+    assert authenticator.authenticate(request()) is ANONYMOUS
+
+
+def test_a_token_file_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "tokens.csv"
+    path.write_text('t1,jane,7,"developers,testers"\n\nt2,joe,8\n')
+    assert read_token_file(path) == {
+        "t1": User("jane", "7", ("developers", "testers", AUTHENTICATED)),
+        "t2": User("joe", "8", (AUTHENTICATED,)),
+    }
+
+
+@pytest.mark.parametrize("line", ["only,two", ",jane,7", "token,,7"])
+def test_a_token_file_that_is_wrong_says_where(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "tokens.csv"
+    path.write_text(f"t1,jane,7\n{line}\n")
+    with pytest.raises(TokenFileError, match="line 2"):
+        read_token_file(path)
+
+
+def test_a_token_file_that_is_missing_is_named(tmp_path: Path) -> None:
+    with pytest.raises(TokenFileError, match="none.csv"):
+        read_token_file(tmp_path / "none.csv")
