@@ -110,11 +110,11 @@ def allocatable(settings: NodeSettings, whole: Mapping[str, str]) -> dict[str, s
 
 
 def node_info(machine: Machine, runtime_version: str) -> dict[str, str]:
-    """`status.nodeInfo`. kubeProxyVersion is there and empty, as since Kubernetes 1.33."""
+    """`status.nodeInfo`; `runtime_version` is such as `wherry://0.1.0`. kubeProxyVersion is empty, as since 1.33."""
     return {
         "architecture": machine.architecture,
         "bootID": machine.boot_id,
-        "containerRuntimeVersion": f"wherry://{runtime_version}",
+        "containerRuntimeVersion": runtime_version,
         "kernelVersion": machine.kernel_version,
         "kubeProxyVersion": "",
         "kubeletVersion": KUBELET_VERSION,

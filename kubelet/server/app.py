@@ -5,6 +5,7 @@
     GET /containerLogs/NAMESPACE/POD/CONTAINER         query: see log_query.py
     GET /exec/NAMESPACE/POD[/UID]/CONTAINER            WebSocket; query: command, input, output, error, tty
     GET /attach/NAMESPACE/POD[/UID]/CONTAINER          WebSocket; query: input, output, error, tty
+    GET /metrics, /metrics/resource, /stats/summary    what the agent, its pods and the node use
 
 Every request needs a client certificate of the cluster's authority that names the group system:masters. What is
 refused is answered in plain text, which the API server passes on in its own form.
@@ -28,10 +29,11 @@ from apiclient.logs import kv
 from apimachinery.errors import ApiError
 from apimachinery.meta import Object
 from kubelet import paths
-from kubelet.node_settings import DEFAULT_PORT
+from kubelet.node_settings import NodeSettings
 from kubelet.runtime import ContainerState, ExecHandle, ExecIO, Runtime
 from kubelet.server import log_query, pods, remote_command
 from kubelet.server.authentication import require_administrator
+from kubelet.server.figures import Figures
 from kubelet.server.inotify import Inotify
 from kubelet.server.log_choice import choose_attempt
 from kubelet.server.log_reader import LogReader
@@ -52,16 +54,18 @@ class KubeletServer:
 
     def __init__(
         self,
+        node: NodeSettings,
         *,
-        address: str,
         cert_dir: Path,
         root_dir: Path,
+        image_dir: Path,
+        cgroup_root: str,
         pods: Pods,
         runtime: Runtime,
         clock: Clock,
-        port: int = DEFAULT_PORT,
     ) -> None:
-        self._address, self._port = address, port
+        self._address, self._port = node.address, node.port
+        self._figures = Figures(node.name, root_dir, image_dir, cgroup_root, runtime, clock)
         self._cert_dir = cert_dir
         self._root = root_dir
         self._pods = pods
@@ -103,6 +107,7 @@ class KubeletServer:
         for path in (CONTAINER_PATH, CONTAINER_UID_PATH):
             app.router.add_get(f"/exec/{path}", self._exec)
             app.router.add_get(f"/attach/{path}", self._attach)
+        self._figures.add_routes(app)
         return app
 
     def _tls(self) -> ssl.SSLContext:

@@ -106,7 +106,7 @@ async def reporting(server: Server, clock: ManualClock, folder: Path, **more: An
         node_dir=folder,
         image_dir=folder,
         images=list,
-        runtime_version="1.0",
+        runtime_version="wherry://1.0",
         rng=random.Random(1),
     )
     task = asyncio.create_task(reporter.run())

@@ -18,6 +18,7 @@ import pytest
 from apiclient.clock import SystemClock
 from apimachinery.meta import Object
 from kubelet import paths
+from kubelet.node_settings import NodeSettings
 from kubelet.runtime import ContainerState, ExecIO, RuntimeFailure, SandboxSpec, SandboxState
 from kubelet.server import KubeletServer
 from kubelet.server.channels import PROTOCOLS, terminal_size
@@ -65,6 +66,9 @@ class Machine:
     def sandbox(self, pod_uid: str) -> SandboxState | None:
         return self.state if pod_uid == "u-1" else None
 
+    async def sandboxes(self) -> list[SandboxState]:
+        return [self.state]
+
     async def exec(self, pod_uid: str, container_id: str, argv: Sequence[str], *, io: ExecIO, **more: Any) -> Process:
         assert (pod_uid, container_id) == ("u-1", "c-1")
         self.asked.append(more)
@@ -99,10 +103,11 @@ class Node:
         self.authority.issue(folder / "pki", "kubelet", "system:node:node-1", "system:nodes", address=ADDRESS)
         self.machine = Machine()
         self.server = KubeletServer(
-            address=ADDRESS,
-            port=0,
+            NodeSettings("node-1", ADDRESS, port=0),
             cert_dir=folder / "pki",
             root_dir=folder / "root",
+            image_dir=folder,
+            cgroup_root="wherry/none",
             pods=Listed(),
             runtime=self.machine,  # type: ignore[arg-type]
             clock=SystemClock(),
@@ -201,6 +206,20 @@ async def test_only_administrators_are_let_in(node: Node) -> None:
 async def test_the_pods_of_the_node_are_listed(client: aiohttp.ClientSession) -> None:
     listed = orjson.loads((await text(client, "/pods"))[1])
     assert (listed["kind"], listed["items"]) == ("PodList", [POD])
+
+
+async def test_figures_are_served(client: aiohttp.ClientSession) -> None:
+    _, metrics = await text(client, "/metrics")
+    assert 'kubelet_node_name{node="node-1"} 1\n' in metrics
+    assert "kubelet_running_pods 1\n" in metrics
+    assert 'kubelet_running_containers{container_state="running"} 1\n' in metrics
+    assert "\nprocess_resident_memory_bytes " in metrics
+    _, resources = await text(client, "/metrics/resource")
+    assert "\nnode_memory_working_set_bytes " in resources
+    assert resources.endswith("resource_scrape_error 0\n")
+    summary = orjson.loads((await text(client, "/stats/summary"))[1])
+    assert summary["node"]["nodeName"] == "node-1"
+    assert summary["node"]["memory"]["availableBytes"] > 0
 
 
 async def test_logs_are_served(client: aiohttp.ClientSession) -> None:
