@@ -91,11 +91,16 @@ def _masquerade(cluster: Cluster, pod_network: str) -> None:
         return
     table = _table(cluster)
     inside = f"{{ {cluster.node_network}, {pod_network} }}"
-    _nft(
-        f"add table ip {table}\ndelete table ip {table}\n"
-        f"table ip {table} {{ chain postrouting {{ type nat hook postrouting priority srcnat; "
-        f"ip saddr {inside} ip daddr != {inside} masquerade; }} }}\n"
-    )
+    _nft(f"""
+        add table ip {table}
+        delete table ip {table}
+        table ip {table} {{
+            chain postrouting {{
+                type nat hook postrouting priority srcnat
+                ip saddr {inside} ip daddr != {inside} masquerade
+            }}
+        }}
+    """)
 
 
 def _table(cluster: Cluster) -> str:
