@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import ssl
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -46,21 +45,20 @@ _HOP_BY_HOP = frozenset(
 class NodeProxy:
     """Passes requests on to the agents of nodes."""
 
-    def __init__(self, cluster: Cluster, pki_dir: Path) -> None:
+    def __init__(self, cluster: Cluster, tls: ssl.SSLContext) -> None:
+        """`tls` trusts the cluster's authority and shows this server's client certificate."""
         self._cluster = cluster
-        self._pki_dir = pki_dir
+        self._tls = tls
 
     async def close(self) -> None:
-        """Close the connections to agents."""
+        """Close the connections to agents, which ends what runs over them."""
         if "_session" in self.__dict__:
             await self._session.close()
 
     @cached_property
     def _session(self) -> aiohttp.ClientSession:
-        context = ssl.create_default_context(cafile=self._pki_dir / "ca.crt")
-        context.load_cert_chain(self._pki_dir / "kubelet-client.crt", self._pki_dir / "kubelet-client.key")
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS)
-        connector = aiohttp.TCPConnector(ssl=context)
+        connector = aiohttp.TCPConnector(ssl=self._tls)
         return aiohttp.ClientSession(connector=connector, timeout=timeout, auto_decompress=False)
 
     async def serve(self, http: web.BaseRequest, info: RequestInfo) -> web.StreamResponse:
@@ -184,11 +182,15 @@ async def _refuse(answer: aiohttp.ClientResponse) -> None:
 
 
 async def _copy(http: web.BaseRequest, answer: aiohttp.ClientResponse, headers: dict[str, str]) -> web.StreamResponse:
-    """Send on what comes, as it comes."""
+    """Send on what comes, as it comes. Raises ConnectionError if it ends before its end."""
     response = web.StreamResponse(status=answer.status, headers=headers)
     await response.prepare(http)
-    async for chunk in answer.content.iter_any():
-        await response.write(chunk)
+    try:
+        async for chunk in answer.content.iter_any():
+            await response.write(chunk)
+    except (aiohttp.ClientError, TimeoutError) as error:
+        # The status line is sent: all that can be told is that this is not all, by ending the connection.
+        raise ConnectionAbortedError("the node's agent went away") from error
     await response.write_eof()
     return response
 

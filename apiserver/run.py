@@ -33,10 +33,11 @@ from apiserver.openapi import OpenAPI
 from apiserver.options import Options
 from apiserver.paths import Paths
 from apiserver.pipeline import Pipeline
+from apiserver.renewal import renew_forever
 from apiserver.rest.call import storage_key
 from apiserver.rest.cluster import StoredCluster
 from apiserver.rest.limits import Limits
-from apiserver.server import Server, tls_context
+from apiserver.server import Server, TlsError, node_context, tls_context
 from apiserver.storage.log import StorageError
 from apiserver.storage.store import Store
 
@@ -49,7 +50,7 @@ def run(options: Options, listener: socket.socket) -> int:
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_run(options, listener))
-    except (StorageError, TokenFileError, ApiError, OSError) as error:
+    except (StorageError, TokenFileError, TlsError, ApiError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
@@ -60,7 +61,9 @@ async def _run(options: Options, listener: socket.socket) -> None:
     loop = asyncio.get_running_loop()
     for signo in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signo, stop.set)
-    tls = tls_context(*_serving_files(options), options.data_dir / "pki" / "ca.crt")
+    keys = options.data_dir / "pki"
+    serving, calling = _serving_files(options), (keys / "kubelet-client.crt", keys / "kubelet-client.key")
+    tls, node_tls = tls_context(*serving, keys / "ca.crt"), node_context(*calling, keys / "ca.crt")
     store = Store(options.data_dir / "cluster.db", now=time.time)
     await store.open()
     try:
@@ -68,21 +71,25 @@ async def _run(options: Options, listener: socket.socket) -> None:
         health = Health()
         health.add("storage", lambda: store.failure)
         health.add("shutdown", lambda: "process is shutting down" if stop.is_set() else None, ["readyz"])
-        nodes = NodeProxy(StoredCluster(store), options.data_dir / "pki")
+        nodes = NodeProxy(StoredCluster(store), node_tls)
         metrics = Metrics()
         pipeline = _pipeline(options, store, nodes, _paths(options, store, health, metrics))
         server = Server(pipeline.handle, metrics, request_timeout_seconds=options.request_timeout_seconds)
         await server.start(listener, tls)
         log.info(kv("listening", address=options.bind_address, port=options.secure_port, revision=store.revision))
         async with asyncio.TaskGroup() as tasks:
-            compaction = tasks.create_task(store.compact_forever())
+            background = [
+                tasks.create_task(store.compact_forever()),
+                tasks.create_task(renew_forever(options, [(tls, *serving), (node_tls, *calling)], time.time)),
+            ]
             await stop.wait()
             log.info(kv("stopping"))
             await asyncio.sleep(options.shutdown_delay_seconds)
             store.end_watches(service_unavailable("the server is shutting down"))
-            await server.stop()
             await nodes.close()
-            compaction.cancel()
+            await server.stop()
+            for task in background:
+                task.cancel()
     finally:
         await store.close()
 

@@ -24,7 +24,7 @@ from apiserver.connection import Connection
 from apiserver.logs import kv
 from apiserver.metrics import Metrics, is_long_running
 from apiserver.request_info import RequestInfo, parse
-from apiserver.responses import error_response
+from apiserver.responses import ReadyResponse, error_response
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +39,10 @@ HANDSHAKE_SECONDS = 10.0
 STOP_SECONDS_MAX = 10.0
 # What is counted for a request whose client went away before it was answered.
 CLIENT_GONE = 499
+
+
+class TlsError(Exception):
+    """A certificate or key can't be used; the message names the files."""
 
 
 class Server:
@@ -96,20 +100,28 @@ class Server:
             async with asyncio.timeout(self._timeout_seconds):
                 return await self._handler(request, info)
         except ApiError as error:
-            return error_response(error)
+            return _refusal(request, error)
         except web.HTTPRequestEntityTooLarge:
-            response = error_response(
-                request_entity_too_large(f"Request entity too large: limit is {BODY_BYTES_MAX}")
+            response = _refusal(
+                request, request_entity_too_large(f"Request entity too large: limit is {BODY_BYTES_MAX}")
             )
             response.force_close()
             return response
         except TimeoutError:
-            return error_response(timeout(f"the request did not complete within {self._timeout_seconds:g} seconds"))
+            told = f"the request did not complete within {self._timeout_seconds:g} seconds"
+            return _refusal(request, timeout(told))
         except ConnectionError:
             raise  # the client is gone: there is nobody to answer
         except Exception as error:
             log.exception(kv("request failed", method=request.method, path=info.path))
-            return error_response(internal(type(error).__name__))
+            return _refusal(request, internal(type(error).__name__))
+
+
+def _refusal(request: web.BaseRequest, error: ApiError) -> ReadyResponse:
+    """The answer with an error. Raises ConnectionError, which ends the connection, if another answer has begun."""
+    if request.writer.output_size:
+        raise ConnectionAbortedError(f"an answer was broken off: {error}") from error
+    return error_response(error)
 
 
 class _Http(web.Server):
@@ -126,12 +138,27 @@ class _Http(web.Server):
         )
 
 
-def tls_context(certificate: Path, key: Path, client_ca: Path) -> ssl.SSLContext:
-    """TLS that asks clients for a certificate of the cluster's authority and does not insist."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(certificate, key)
-    context.load_verify_locations(client_ca)
+def tls_context(certificate: Path, key: Path, authority: Path) -> ssl.SSLContext:
+    """TLS that asks clients for a certificate of the cluster's authority and does not insist. Raises TlsError."""
+    context = _context(ssl.PROTOCOL_TLS_SERVER, certificate, key, authority)
     context.verify_mode = ssl.CERT_OPTIONAL
     context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def node_context(certificate: Path, key: Path, authority: Path) -> ssl.SSLContext:
+    """TLS towards agents of nodes: trusts the cluster's authority alone, and says who we are. Raises TlsError."""
+    return _context(ssl.PROTOCOL_TLS_CLIENT, certificate, key, authority)
+
+
+def _context(protocol: int, certificate: Path, key: Path, authority: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(protocol)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(certificate, key)
+        context.load_verify_locations(authority)
+    except OSError as error:
+        raise TlsError(
+            f"{certificate}, {key} or {authority.name} can't be used: {error.strerror or error}"
+        ) from error
     return context
