@@ -10,6 +10,7 @@ node agent is handed to the modules for those. Whatever is refused on the way is
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
@@ -18,8 +19,6 @@ from aiohttp import web
 from apimachinery import resources
 from apimachinery.errors import (
     MODIFIED,
-    ApiError,
-    already_exists,
     conflict,
     is_not_found,
     method_not_allowed,
@@ -35,15 +34,18 @@ from apiserver.rest.cluster import StoredCluster
 from apiserver.rest.deletion import DeleteOptions
 from apiserver.rest.limits import Limits
 from apiserver.rest.reading import Page
-from apiserver.rest.subresources import Subresource
+from apiserver.rest.subresources import OBJECT, Subresource
 from apiserver.rest.writing import Change
 from apiserver.storage.entry import Entry
 from apiserver.storage.store import Conflict, Store
 
 # How often a write that names no version is tried again when others were quicker.
-TRIES_MAX = 5
+TRIES_MAX = 20
 GENERATED_NAMES_MAX = 8
+# So many objects of a collection are deleted at once; they share transactions.
+DELETED_AT_ONCE = 64
 STREAMS = ("log", "exec", "attach", "portforward", "proxy")
+_OF_ONE_OBJECT = ("update", "patch", "delete")
 
 Handler = Callable[[web.BaseRequest, RequestInfo], Awaitable[web.StreamResponse]]
 # What a client wants to be there instead of the version that is stored.
@@ -89,7 +91,7 @@ class Pipeline:
         self._now = now
 
     async def handle(self, http: web.BaseRequest, info: RequestInfo) -> web.StreamResponse:
-        """Answer a request. Raises ApiError."""
+        """authenticate → authorize → limit, and on to what the request asks for. Raises ApiError."""
         user = self._authenticator.authenticate(http)
         self._authorize(user, info)
         if not info.resource:
@@ -106,9 +108,11 @@ class Pipeline:
     async def _serve(self, call: Call) -> web.StreamResponse:
         match call.info.verb:
             case "get":
-                return await self._read(call)
+                return await self._get(call)
             case "list":
                 return await answers.many(call, await reading.list_page(self._store, call), self._now())
+            case "create" if call.info.subresource:
+                return await self._post(call)
             case "create":
                 return await self._create(call)
             case "update":
@@ -121,65 +125,53 @@ class Pipeline:
                 return await self._delete_collection(call)
         raise method_not_allowed()
 
-    async def _read(self, call: Call) -> web.StreamResponse:
+    async def _get(self, call: Call) -> web.StreamResponse:
         part = subresources.find(call)
-        return await self._show(call, part, await reading.get(self._store, call))
-
-    async def _show(self, call: Call, part: Subresource, entry: Entry, status: int = 200) -> web.StreamResponse:
-        """Encode: the answer with a version of an object, or with what a subresource shows of it."""
-        if part.shows is not None:
-            return await answers.document(call, part.shows(call, entry), status)
-        return await answers.one(call, entry, self._now(), status)
+        return await self._encode(call, part, await reading.get(self._store, call))
 
     async def _create(self, call: Call) -> web.StreamResponse:
-        part = subresources.find(call)
-        if call.info.subresource:
-            return await self._post(call, part)
         if call.name or (call.resource.namespaced and not call.namespace):
             raise method_not_allowed()
         sent = await decode.sent(call, call.resource, await decode.read_body(call.http))
-        writing.place(call, sent)
-        entry = await self._write(call, CREATE, Change(sent, None), part)
-        return await self._show(call, part, entry, 201)
+        return await self._encode(call, OBJECT, await self._write_new(call, sent), 201)
 
     async def _update(self, call: Call) -> web.StreamResponse:
         part = subresources.find(call)
         body = await decode.read_body(call.http)
+        kind = part.kind or call.resource
 
         async def replaced(current: Entry) -> Object:
-            return await decode.sent(call, part.kind or call.resource, body)
+            return await decode.sent(call, kind, body)
 
-        if call.strategy.create_on_update and part is subresources.OBJECT and self._stored(call) is None:
-            sent = await decode.sent(call, call.resource, body)
-            writing.place(call, sent)
-            return await self._show(call, part, await self._write(call, CREATE, Change(sent, None), part), 201)
-        return await self._show(call, part, await self._edit(call, part, replaced))
+        missing = self._store.get(call.key, call.namespace, call.name) is None
+        if missing and part is OBJECT and call.strategy.create_on_update:
+            sent = await decode.sent(call, kind, body)
+            return await self._encode(call, part, await self._write_new(call, sent), 201)
+        return await self._encode(call, part, await self._edit(call, part, replaced))
 
     async def _patch(self, call: Call) -> web.StreamResponse:
         part = subresources.find(call)
         kind, media_type = part.kind or call.resource, decode.media_type(call.http)
-        patch, duplicates = patching.read_patch(await decode.read_body(call.http), media_type)
+        patch, duplicates = await patching.read_patch(await decode.read_body(call.http), media_type)
 
         async def patched(current: Entry) -> Object:
             document = part.shows(call, current) if part.shows is not None else current.copy()
             result = patching.apply(kind, document, patch, media_type)
-            call.warnings.clear()
             return decode.typed(call, kind, result, duplicates)
 
-        return await self._show(call, part, await self._edit(call, part, patched))
+        return await self._encode(call, part, await self._edit(call, part, patched))
 
-    async def _post(self, call: Call, part: Subresource) -> web.StreamResponse:
-        """Create of a subresource: something is done to the object, and a Status tells that it is done."""
-        body = await decode.read_body(call.http)
-        assert part.kind is not None
-
-        async def posted(current: Entry) -> Object:
-            return await decode.sent(call, part.kind or call.resource, body)
-
-        if part.becomes is None:  # an eviction
-            current = reading.existing(self._store, call)
-            await self._remove(call, current.name, deletion.for_eviction(await posted(current)))
+    async def _post(self, call: Call) -> web.StreamResponse:
+        """A create of a subresource: something is done to the object, and a Status tells that it is done."""
+        part = subresources.find(call)
+        body, kind = await decode.read_body(call.http), part.kind or call.resource
+        if part.becomes is None:
+            await self._evict(call, await decode.sent(call, kind, body))
         else:
+
+            async def posted(current: Entry) -> Object:
+                return await decode.sent(call, kind, body)
+
             await self._edit(call, part, posted)
         return await answers.document(call, subresources.CREATED, 201)
 
@@ -193,62 +185,61 @@ class Pipeline:
             sent = await edit(current)
             writing.place(call, sent)
             writing.check_version(call, sent["metadata"], current)
-            operation = CREATE if call.info.verb == "create" else UPDATE
             try:
-                return await self._write(call, operation, Change(sent, current), part)
+                return await self._write(call, Change(sent, current), part)
             except Conflict:
                 continue
         raise conflict(call.resource.group_resource, call.name, MODIFIED)
 
-    async def _write(self, call: Call, operation: str, change: Change, part: Subresource) -> Entry:
+    async def _write_new(self, call: Call, sent: Object) -> Entry:
+        """Write a new object, under another name if a generated one is taken. Raises ApiError 409."""
+        writing.place(call, sent)
+        change = Change(sent, None)
+        try:
+            return await self._write(call, change, OBJECT)
+        except Conflict:
+            for _ in range(GENERATED_NAMES_MAX if change.name_generated else 0):
+                writing.generate_name(change.obj["metadata"])
+                try:
+                    return await self._commit(call, change)
+                except Conflict:
+                    continue
+        name = change.obj["metadata"]["name"]
+        taken = self._store.get(call.key, call.namespace, name)
+        raise writing.name_taken(call, name, taken, generated=change.name_generated)
+
+    async def _write(self, call: Call, change: Change, part: Subresource) -> Entry:
         """mutate → default and validate → validate → write. Raises ApiError, or Conflict if another was quicker."""
         current = change.old
-        attributes = Attributes(
-            operation,
-            call.resource,
-            call.namespace,
-            call.name or change.obj["metadata"].get("name") or "",
-            call.user,
-            change.obj,
-            current.obj if current is not None else None,
-            call.info.subresource,
-            call.dry_run,
-        )
+        attributes = self._attributes(call, change)
         if part.kind is None:
             writing.complete(call.strategy, change.obj)
         await admission.mutate(self._plugins, attributes, self._cluster)
         writing.prepare(call, change, part, self._now())
+        attributes.name = change.obj["metadata"]["name"]
         await admission.validate(self._plugins, attributes, self._cluster)
-        if current is None:
-            return await self._store_new(call, change)
-        if writing.ends_deletion(call.strategy, change.obj):
+        if current is not None and writing.ends_deletion(call.strategy, change.obj):
             return await self._commit(call, change, removed=True)
-        if change.obj == current.obj:
+        if current is not None and change.obj == current.obj:
             return current  # a write that changes nothing is none
         return await self._commit(call, change)
 
-    async def _store_new(self, call: Call, change: Change) -> Entry:
-        """Write a new object, under another name if a generated one is taken. Raises ApiError 409."""
-        metadata = change.obj["metadata"]
-        for _ in range(GENERATED_NAMES_MAX):
-            try:
-                return await self._commit(call, change)
-            except Conflict:
-                if not change.name_generated:
-                    raise already_exists(call.resource.group_resource, metadata["name"]) from None
-                metadata["name"] = writing.generated_name(metadata["generateName"])
-        raise already_exists(call.resource.group_resource, metadata["name"])
+    def _attributes(self, call: Call, change: Change) -> Attributes:
+        creates = call.info.verb == "create" or change.old is None
+        name = call.name or change.obj["metadata"].get("name") or ""
+        old = None if creates or change.old is None else change.old.obj
+        attributes = Attributes(CREATE if creates else UPDATE, call.resource, call.namespace, name, call.user)
+        attributes.obj, attributes.old = change.obj, old
+        attributes.subresource, attributes.dry_run = call.info.subresource, call.dry_run
+        return attributes
 
     async def _commit(self, call: Call, change: Change, *, removed: bool = False) -> Entry:
-        """Write: durable when this returns. Raises Conflict."""
-        metadata = change.obj["metadata"]
-        name = metadata["name"]
-        expected = change.old.revision if change.old is not None else 0
+        """write: durable when this returns; a dry run stops short of it. Raises Conflict."""
+        name, expected = change.obj["metadata"]["name"], change.old.revision if change.old is not None else 0
         if call.dry_run:
-            if (self._store.get(call.key, call.namespace, name) is None) != (expected == 0):
-                raise Conflict(None)
-            raw = encoding.encode(call.resource, change.obj, expected)
-            return Entry(call.namespace, name, expected, raw)
+            if expected == 0 and self._store.get(call.key, call.namespace, name) is not None:
+                raise Conflict
+            return Entry(call.namespace, name, expected, encoding.encode(call.resource, change.obj, expected))
 
         def encode(revision: int) -> bytes:
             return encoding.encode(call.resource, change.obj, revision)
@@ -257,11 +248,16 @@ class Pipeline:
             call.key, call.namespace, name, expected=expected, encode=encode, deleted=removed
         )
 
+    async def _encode(self, call: Call, part: Subresource, entry: Entry, status: int = 200) -> web.StreamResponse:
+        """encode: the answer with a version of an object, or with what a subresource shows of it."""
+        if part.shows is not None:
+            return await answers.document(call, part.shows(call, entry), status)
+        return await answers.one(call, entry, self._now(), status)
+
     async def _delete(self, call: Call) -> web.StreamResponse:
         if call.info.subresource:
             raise method_not_allowed()
-        options = await self._delete_options(call)
-        entry, gone = await self._remove(call, call.name, options)
+        entry, gone = await self._remove(call, await self._delete_options(call))
         if gone:
             return await answers.document(call, deletion.success(call.resource, entry.obj))
         return await answers.one(call, entry, self._now())
@@ -271,51 +267,61 @@ class Pipeline:
         document = (await decode.parse(body, decode.media_type(call.http)))[0] if body else None
         return deletion.read_options(document, call.query)
 
-    async def _remove(self, call: Call, name: str, options: DeleteOptions) -> tuple[Entry, bool]:
+    async def _evict(self, call: Call, sent: Object) -> None:
+        """A deletion that admission is asked about as an eviction."""
+        writing.place(call, sent)
+        attributes = self._attributes(call, Change(sent, reading.existing(self._store, call)))
+        await admission.mutate(self._plugins, attributes, self._cluster)
+        await admission.validate(self._plugins, attributes, self._cluster)
+        options = deletion.read_options(sent.get("deleteOptions") or {}, {}, dry_run=call.dry_run)
+        await self._remove(call, options, evicted=True)
+
+    async def _remove(self, call: Call, options: DeleteOptions, *, evicted: bool = False) -> tuple[Entry, bool]:
         """validate (admission) → write, for a deletion: (the last version, whether the object is gone)."""
-        call.name = name
         for _ in range(TRIES_MAX):
             current = reading.existing(self._store, call)
             deletion.check_preconditions(call.resource.group_resource, current.obj, options)
-            attributes = Attributes(
-                DELETE, call.resource, call.namespace, name, call.user, None, current.obj, dry_run=options.dry_run
-            )
-            await admission.mutate(self._plugins, attributes, self._cluster)
-            await admission.validate(self._plugins, attributes, self._cluster)
-            plan = deletion.plan(call.strategy, current.copy(), options, self._now())
-            if not plan.changed:
-                return current, False
-            if options.dry_run:
-                return Entry(current.namespace, name, current.revision, current.raw), plan.removed
+            if not evicted:
+                attributes = Attributes(DELETE, call.resource, call.namespace, call.name, call.user)
+                attributes.old, attributes.dry_run = current.obj, options.dry_run
+                await admission.mutate(self._plugins, attributes, self._cluster)
+                await admission.validate(self._plugins, attributes, self._cluster)
+            obj = subresources.disrupted(current.copy(), self._now()) if evicted else current.copy()
+            plan = deletion.plan(call.strategy, obj, options, self._now())
+            if not plan.changed or options.dry_run:
+                return current, plan.removed
             try:
                 return await self._commit(call, Change(plan.obj, current), removed=plan.removed), plan.removed
             except Conflict:
                 continue
-        raise conflict(call.resource.group_resource, name, MODIFIED)
+        raise conflict(call.resource.group_resource, call.name, MODIFIED)
 
     async def _delete_collection(self, call: Call) -> web.StreamResponse:
         options = await self._delete_options(call)
-        page = await reading.list_page(self._store, call)
-        removed = []
-        for entry in page.entries:
-            call.namespace = entry.namespace
-            try:
-                removed.append((await self._remove(call, entry.name, options))[0])
-            except ApiError as error:
-                if not is_not_found(error):
-                    raise
+        listed = (await reading.list_page(self._store, call)).entries
+        removed: list[Entry] = []
+        for start in range(0, len(listed), DELETED_AT_ONCE):
+            some = listed[start : start + DELETED_AT_ONCE]
+            results = await asyncio.gather(
+                *(self._remove(call.at(entry), options) for entry in some), return_exceptions=True
+            )
+            for result in results:
+                if isinstance(result, BaseException):
+                    if not is_not_found(result):  # who was quicker did what was wanted
+                        raise result
+                else:
+                    removed.append(result[0])
         return await answers.many(call, Page(removed, self._store.revision), self._now())
-
-    def _stored(self, call: Call) -> Entry | None:
-        return self._store.get(call.key, call.namespace, call.name)
 
 
 def resolve(http: web.BaseRequest, info: RequestInfo, user: User, query: Mapping[str, str]) -> Call:
-    """What a path stands for. Raises ApiError 404 for what is not served."""
+    """What a path stands for. Raises ApiError 404 for what is not served, 405 for what can't be done there."""
     resource = resources.by_plural(info.group, info.resource)
     if resource is None or resource.version != info.version:
         raise path_not_found()
     if info.subresource and info.subresource not in resource.subresources:
+        raise path_not_found()
+    if info.rest and info.subresource not in STREAMS:
         raise path_not_found()
     namespace = info.namespace if resource.namespaced else ""
     # Only a namespace itself is found under /namespaces/NAME without being inside of it.
@@ -323,4 +329,6 @@ def resolve(http: web.BaseRequest, info: RequestInfo, user: User, query: Mapping
         raise path_not_found()
     if resource.namespaced and info.name and not namespace:
         raise path_not_found()
+    if info.verb in _OF_ONE_OBJECT and not info.name:
+        raise method_not_allowed()
     return Call(http, info, user, query, resource, registry.strategy(resource), namespace, info.name)

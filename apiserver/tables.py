@@ -28,28 +28,21 @@ def include(value: str) -> str:
 
 
 def table(
-    strategy: Strategy,
-    entries: Sequence[Entry],
-    metadata: Object,
-    *,
-    api_version: str,
-    included: str,
-    now: float,
-    headers: bool = True,
+    strategy: Strategy, rows: Sequence[Object], metadata: Object, api_version: str, *, headers: bool = True
 ) -> bytes:
-    """A Table of these versions; without `headers` it has no column definitions (later events of a watch)."""
+    """A Table of these rows; without `headers` it has no column definitions (later events of a watch)."""
     return orjson.dumps(
         {
             "kind": "Table",
             "apiVersion": api_version,
             "metadata": metadata,
             "columnDefinitions": [_definition(column) for column in strategy.columns] if headers else None,
-            "rows": [row(strategy, entry, api_version, included, now) for entry in entries],
+            "rows": rows,
         }
     )
 
 
-def row(strategy: Strategy, entry: Entry, api_version: str, included: str, now: float) -> dict[str, Any]:
+def row(strategy: Strategy, entry: Entry, api_version: str, included: str, now: float) -> Object:
     """The row of a version."""
     cells: list[Cell] = entry.encoding("cells", lambda version: [c.cell(version.obj) for c in strategy.columns])
     shown = [cell.at(now) if isinstance(cell, Since) else cell for cell in cells]

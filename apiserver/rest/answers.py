@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import orjson
 from aiohttp import web
@@ -22,6 +22,9 @@ from apiserver.storage.entry import Entry
 # Compression costs more than it saves below this, and for a client on the same machine always.
 GZIP_BYTES_MIN = 128 << 10
 GZIP_LEVEL = 1
+WARNINGS_BYTES_MAX = 4096
+# Representations are made of so many objects before others may run.
+SLICE = 256
 
 
 def representation(call: Call) -> Representation:
@@ -37,10 +40,7 @@ async def one(call: Call, entry: Entry, now: float, status: int = 200) -> web.St
             body = entry.raw
         case "Table":
             metadata = {"resourceVersion": str(entry.revision)}
-            included = tables.include(call.query.get("includeObject", ""))
-            body = tables.table(
-                call.strategy, [entry], metadata, api_version=wanted.api_version, included=included, now=now
-            )
+            body = await _table(call, [entry], metadata, wanted.api_version, now)
         case "PartialObjectMetadata":
             body = encoding.partial(entry, wanted.api_version)
         case _:
@@ -56,22 +56,31 @@ async def many(call: Call, page: Page, now: float) -> web.StreamResponse:
         case "":
             pieces = encoding.object_list(call.resource, page.entries, metadata)
         case "Table":
-            included = tables.include(call.query.get("includeObject", ""))
-            pieces = [
-                tables.table(
-                    call.strategy,
-                    page.entries,
-                    metadata,
-                    api_version=wanted.api_version,
-                    included=included,
-                    now=now,
-                )
-            ]
+            pieces = [await _table(call, page.entries, metadata, wanted.api_version, now)]
         case "PartialObjectMetadataList":
+            for some in _slices(page.entries):
+                for entry in some:
+                    encoding.partial(entry, wanted.api_version)
+                await asyncio.sleep(0)
             pieces = encoding.partial_list(wanted.api_version, page.entries, metadata)
         case _:
             raise not_acceptable(f"you requested {wanted.kind}, but the requested object is a list")
     return await send(call, pieces)
+
+
+async def _table(call: Call, entries: Sequence[Entry], metadata: Object, api_version: str, now: float) -> bytes:
+    """A table, made in slices so that others run in between."""
+    included = tables.include(call.query.get("includeObject", ""))
+    rows: list[Object] = []
+    for some in _slices(entries):
+        rows += [tables.row(call.strategy, entry, api_version, included, now) for entry in some]
+        if len(rows) < len(entries):
+            await asyncio.sleep(0)
+    return tables.table(call.strategy, rows, metadata, api_version)
+
+
+def _slices(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
+    return (entries[start : start + SLICE] for start in range(0, len(entries), SLICE))
 
 
 async def document(call: Call, obj: Object, status: int = 200) -> web.StreamResponse:
@@ -81,7 +90,7 @@ async def document(call: Call, obj: Object, status: int = 200) -> web.StreamResp
 
 async def send(call: Call, pieces: Sequence[bytes], status: int = 200) -> web.StreamResponse:
     """Send a body that is in pieces; a large one is compressed if the client is elsewhere and wants it so."""
-    headers = [("Warning", _warning(warning)) for warning in call.warnings]
+    headers = [("Warning", warning) for warning in _warnings(call.warnings)]
     size = sum(map(len, pieces))
     if size >= GZIP_BYTES_MIN and _wants_gzip(call.http):
         body = await asyncio.to_thread(_gzip, pieces)
@@ -103,6 +112,12 @@ def _wants_gzip(http: web.BaseRequest) -> bool:
     return http.remote is None or not ipaddress.ip_address(http.remote).is_loopback
 
 
-def _warning(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return f'299 - "{escaped}"'
+def _warnings(texts: Sequence[str]) -> Iterator[str]:
+    """The values of Warning headers (RFC 7234); what would be more than clients take in is left out."""
+    size = 0
+    for text in texts:
+        escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+        size += len(escaped)
+        if size > WARNINGS_BYTES_MAX:
+            return
+        yield f'299 - "{escaped}"'

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from aiohttp import web
 
@@ -13,6 +13,7 @@ from apimachinery.field import FieldError, not_supported
 from apimachinery.resources import Resource
 from apiserver.registry.strategy import Strategy
 from apiserver.request_info import RequestInfo, User
+from apiserver.storage.entry import Entry
 
 _TRUE, _FALSE = ("true", "True", "TRUE", "t", "T", "1"), ("false", "False", "FALSE", "f", "F", "0", "")
 
@@ -35,6 +36,10 @@ class Call:
     def key(self) -> str:
         """What the resource is stored under."""
         return storage_key(self.resource)
+
+    def at(self, entry: Entry) -> Call:
+        """The same request for one object of its collection."""
+        return replace(self, namespace=entry.namespace, name=entry.name)
 
     @property
     def dry_run(self) -> bool:

@@ -9,7 +9,7 @@ from apimachinery.meta import Object
 from apimachinery.resources import Resource
 from apiserver.rest.call import storage_key
 from apiserver.storage.store import Store
-from apiserver.storage.watch import DELETED, Selection
+from apiserver.storage.watch import Selection
 
 
 class StoredCluster:
@@ -29,17 +29,18 @@ class StoredCluster:
 
     async def wait_for(self, resource: Resource, namespace: str, name: str, *, seconds: float) -> Object | None:
         """The object as soon as it exists; None if it does not within this time."""
-        key, selection = storage_key(resource), Selection(namespace, name)
-        watcher = await self._store.watch(key, selection, self._store.revision)
-        deadline = asyncio.get_running_loop().time() + seconds
+        found = self.get(resource, namespace, name)
+        if found is not None:
+            return found
+        key = storage_key(resource)
+        watcher = await self._store.watch(key, Selection(namespace, name), self._store.revision)
         try:
-            while True:
-                found = self.get(resource, namespace, name)
-                remaining = deadline - asyncio.get_running_loop().time()
-                if found is not None or remaining <= 0:
-                    return found
-                events = await watcher.next_batch(remaining)
-                if events and events[-1][0] != DELETED:
-                    return events[-1][1].obj
+            async with asyncio.timeout(seconds):
+                while found is None:
+                    await watcher.next_batch()
+                    found = self.get(resource, namespace, name)
+        except TimeoutError:
+            return None
         finally:
             self._store.unwatch(key, watcher)
+        return found

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import orjson
@@ -17,14 +18,14 @@ from aiohttp import web
 
 from apimachinery import schemas
 from apimachinery.errors import ApiError, bad_request, invalid, request_entity_too_large, unsupported_media_type
-from apimachinery.field import not_supported
+from apimachinery.field import invalid_value, not_supported
 from apimachinery.meta import Object
 from apimachinery.resources import Resource
 from apiserver.rest.call import Call, options_error
 
 BODY_BYTES_MAX = 3 << 20
-# Parsing YAML is slow enough to be noticed by others: above this size it is done in a thread.
-YAML_BYTES_IN_LOOP_MAX = 8 << 10
+# Parsing takes long enough to be noticed by others: above these sizes it is done in a thread.
+JSON_BYTES_IN_LOOP_MAX, YAML_BYTES_IN_LOOP_MAX = 256 << 10, 8 << 10
 JSON, YAML = "application/json", "application/yaml"
 _FIELD_VALIDATION = ("Ignore", "Warn", "Strict")
 
@@ -36,6 +37,8 @@ async def read_body(request: web.BaseRequest) -> bytes:
         raise too_large
     if not request.body_exists:
         return b""
+    if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
+        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")  # the client waits for this with a large body
     body = await request.content.readany()
     if request.content.at_eof():
         return body
@@ -56,7 +59,7 @@ def media_type(request: web.BaseRequest) -> str:
 async def parse(body: bytes, kind: str) -> tuple[Any, list[str]]:
     """The document of a body of this media type, and the paths of the keys that it has twice. Raises ApiError."""
     if kind == JSON:
-        return parse_json(body)
+        return await parse_json_apart(body)
     if kind in (YAML, "application/x-yaml", "text/yaml"):
         from apiserver.rest import yaml_body
 
@@ -69,31 +72,54 @@ async def parse(body: bytes, kind: str) -> tuple[Any, list[str]]:
     )
 
 
+async def parse_json_apart(body: bytes) -> tuple[Any, list[str]]:
+    """`parse_json`, in a thread if it is much."""
+    if len(body) <= JSON_BYTES_IN_LOOP_MAX:
+        return parse_json(body)
+    return await asyncio.to_thread(parse_json, body)
+
+
 def parse_json(body: bytes) -> tuple[Any, list[str]]:
     """A JSON document, and the paths of the keys that it has twice. Raises ApiError 400."""
     try:
         document = orjson.loads(body)
+        # A key that stands twice is lost in parsing. What comes back as long as it came can have lost nothing.
+        if len(orjson.dumps(document)) == len(body):
+            return document, []
+        return document, duplicate_keys(body)
     except orjson.JSONDecodeError as error:
         raise bad_request(f"the object provided is unrecognized: {error} ({_summary(body)})") from error
-    # A key that stands twice is lost in parsing. What comes back as long as it came can have lost nothing.
-    if len(orjson.dumps(document)) == len(body):
-        return document, []
-    return document, duplicate_keys(body)
+    except (orjson.JSONEncodeError, RecursionError) as error:
+        raise bad_request(f"the object provided is nested too deeply ({_summary(body)})") from error
+
+
+class _Pairs(dict[str, Any]):
+    """A JSON object that remembers which of its keys stood twice."""
+
+    twice: tuple[str, ...] = ()
 
 
 def duplicate_keys(body: bytes) -> list[str]:
-    """The keys of a JSON document that stand twice in one object."""
-    found: list[str] = []
+    """The paths of the keys of a JSON document that stand twice in one object."""
 
-    def note(pairs: list[tuple[str, Any]]) -> None:
-        seen = set()
-        for key, _ in pairs:
-            if key in seen:
-                found.append(key)
-            seen.add(key)
+    def remember(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = _Pairs(pairs)
+        if len(found) < len(pairs):
+            keys = [key for key, _ in pairs]
+            found.twice = tuple(dict.fromkeys(key for key in keys if keys.count(key) > 1))
+        return found
 
-    json.loads(body, object_pairs_hook=note)
-    return list(dict.fromkeys(found))
+    return list(_twice(json.loads(body, object_pairs_hook=remember), ""))
+
+
+def _twice(value: Any, path: str) -> Iterator[str]:
+    if isinstance(value, list):
+        for number, item in enumerate(value):
+            yield from _twice(item, f"{path}[{number}]")
+    elif isinstance(value, _Pairs):
+        yield from (f"{path}.{key}".lstrip(".") for key in value.twice)
+        for key, inner in value.items():
+            yield from _twice(inner, f"{path}.{key}".lstrip("."))
 
 
 def _summary(body: bytes) -> str:
@@ -114,7 +140,6 @@ async def sent(call: Call, resource: Resource, body: bytes) -> Object:
     if not body:
         raise bad_request(f"the body of the request is empty: it must be a {resource.kind}")
     document, duplicates = await parse(body, media_type(call.http))
-    call.warnings.clear()
     return typed(call, resource, document, duplicates)
 
 
@@ -137,21 +162,21 @@ def typed(call: Call, resource: Resource, document: Any, duplicates: list[str]) 
         problems += [f'unknown field "{path}"' for path in schemas.unknown_fields(resource, obj)]
         obj = schemas.prune(resource, obj)
         refuse_wrong_types(resource, obj)
-    if problems:
-        report(call, resource, problems)
+    call.warnings = _warnings(call, resource, problems) if problems else []
     return obj
 
 
-def report(call: Call, resource: Resource, problems: list[str]) -> None:
-    """Warn of fields that are unknown or stand twice, or refuse the request, as the client asked for."""
+def _warnings(call: Call, resource: Resource, problems: list[str]) -> list[str]:
+    """What the client is told of fields that are unknown or stand twice. Raises ApiError if it asked for that."""
     directive = field_validation(call)
-    if directive == "Strict":
-        raise bad_request(
-            f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: '
-            f"strict decoding error: {', '.join(problems)}"
-        )
-    if directive == "Warn":
-        call.warnings += problems
+    if directive != "Strict":
+        return problems if directive == "Warn" else []
+    told = f"strict decoding error: {', '.join(problems)}"
+    if call.info.verb == "patch":
+        raise invalid("", "", "", [invalid_value("patch", call.name, told)])
+    raise bad_request(
+        f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: {told}'
+    )
 
 
 def refuse_wrong_types(resource: Resource, document: Object) -> None:

@@ -45,7 +45,7 @@ class Plan:
     changed: bool
 
 
-def read_options(document: Any, query: Mapping[str, str]) -> DeleteOptions:
+def read_options(document: Any, query: Mapping[str, str], *, dry_run: bool = False) -> DeleteOptions:
     """Options of a body (None if there is none: then those of the query). Raises ApiError 400 or 422."""
     said = _from_query(query) if document is None else document
     if not isinstance(said, dict) or said.get("kind", "DeleteOptions") != "DeleteOptions":
@@ -62,8 +62,8 @@ def read_options(document: Any, query: Mapping[str, str]) -> DeleteOptions:
         errors.append(invalid_value("propagationPolicy", policy, why))
     elif policy is not None and policy not in _POLICIES:
         errors.append(not_supported("propagationPolicy", policy, _POLICIES))
-    dry_run = said.get("dryRun") or []
-    errors += [not_supported("dryRun", value, ["All"]) for value in dry_run if value != "All"]
+    dry_runs = said.get("dryRun") or []
+    errors += [not_supported("dryRun", value, ["All"]) for value in dry_runs if value != "All"]
     if errors:
         raise invalid("meta.k8s.io", "DeleteOptions", "", errors)
     if orphan is not None:
@@ -74,7 +74,7 @@ def read_options(document: Any, query: Mapping[str, str]) -> DeleteOptions:
         policy or "",
         preconditions.get("uid") or "",
         preconditions.get("resourceVersion") or "",
-        bool(dry_run),
+        dry_run or bool(dry_runs),
     )
 
 
@@ -144,11 +144,6 @@ def _finalizers(have: list[str], policy: str) -> list[str]:
     rest = [finalizer for finalizer in have if finalizer not in (ORPHAN, FOREGROUND)]
     wanted = {"Orphan": ORPHAN, "Foreground": FOREGROUND}.get(policy)
     return [*rest, wanted] if wanted else rest
-
-
-def for_eviction(document: Object) -> DeleteOptions:
-    """The options inside an Eviction. Raises ApiError 400 or 422."""
-    return read_options(document.get("deleteOptions") or {}, {})
 
 
 def success(resource: Resource, obj: Object) -> Object:

@@ -20,7 +20,7 @@ APPLY_PATCH = "application/apply-patch+yaml"
 _SUPPORTED = (JSON_PATCH, MERGE_PATCH, STRATEGIC_MERGE_PATCH)
 
 
-def read_patch(body: bytes, media_type: str) -> tuple[Any, list[str]]:
+async def read_patch(body: bytes, media_type: str) -> tuple[Any, list[str]]:
     """The document of a patch, and the keys that it has twice. Raises ApiError 400 or 415."""
     if media_type == APPLY_PATCH:
         raise unsupported_media_type(
@@ -32,7 +32,7 @@ def read_patch(body: bytes, media_type: str) -> tuple[Any, list[str]]:
             "the body of the request was in an unknown format - accepted media types include: "
             + ", ".join(_SUPPORTED)
         )
-    patch, duplicates = decode.parse_json(body)
+    patch, duplicates = await decode.parse_json_apart(body)
     if media_type != JSON_PATCH and not isinstance(patch, dict):
         raise bad_request("error decoding patch: it must be a JSON object")
     return patch, duplicates

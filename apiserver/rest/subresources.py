@@ -17,7 +17,7 @@ from typing import Any
 
 from apimachinery.errors import conflict, invalid, method_not_allowed, path_not_found
 from apimachinery.field import invalid_value, required
-from apimachinery.meta import Object, get_path, with_condition
+from apimachinery.meta import Object, find_condition, get_path
 from apimachinery.resources import Resource
 from apimachinery.selectors import selector_from_object
 from apimachinery.time import rfc3339
@@ -124,17 +124,24 @@ def bound(call: Call, sent: Object, current: Entry, now: float) -> Object:
     spec["nodeName"] = node
     if annotations := (sent.get("metadata") or {}).get("annotations"):
         metadata["annotations"] = {**(metadata.get("annotations") or {}), **annotations}
+    return _with_condition(obj, {"type": "PodScheduled", "status": "True"}, now)
+
+
+def disrupted(obj: Object, now: float) -> Object:
+    """A pod that an eviction ends, with the condition that tells why it ended."""
+    why = {"reason": "EvictionByEvictionAPI", "message": "Eviction API: evicting"}
+    return _with_condition(obj, {"type": "DisruptionTarget", "status": "True", **why}, now)
+
+
+def _with_condition(obj: Object, condition: dict[str, Any], now: float) -> Object:
+    """A private copy with a condition of its status set."""
     status = obj.setdefault("status", {})
-    status["conditions"] = _scheduled(status.get("conditions"), rfc3339(now))
+    rest = [have for have in status.get("conditions") or () if have["type"] != condition["type"]]
+    old = find_condition(obj, condition["type"])
+    moved = old is None or old["status"] != condition["status"]
+    since = rfc3339(now) if moved or old is None else old.get("lastTransitionTime", rfc3339(now))
+    status["conditions"] = [*rest, {**condition, "lastProbeTime": None, "lastTransitionTime": since}]
     return obj
-
-
-def _scheduled(conditions: list[Object] | None, now: str) -> list[Object]:
-    found = with_condition(
-        conditions, type="PodScheduled", status="True", reason="", message="", now=now, lastProbeTime=None
-    )
-    empty = ("reason", "message")
-    return [{k: v for k, v in c.items() if not (k in empty and v == "")} for c in found]
 
 
 def finalized(call: Call, sent: Object, current: Entry, now: float) -> Object:

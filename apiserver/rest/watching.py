@@ -30,6 +30,8 @@ from apiserver.storage.watch import ADDED, Watcher
 BOOKMARK_SECONDS = 60.0
 # The last bookmark comes so long before the end, for the client to resume from.
 LAST_BOOKMARK_SECONDS = 2.0
+# A client that takes nothing for so long is gone, though its connection does not show it.
+STUCK_SECONDS_MAX = 60.0
 EVENTS_PER_WRITE_MAX = 256
 
 
@@ -38,33 +40,31 @@ async def watch(store: Store, call: Call, seconds_min: float, now: Callable[[], 
     check_watch_options(call)
     selected = reading.selection(call)
     lines = _Lines(call, negotiate(call.http.headers.get("Accept", "")), now)
+    send_initial, bookmarks = call.flag("sendInitialEvents"), bool(call.flag("allowWatchBookmarks"))
+    seconds = float(call.number("timeoutSeconds") or seconds_min * random.uniform(1.0, 2.0))
     asked = call.query.get("resourceVersion", "")
-    send_initial = call.flag("sendInitialEvents")
     since = reading.parse_revision(asked) if asked else 0
     if send_initial:
         await reading.wait_until_fresh(store, since)
-    initial = send_initial is not False and (send_initial or since == 0)
-    if initial or since == 0:
+    with_initial = send_initial or (send_initial is None and since == 0)
+    if with_initial or since == 0:
         since = store.revision
-    entries = (await store.select(call.key, selected, revision=since)).entries if initial else []
+    initial = (await store.select(call.key, selected, revision=since)).entries if with_initial else []
     response = await _begin(call)
+    watcher: Watcher | None = None
     try:
         watcher = await store.watch(call.key, selected, since)
-    except ApiError as error:
-        return await _fail(response, error)
-    try:
-        for start in range(0, len(entries), EVENTS_PER_WRITE_MAX):
-            batch = entries[start : start + EVENTS_PER_WRITE_MAX]
-            await response.write(b"".join(lines.event(ADDED, entry) for entry in batch))
+        for some in _pieces([(ADDED, entry) for entry in initial]):
+            await _write(response, b"".join([lines.event(kind, entry) for kind, entry in some]))
         if send_initial:
-            await response.write(lines.bookmark(since, initial_events_end=True))
-        timeout = call.number("timeoutSeconds") or seconds_min * random.uniform(1.0, 2.0)
-        bookmarks = bool(call.flag("allowWatchBookmarks"))
-        await _follow(store, watcher, response, lines, timeout, bookmarks=bookmarks)
+            await _write(response, lines.bookmark(since, initial_events_end=True))
+        await _follow(store, watcher, response, lines, seconds, bookmarks=bookmarks)
     except ApiError as error:
-        return await _fail(response, error)
+        # The status line was sent long ago: what is wrong is told in an event.
+        await _write(response, encoding.watch_line("ERROR", orjson.dumps(error.status())))
     finally:
-        store.unwatch(call.key, watcher)
+        if watcher is not None:
+            store.unwatch(call.key, watcher)
     await response.write_eof()
     return response
 
@@ -76,28 +76,40 @@ async def _begin(call: Call) -> web.StreamResponse:
     return response
 
 
-async def _fail(response: web.StreamResponse, error: ApiError) -> web.StreamResponse:
-    """End a watch with an ERROR event: its status line was sent long ago."""
-    await response.write(encoding.watch_line("ERROR", orjson.dumps(error.status())))
-    await response.write_eof()
-    return response
+async def _write(response: web.StreamResponse, data: bytes) -> None:
+    """Send; a client that takes nothing any more is cut off. Raises ConnectionResetError."""
+    try:
+        async with asyncio.timeout(STUCK_SECONDS_MAX):
+            await response.write(data)
+    except TimeoutError:
+        raise ConnectionResetError("the client of a watch takes nothing any more") from None
 
 
 async def _follow(
     store: Store, watcher: Watcher, response: web.StreamResponse, lines: _Lines, seconds: float, *, bookmarks: bool
 ) -> None:
     """Send what happens until the time is over. Raises ApiError when the watcher is cut off."""
-    time = asyncio.get_running_loop().time
-    end = time() + seconds
-    next_bookmark = min(time() + BOOKMARK_SECONDS, end - LAST_BOOKMARK_SECONDS) if bookmarks else end
-    while (moment := time()) < end:
-        if bookmarks and moment >= next_bookmark:
+    loop = asyncio.get_running_loop()
+    end = loop.time() + seconds
+    last = max(end - LAST_BOOKMARK_SECONDS, loop.time())
+    due = min(loop.time() + BOOKMARK_SECONDS, last) if bookmarks else end
+    # One timer until the next bookmark, however many events come before.
+    timer = loop.call_at(due, watcher.wake)
+    try:
+        while True:
+            for some in _pieces(await watcher.next_batch()):
+                await _write(response, b"".join([lines.event(kind, entry) for kind, entry in some]))
+            moment = loop.time()
+            if moment >= end:
+                return
+            if moment < due or watcher.has_events:
+                continue
             # Nothing waits in the buffer: all up to the store's revision has been sent.
-            await response.write(lines.bookmark(store.revision))
-            last = end - LAST_BOOKMARK_SECONDS
-            next_bookmark = min(moment + BOOKMARK_SECONDS, last) if moment < last else end
-        for batch in _pieces(await watcher.next_batch(max(0.0, min(next_bookmark, end) - moment))):
-            await response.write(b"".join([lines.event(kind, entry) for kind, entry in batch]))
+            await _write(response, lines.bookmark(store.revision))
+            due = min(moment + BOOKMARK_SECONDS, last) if moment < last else end
+            timer = loop.call_at(due, watcher.wake)
+    finally:
+        timer.cancel()
 
 
 def _pieces(events: list[tuple[str, Entry]]) -> Iterator[list[tuple[str, Entry]]]:
@@ -117,36 +129,30 @@ class _Lines:
         self._headers = True
 
     def event(self, kind: str, entry: Entry) -> bytes:
-        """The line of an event; made once for all watches of objects."""
+        """The line of an event."""
         if self._wanted.kind == TABLE:
-            return encoding.watch_line(kind, self._table(entry))
+            row = tables.row(self._call.strategy, entry, self._wanted.api_version, self._included, self._now())
+            return encoding.watch_line(kind, self._table(row, entry.revision))
         if self._wanted.kind == PARTIAL:
             return encoding.watch_line(kind, encoding.partial(entry, self._wanted.api_version))
         return encoding.watch_line(kind, entry.raw)
 
-    def _table(self, entry: Entry) -> bytes:
-        made = tables.table(
-            self._call.strategy,
-            [entry],
-            {"resourceVersion": str(entry.revision)},
-            api_version=self._wanted.api_version,
-            included=self._included,
-            now=self._now(),
-            headers=self._headers,
-        )
-        self._headers = False  # only the first table of a watch defines its columns
-        return made
-
     def bookmark(self, revision: int, *, initial_events_end: bool = False) -> bytes:
         """The line of a bookmark."""
-        resource = self._call.resource
-        kind, version = (
-            (self._wanted.kind, self._wanted.api_version)
-            if self._wanted.kind
-            else (resource.kind, resource.api_version)
-        )
+        kind, version = self._call.resource.kind, self._call.resource.api_version
+        if self._wanted.kind:
+            kind, version = PARTIAL, self._wanted.api_version
         made = encoding.bookmark(kind, version, revision, initial_events_end=initial_events_end)
+        if self._wanted.kind == TABLE:
+            made = self._table({"cells": [], "object": orjson.Fragment(made)}, revision)
         return encoding.watch_line("BOOKMARK", made)
+
+    def _table(self, row: dict[str, object], revision: int) -> bytes:
+        metadata = {"resourceVersion": str(revision)}
+        version = self._wanted.api_version
+        made = tables.table(self._call.strategy, [row], metadata, version, headers=self._headers)
+        self._headers = False  # only the first table of a watch defines its columns
+        return made
 
 
 def check_watch_options(call: Call) -> None:

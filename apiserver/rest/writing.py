@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from apimachinery import schemas
-from apimachinery.errors import MODIFIED, ApiError, bad_request, conflict, invalid
+from apimachinery.errors import MODIFIED, ApiError, already_exists, bad_request, conflict, invalid
 from apimachinery.field import FieldError
 from apimachinery.meta import Object
 from apimachinery.time import rfc3339
@@ -74,6 +74,21 @@ def generated_name(base: str) -> str:
     return base[: GENERATED_NAME_MAX - NAME_SUFFIX_CHARACTERS] + suffix
 
 
+def generate_name(metadata: Object) -> None:
+    """Name an object by its `generateName`."""
+    metadata["name"] = generated_name(metadata["generateName"])
+
+
+def name_taken(call: Call, name: str, taken: Entry | None, *, generated: bool) -> ApiError:
+    """409 for the name of a new object."""
+    error = already_exists(call.resource.group_resource, name)
+    if generated:
+        error.message = "the server was not able to generate a unique name for the object"
+    elif taken is not None and taken.obj["metadata"].get("deletionTimestamp"):
+        error.message = f"object is being deleted: {error.message}"
+    return error
+
+
 def place(call: Call, obj: Object) -> None:
     """Put an object where the URL says; it may not say otherwise itself. Raises ApiError 400."""
     metadata = obj.setdefault("metadata", {})
@@ -84,7 +99,7 @@ def place(call: Call, obj: Object) -> None:
         if said and said != call.namespace:
             raise bad_request("the namespace of the provided object does not match the namespace sent on the request")
         metadata["namespace"] = call.namespace
-    elif not said:
+    else:
         metadata.pop("namespace", None)
     if call.name and metadata.get("name") != call.name:
         raise bad_request(
@@ -101,7 +116,7 @@ def prepare_creation(strategy: Strategy, obj: Object, now: float) -> None:
     for field in _MADE_BY_US:
         metadata.pop(field, None)
     if not metadata.get("name") and metadata.get("generateName"):
-        metadata["name"] = generated_name(metadata["generateName"])
+        generate_name(metadata)
     metadata["uid"] = str(uuid.uuid4())
     metadata["creationTimestamp"] = _timestamp(int(now))
     if strategy.counts_generations:
@@ -149,7 +164,11 @@ def prepare_update(strategy: Strategy, obj: Object, current: Entry, *, status: b
 
 
 def _tidy(metadata: Object) -> None:
-    """Leave out what is empty, as Kubernetes does: an empty list of finalizers is none."""
+    """Leave out what is empty, as Kubernetes does: an empty list of finalizers is none, a label of null is ""."""
+    for field in ("labels", "annotations"):
+        values = metadata.get(field)
+        if values and None in values.values():
+            metadata[field] = {key: value or "" for key, value in values.items()}
     for field in [field for field, value in metadata.items() if value in _EMPTY]:
         del metadata[field]
 

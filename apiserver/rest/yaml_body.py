@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
 import yaml
 
 from apimachinery.errors import bad_request
 
 _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+NODES_MAX = 1_000_000
 _TIMESTAMP = "tag:yaml.org,2002:timestamp"
 
 
@@ -48,10 +50,33 @@ def parse(body: bytes) -> tuple[Any, list[str]]:
         loader = _Loader(body)
         loader.duplicates = []
         try:
-            document = loader.get_single_data()
+            node = loader.get_single_node()
+            _refuse_expansion(node)
+            document = loader.construct_document(node) if node is not None else None
         finally:
             loader.dispose()
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
+        # Through JSON and back: what JSON can't say is refused, and what aliases share becomes separate.
+        return orjson.loads(orjson.dumps(document)), list(dict.fromkeys(loader.duplicates))
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError, TypeError) as error:
         told = " ".join(str(error).split())
         raise bad_request(f"error converting YAML to JSON: {told}") from error
-    return document, list(dict.fromkeys(loader.duplicates))
+
+
+def _refuse_expansion(root: Any) -> None:
+    """A few lines of aliases of aliases can stand for a document of any size. Raises ValueError."""
+    sizes: dict[int, int] = {}
+
+    def size(node: Any) -> int:
+        known = sizes.get(id(node))
+        if known is None:
+            sizes[id(node)] = 1  # also ends a document that contains itself; building that fails later
+            known = 1
+            if isinstance(node, yaml.MappingNode):
+                known += sum(size(key) + size(value) for key, value in node.value)
+            elif isinstance(node, yaml.SequenceNode):
+                known += sum(map(size, node.value))
+            sizes[id(node)] = known
+        return known
+
+    if root is not None and size(root) > NODES_MAX:
+        raise ValueError(f"the document has more than {NODES_MAX} values once its aliases are resolved")

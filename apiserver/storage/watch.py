@@ -113,33 +113,40 @@ class Watcher:
             return
         gone = kind == DELETED and event.type != DELETED
         self._buffer.append((kind, event.left() if gone else event.entry))
-        self._wake()
+        self.wake()
 
     def end(self, error: ApiError) -> None:
         """Have the next read raise this error, once what was taken before has been read."""
         self._cut = error
-        self._wake()
+        self.wake()
 
-    def _wake(self) -> None:
+    @property
+    def has_events(self) -> bool:
+        """Whether the next read finds something."""
+        return bool(self._buffer)
+
+    def wake(self) -> None:
+        """Let a read that waits return, be it with nothing."""
         if self._waiting is not None and not self._waiting.done():
             self._waiting.set_result(None)
 
-    async def next_batch(self, timeout_seconds: float) -> list[tuple[str, Entry]]:
-        """All that has arrived, waiting for the first; empty after the timeout. Raises ApiError once cut off."""
-        if not self._buffer and self._cut is None:
-            self._waiting = asyncio.get_running_loop().create_future()
-            try:
-                async with asyncio.timeout(timeout_seconds):
-                    await self._waiting
-            except TimeoutError:
-                return []
-            finally:
-                self._waiting = None
+    def take(self) -> list[tuple[str, Entry]]:
+        """All that has arrived. Raises ApiError once cut off."""
         if not self._buffer and self._cut is not None:
             raise self._cut
         batch = list(self._buffer)
         self._buffer.clear()
         return batch
+
+    async def next_batch(self) -> list[tuple[str, Entry]]:
+        """All that has arrived, waiting for the first; empty if woken before. Raises ApiError once cut off."""
+        if not self._buffer and self._cut is None:
+            self._waiting = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiting
+            finally:
+                self._waiting = None
+        return self.take()
 
 
 class Dispatch:

@@ -63,7 +63,7 @@ async def names(store: Store, revision: int | None = None, selection: Selection 
 async def seen(store: Store, since: int, selection: Selection | None = None) -> list[tuple[str, str, int]]:
     watcher = await store.watch(PODS, selection or Selection(), since)
     store.unwatch(PODS, watcher)
-    batch = await watcher.next_batch(0.01)
+    batch = watcher.take()
     return [(kind, entry.name, entry.revision) for kind, entry in batch]
 
 
@@ -321,7 +321,7 @@ async def test_a_watch_of_labels_sees_objects_come_and_go(store: Store) -> None:
     entry = await put(store, pod("a", app="db"))
     for app in ("web", "web", "db"):
         entry = await put(store, pod("a", app=app), entry.revision)
-    batch = await watcher.next_batch(1)
+    batch = watcher.take()
     assert [(kind, seen.revision) for kind, seen in batch] == [(ADDED, 2), (MODIFIED, 3), (DELETED, 4)]
     left = batch[-1][1].obj["metadata"]
     assert left == {"name": "a", "labels": {"app": "web"}, "resourceVersion": "4"}
@@ -333,7 +333,7 @@ async def test_a_watch_of_a_node_hears_only_of_its_pods(store: Store) -> None:
     await put(store, pod("b", node="n2"))
     entry = await put(store, pod("a", node="n1"), entry.revision)
     await put(store, pod("a", node="n2"), entry.revision)
-    assert [(kind, e.name) for kind, e in await watcher.next_batch(1)] == [(ADDED, "a"), (DELETED, "a")]
+    assert [(kind, e.name) for kind, e in watcher.take()] == [(ADDED, "a"), (DELETED, "a")]
 
 
 async def test_a_slow_watcher_is_cut_off_and_the_others_are_not(
@@ -344,9 +344,9 @@ async def test_a_slow_watcher_is_cut_off_and_the_others_are_not(
     quick = await store.watch(PODS, Selection(), 0)
     for n in range(5):
         await put(store, pod(f"p{n}"))
-        assert len(await quick.next_batch(1)) == 1
+        assert len(quick.take()) == 1
     with pytest.raises(ApiError) as cut:
-        await slow.next_batch(1)
+        slow.take()
     assert cut.value.code == 410
 
 
@@ -373,7 +373,7 @@ async def test_secrets_are_unreadable_on_disk_and_nothing_else_changes(tmp_path:
         found = store.get(SECRETS, "default", "db")
         assert found is not None and found.obj["data"] == secret["data"]
         watcher = await store.watch(SECRETS, Selection(), 0)
-        assert [kind for kind, _ in await watcher.next_batch(1)] == [ADDED, MODIFIED]
+        assert [kind for kind, _ in watcher.take()] == [ADDED, MODIFIED]
 
 
 async def test_secrets_of_another_key_stop_the_start_with_a_reason(tmp_path: Path) -> None:

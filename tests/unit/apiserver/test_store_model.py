@@ -124,7 +124,7 @@ async def _replayed(opened: store.Store, selection: Selection, since: int) -> li
         assert error.code == 410
         return None
     opened.unwatch(RESOURCE, watcher)
-    batch: list[tuple[str, Entry]] = await watcher.next_batch(0)
+    batch: list[tuple[str, Entry]] = watcher.take()
     for kind, entry in batch:
         assert entry.obj["metadata"]["resourceVersion"] == str(entry.revision) or kind == DELETED
     return [(kind, entry.name, entry.revision) for kind, entry in batch]
