@@ -35,7 +35,7 @@ def synchronize(spec: dict[str, Any], old: Fields | None) -> None:
             spec["clusterIPs"] = [one]
         return
     was, were = old.get("clusterIP") or "", old.get("clusterIPs") or []
-    if one != was and many == were:
+    if one != was and (many == were or (one and not many)):
         if one:
             spec["clusterIPs"] = [one]
         else:
