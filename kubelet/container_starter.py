@@ -7,7 +7,6 @@ replace.
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import re
 from collections.abc import Callable, Mapping
@@ -184,19 +183,17 @@ class ContainerStarter:
         """The pod's files, the container's volumes and its termination log, later ones winning."""
         mounts = [Mount(str(source), destination) for destination, source in place.files.binds().items()]
         volumes = {volume["name"]: volume for volume in pod["spec"].get("volumes") or ()}
-        for entry in container.get("volumeMounts") or ():
+        places = paths.subpaths_dir(self._root, pod["metadata"]["uid"]) / container["name"]
+        for number, entry in enumerate(container.get("volumeMounts") or ()):
             path = place.volumes.get(entry["name"])
             if path is None:
                 raise ConfigFailure(CONFIG_ERROR, f'cannot find volume "{entry["name"]}" to mount into container')
             part = entry.get("subPath") or "".join(expand([entry.get("subPathExpr") or ""], environment))
-            source = str(path)
             if part:
-                descriptor = subpaths.open_part(path, part)
-                held.callback(os.close, descriptor)
-                source = subpaths.path_of(descriptor)
+                path = held.enter_context(subpaths.bound_part(path, part, places / str(number)))
             mounts.append(
                 Mount(
-                    source,
+                    str(path),
                     entry["mountPath"],
                     read_only=bool(entry.get("readOnly")) or is_read_only(volumes[entry["name"]]),
                     recursively=entry.get("recursiveReadOnly") in ("Enabled", "IfPossible"),

@@ -27,6 +27,11 @@ def pod_volumes_dir(root: Path, pod_uid: str) -> Path:
     return root / "volumes" / pod_uid
 
 
+def subpaths_dir(root: Path, pod_uid: str) -> Path:
+    """Where parts of a pod's volumes are bound while a container starts; no volume can have this name."""
+    return pod_volumes_dir(root, pod_uid) / "_subpaths"
+
+
 def files_dir(root: Path) -> Path:
     """The small files of all pods that the node agent writes itself."""
     return root / "files"

@@ -115,7 +115,9 @@ class StatusWriter:
 
     async def _write(self, uid: str, record: _Record) -> None:
         failures = 0
-        while (patch := self._patch(uid, record)) is not None:
+        written: Status | None = None
+        # A server that does not take a status as it is would else be sent the same one for ever.
+        while (patch := self._patch(uid, record)) is not None and patch != written:
             metadata = record.pod["metadata"]
             # The uid makes it a conflict if the name belongs to another pod by now.
             body = {"metadata": {"uid": uid}, "status": patch}
@@ -124,7 +126,7 @@ class StatusWriter:
                 record.pod = await self._client.patch(
                     PODS, name, body, namespace, kind="strategic", subresource="status"
                 )
-                failures = 0
+                failures, written = 0, patch
             except ApiError as error:
                 if is_not_found(error) or (is_conflict(error) and self._latest(uid) is None):
                     break
@@ -150,11 +152,12 @@ def patch_for(old: Status, new: Status) -> Status | None:
         if key in _MERGED_FIELDS and value and old.get(key):
             value = [{"$patch": "replace"}, *value]
         patch[key] = value
-    conditions = [
-        condition
-        for condition in new.get("conditions") or ()
-        if condition != find_condition(old.get("conditions") or [], condition["type"])
-    ]
+    conditions = []
+    for condition in new.get("conditions") or ():
+        known = find_condition(old.get("conditions") or [], condition["type"]) or {}
+        if condition != known:
+            # Conditions are merged: what is not to stay has to be named.
+            conditions.append({**dict.fromkeys(known), **condition})
     if conditions:
         patch["conditions"] = conditions
     return patch or None

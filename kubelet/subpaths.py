@@ -1,16 +1,41 @@
 """Parts of volumes as mounts (`subPath`), safe from what the pod's own containers do to the volume.
 
 A container may replace a folder of its volume with a link to /etc at any moment. So the part is opened once,
-in such a way that no link leads out of the volume (openat2(2), RESOLVE_IN_ROOT), and what is mounted is the open
-file, named through /proc: whatever happens to the path afterwards no longer matters (CVE-2017-1002101).
+in such a way that no link leads out of the volume (openat2(2), RESOLVE_IN_ROOT), and what was opened is bound to
+a place of our own, where no container can reach it (CVE-2017-1002101). The container's mount is made from there,
+and the place is needed no longer than its start takes.
 """
 
 from __future__ import annotations
 
 import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from kubelet.runtime import syscalls
+from kubelet.volumes import mounts
+
+
+@contextmanager
+def bound_part(volume: Path, part: str, place: Path) -> Iterator[Path]:
+    """A part of a volume, bound to `place` while the context lasts; missing folders are made. Raises OSError."""
+    descriptor = open_part(volume, part)
+    try:
+        mounts.unmount_below(place)  # what a node agent that was killed has left
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            place.mkdir(exist_ok=True)
+        else:
+            place.touch()
+        syscalls.mount(f"/proc/self/fd/{descriptor}", str(place), None, syscalls.MS_BIND | syscalls.MS_REC)
+    finally:
+        os.close(descriptor)
+    try:
+        yield place
+    finally:
+        mounts.unmount_below(place)
 
 
 def open_part(volume: Path, part: str) -> int:
@@ -29,11 +54,6 @@ def open_part(volume: Path, part: str) -> int:
             return syscalls.openat2(root, "/".join(steps), os.O_PATH)
     finally:
         os.close(root)
-
-
-def path_of(descriptor: int) -> str:
-    """The path by which another process of this node mounts what we have open."""
-    return f"/proc/{os.getpid()}/fd/{descriptor}"
 
 
 def _make_folder(root: int, path: str) -> None:

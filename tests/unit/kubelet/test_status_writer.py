@@ -89,6 +89,12 @@ def test_only_what_changed_is_sent_and_only_of_ones_own_conditions() -> None:
     assert patch_for(new, new) is None
 
 
+def test_what_a_condition_does_not_say_any_more_is_removed_from_it() -> None:
+    old = {"conditions": [{"type": "Ready", "status": "False", "message": "not yet"}]}
+    patch = patch_for(old, {"conditions": [{"type": "Ready", "status": "True"}]})
+    assert patch == {"conditions": [{"type": "Ready", "status": "True", "message": None}]}
+
+
 def test_an_address_that_changes_replaces_the_old_one() -> None:
     old = {"podIPs": [{"ip": "10.0.0.1"}]}
     assert patch_for(old, {"podIPs": [{"ip": "10.0.0.2"}]}) == {"podIPs": [{"$patch": "replace"}, {"ip": "10.0.0.2"}]}
