@@ -78,7 +78,9 @@ class KubeletServer:
 
     async def run(self) -> None:
         """Listen and serve. Raises OSError when the certificates can't be read or the port is taken."""
-        runner = web.AppRunner(self._application(), handler_cancellation=True, shutdown_timeout=SHUTDOWN_SECONDS)
+        runner = web.AppRunner(
+            self._application(), access_log=None, handler_cancellation=True, shutdown_timeout=SHUTDOWN_SECONDS
+        )
         await runner.setup()
         try:
             site = web.TCPSite(runner, self._address, self._port, ssl_context=self._tls(), reuse_address=True)
@@ -193,12 +195,20 @@ class KubeletServer:
 
 
 async def _send(request: web.Request, pieces: AsyncGenerator[bytes, None]) -> web.StreamResponse:
+    """Answer with what comes, as it comes; what breaks off in the middle must not look like the end."""
     response = web.StreamResponse(headers={"Content-Type": "text/plain"})
     await response.prepare(request)
-    async with aclosing(pieces):
-        async for piece in pieces:
-            await response.write(piece)
-    await response.write_eof()
+    try:
+        async with aclosing(pieces):
+            async for piece in pieces:
+                await response.write(piece)
+        await response.write_eof()
+    except ConnectionError:
+        pass  # the client went, which ends a log that is followed
+    except OSError as error:
+        logger.warning(kv("answer broken off", path=request.path, error=str(error)))
+        if request.transport is not None:
+            request.transport.abort()
     return response
 
 

@@ -284,6 +284,18 @@ async def test_a_follower_who_goes_leaves_nothing_behind(node: Node, client: aio
             await asyncio.sleep(0.01)
 
 
+async def test_a_log_that_cannot_be_read_to_its_end_does_not_look_as_if_it_had_ended(
+    node: Node, client: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "inotify_add_watch: No space left on device")
+
+    monkeypatch.setattr(node.server._inotify, "watching", full)
+    answer = await client.get("/containerLogs/default/web/main", params={"follow": "true"})
+    with pytest.raises(aiohttp.ClientError):
+        await asyncio.wait_for(answer.read(), 10)
+
+
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 async def test_a_command_runs_and_its_exit_code_comes_back(client: aiohttp.ClientSession, protocol: str) -> None:
     async with command(client, "sh", "-c", "echo out; echo err >&2; exit 3", protocol=protocol) as process:
