@@ -194,7 +194,9 @@ def _merge_map(document: Object, patch: Object, node: Definition) -> Object | No
         if key.startswith(_ORDER):
             field = key.removeprefix(_ORDER)
             if isinstance(merged.get(field), list):
-                merged[field] = _ordered(merged[field], order, field_schema(definition, field) or {})
+                before = document.get(field) if isinstance(document.get(field), list) else []
+                merge_by = (field_schema(definition, field) or {}).get("x-kubernetes-patch-merge-key")
+                merged[field] = _ordered(merged[field], order, before or [], merge_by)
     return merged
 
 
@@ -216,7 +218,8 @@ def _plain(item: Any) -> Any:
 def _merge_list(old: list[Any], patch: list[Any], node: Definition) -> list[Any]:
     key = node.get("x-kubernetes-patch-merge-key")
     if key is None:
-        return [*old, *(item for n, item in enumerate(patch) if item not in old and item not in patch[:n])]
+        both = [*old, *(item for n, item in enumerate(patch) if item not in old and item not in patch[:n])]
+        return _ordered(both, patch, old, None)
     if any(isinstance(item, dict) and item.get(_DIRECTIVE) == "replace" for item in patch):
         return [item for item in patch if not (isinstance(item, dict) and item.get(_DIRECTIVE) == "replace")]
     merged = list(old)
@@ -233,23 +236,25 @@ def _merge_list(old: list[Any], patch: list[Any], node: Definition) -> list[Any]
             merged.append(new)
         else:
             merged[place] = _merge_map(merged[place], item, node.get("items", {}))
-    return merged
+    return _ordered(merged, patch, old, key)
 
 
-def _ordered(items: list[Any], order: list[Any], node: Definition) -> list[Any]:
-    """The list in the order that the client asks for; what it does not name keeps its place after its neighbour."""
-    key = node.get("x-kubernetes-patch-merge-key")
+def _ordered(items: list[Any], wanted: list[Any], before: list[Any], key: str | None) -> list[Any]:
+    """The merged list: what `wanted` names is in that order, and the rest as it was before.
+
+    Where the two meet, an element of the rest comes first only if it was before the other in the list as it was:
+    what a patch adds stands before all elements that it does not name.
+    """
 
     def identity(item: Any) -> Any:
         return item.get(key) if key is not None and isinstance(item, dict) else item
 
-    wanted = [identity(entry) if isinstance(entry, dict) else entry for entry in order]
-    ranks: dict[int, tuple[int, int]] = {}
-    last = -1
-    for number, item in enumerate(items):
-        if identity(item) in wanted:
-            last = wanted.index(identity(item))
-            ranks[number] = (last, 0)
-        else:
-            ranks[number] = (last, number + 1)
-    return [items[number] for number in sorted(ranks, key=ranks.__getitem__)]
+    order, places = [identity(item) for item in wanted], [identity(item) for item in before]
+    named = sorted((i for i in items if identity(i) in order), key=lambda item: order.index(identity(item)))
+    rest = [item for item in items if identity(item) not in order]
+    merged: list[Any] = []
+    while named and rest:
+        left, right = identity(rest[0]), identity(named[0])
+        was_first = left in places and right in places and places.index(left) < places.index(right)
+        merged.append(rest.pop(0) if was_first else named.pop(0))
+    return [*merged, *rest, *named]

@@ -72,7 +72,7 @@ def test_a_strategic_merge_patch_merges_containers_by_name() -> None:
     document = pod({"name": "a", "image": "x", "env": [{"name": "E", "value": "1"}]}, {"name": "b"})
     patch = pod({"name": "a", "env": [{"name": "F", "value": "2"}]}, {"name": "b", "$patch": "delete"})
     assert strategic_merge_patch(PODS, document, patch) == pod(
-        {"name": "a", "image": "x", "env": [{"name": "E", "value": "1"}, {"name": "F", "value": "2"}]}
+        {"name": "a", "image": "x", "env": [{"name": "F", "value": "2"}, {"name": "E", "value": "1"}]}
     )
 
 
@@ -93,9 +93,36 @@ def test_set_element_order_and_retain_keys_as_kubectl_sends_them() -> None:
     assert merged == pod({"name": "b"}, {"name": "a"})
     finalizers = {"metadata": {"$deleteFromPrimitiveList/finalizers": ["x"], "finalizers": ["z"]}}
     merged = strategic_merge_patch(PODS, {"metadata": {"finalizers": ["x", "y"]}}, finalizers)
-    assert merged == {"metadata": {"finalizers": ["y", "z"]}}
+    assert merged == {"metadata": {"finalizers": ["z", "y"]}}
 
 
 def test_an_element_without_its_merge_key_is_refused() -> None:
     with pytest.raises(ApiError, match="does not contain declared merge key: name"):
         strategic_merge_patch(PODS, pod(), pod({"image": "x"}))
+
+
+def _containers(*names: str) -> dict[str, Any]:
+    return {"spec": {"containers": [{"name": name} for name in names]}}
+
+
+@pytest.mark.parametrize(
+    ("before", "patch", "order", "after"),
+    [
+        # What a patch adds comes first, as Kubernetes' documentation shows it.
+        (("a",), ("new",), None, ("new", "a")),
+        (("a", "b", "c"), ("c", "new"), None, ("a", "b", "c", "new")),
+        (("a", "b", "c"), ("b",), None, ("a", "b", "c")),
+        (("a", "b", "c"), ("c", "a"), None, ("b", "c", "a")),
+        (("a", "b"), ("new",), ("a", "new", "b"), ("a", "new", "b")),
+        (("a", "b", "c"), (), ("c", "a"), ("b", "c", "a")),
+    ],
+)
+def test_a_strategic_patch_keeps_the_order_that_kubernetes_keeps(
+    before: tuple[str, ...], patch: tuple[str, ...], order: tuple[str, ...] | None, after: tuple[str, ...]
+) -> None:
+    change = _containers(*patch)
+    if order is not None:
+        change["spec"]["$setElementOrder/containers"] = [{"name": name} for name in order]
+    if not patch:
+        del change["spec"]["containers"]
+    assert strategic_merge_patch(PODS, _containers(*before), change) == _containers(*after)
