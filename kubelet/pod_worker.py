@@ -103,6 +103,7 @@ class PodWorker:
         self._vanished = False
         self._deleted = False
         self._rejected = False
+        self._is_adopted = False
         self._verdict: Verdict | None = None
         self._began = self._clock.now()
         self._start_time = get_path(pod, "status", "startTime", default="") or rfc3339(self._began)
@@ -199,7 +200,8 @@ class PodWorker:
         if self._must_end():
             return State.TERMINATING
         self._services.objects.register(self.pod)
-        if self._services.runtime.sandbox(self.uid) is not None or get_path(self.pod, "status", "startTime"):
+        self._is_adopted = self._sandbox_lives()
+        if self._is_adopted or get_path(self.pod, "status", "startTime"):
             return State.STARTING  # taken on by a former node agent
         node = self._services.node()
         if node is None:
@@ -236,6 +238,7 @@ class PodWorker:
             return State.TERMINATING
         if not self._sandbox_lives():
             self._operations.call_off()
+            self._is_adopted = False
             self._setup.place = None
             return State.STARTING
         self._runs.note_ended()
@@ -331,7 +334,7 @@ class PodWorker:
             containers=self._runs.facts(
                 starting=self._operations.starting, started=self._probes.started(), ready=self._probes.ready()
             ),
-            sandbox_ready=self._sandbox_lives() and place is not None and not stopped,
+            sandbox_ready=self._sandbox_lives() and (place is not None or self._is_adopted) and not stopped,
             pod_ip=place.pod_ip if place is not None else self._setup.known_ip(self.uid),
             host_ip=self._services.host_ip,
             verdict=self._verdict,

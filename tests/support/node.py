@@ -102,6 +102,11 @@ class Node:
                 return None
             raise
 
+    async def pods(self) -> list[Object]:
+        """All pods of the node."""
+        listed: list[Object] = (await self.client.list(PODS))["items"]
+        return listed
+
     async def wait_for(self, name: str, condition: Callable[[Object], Any]) -> Object:
         """Watch a pod until a condition holds; returns it."""
         last: Object | None = None
