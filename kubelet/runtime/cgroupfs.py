@@ -52,6 +52,23 @@ def apply(plan: dict[str, Any]) -> None:
         attach_device_program(plan["unified"], bytes.fromhex(plan["device_program"]))
 
 
+def change(writes: Sequence[tuple[str, str]]) -> None:
+    """Change limits that depend on each other: what the kernel refuses at first is tried again after the rest.
+
+    On v1 memory can't be limited higher than memory and swap together, nor these lower than memory alone.
+    """
+    refused = []
+    for path, value in writes:
+        try:
+            write(path, value)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.EBUSY):
+                raise
+            refused.append((path, value))
+    for path, value in refused:
+        write(path, value)
+
+
 def make(directory: str) -> None:
     """Make a cgroup and those above it, though another node's clean-up may take an empty one away meanwhile."""
     for attempt in range(MAKE_ATTEMPTS_MAX):

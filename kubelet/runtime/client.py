@@ -133,30 +133,13 @@ class Runtime:
     async def start_container(self, pod_uid: str, spec: ContainerSpec) -> ContainerState:
         """Return once execve has succeeded; raise RuntimeFailure otherwise."""
         pod = self._alive(pod_uid)
-        path = plan.group_path(self._cgroup_root, pod.state.spec, spec.id)
-        resources = (spec.config.get("linux") or {}).get("resources") or {}
-        folder = pod.folder / "containers" / spec.id
+        if pod.state.container(spec.id) is not None or spec.id in pod.starting:
+            raise RuntimeFailure("CreateContainerError", f"container {spec.id} exists already")
+        pod.starting.add(spec.id)
         try:
-            container_plan = plan.container(
-                spec,
-                pod.state.spec,
-                pod_dir=str(pod.folder),
-                group=cgroups.group(self._hierarchies, path, resources, is_container=True),
-                shown_cgroups=cgroups.mounts_for_container(self._hierarchies),
-                seccomp_program=self._programs.path,
-            )
-        except OSError as error:
-            raise plan.refuse(str(error)) from error
-        try:
-            await pod.request("start", plan=container_plan)
-        except RuntimeFailure as error:
-            if pod.state.container(spec.id) is None:
-                await asyncio.to_thread(disk.remove_tree, folder)
-            raise error
-        state = pod.state.container(spec.id)
-        if state is None:
-            raise RuntimeFailure("ContainerNotFound", f"container {spec.id} was removed while it started")
-        return state
+            return await self._start(pod, spec)
+        finally:
+            pod.starting.discard(spec.id)
 
     async def signal_container(
         self, pod_uid: str, container_id: str, signo: int, all_processes: bool = False
@@ -240,6 +223,37 @@ class Runtime:
         answer = await pod.request("attach", container=container_id, stdio=present, fds=fds)
         return ExecHandle(pod, answer["session"], answer["pid"])
 
+    async def _start(self, pod: Pod, spec: ContainerSpec) -> ContainerState:
+        path = plan.group_path(self._cgroup_root, pod.state.spec, spec.id)
+        resources = (spec.config.get("linux") or {}).get("resources") or {}
+        folder = pod.folder / "containers" / spec.id
+        try:
+            container_plan = plan.container(
+                spec,
+                pod.state.spec,
+                pod_dir=str(pod.folder),
+                group=cgroups.group(self._hierarchies, path, resources, is_container=True),
+                shown_cgroups=cgroups.mounts_for_container(self._hierarchies),
+                seccomp_program=self._programs.path,
+            )
+        except OSError as error:
+            raise plan.refuse(str(error)) from error
+        try:
+            await pod.request("start", plan=container_plan)
+        except RuntimeFailure as error:
+            # Without an answer the process may still be at work in there: remove_sandbox will take it away.
+            if error.reason != "SandboxNotFound":
+                await _in_thread(disk.remove_tree, folder)
+            raise
+        except asyncio.CancelledError:
+            # Nobody will ever ask for this container again.
+            pod.post("signal", container=spec.id, signo=signal.SIGKILL, all=False)
+            raise
+        state = pod.state.container(spec.id)
+        if state is None:
+            raise RuntimeFailure("ContainerNotFound", f"container {spec.id} was removed while it started")
+        return state
+
     async def _adopt(self, folder: Path) -> None:
         """Take over a pod that an earlier kubelet made; one whose supervisor is dead is kept as such."""
         record = disk.read_record(folder)
@@ -277,8 +291,7 @@ class Runtime:
     def _write_limits(self, path: str, resources: dict[str, Any]) -> None:
         try:
             changes, optional = cgroups.limits(self._hierarchies, path, resources)
-            for file, value in [*changes, *(entry for entry in optional if os.path.exists(entry[0]))]:
-                cgroupfs.write(file, value)
+            cgroupfs.change([*changes, *(entry for entry in optional if os.path.exists(entry[0]))])
         except OSError as error:
             raise RuntimeFailure("UpdateContainerError", str(error)) from error
 

@@ -97,7 +97,7 @@ class Container:
 
     def signal(self, signo: int, *, all_processes: bool) -> None:
         """Send a signal to the first process, or to all of the container's."""
-        if not self.running or self.child is None:
+        if self.child is None:
             return
         if not all_processes:
             self.child.kill(signo)

@@ -102,9 +102,21 @@ def mount_filesystem(root_fd: int, entry: dict[str, Any]) -> None:
     """Mount a kernel file system (proc, sysfs, tmpfs, devpts, mqueue) at its place in the root."""
     fd = open_mount_point(root_fd, entry["destination"], directory=True)
     try:
+        if entry["type"] in ("proc", "sysfs"):
+            refuse_link(root_fd, entry["destination"])
         sc.mount(entry["source"], f"/proc/self/fd/{fd}", entry["type"], entry["flags"], entry["data"])
     finally:
         os.close(fd)
+
+
+def refuse_link(root_fd: int, path: str) -> None:
+    """ELOOP if a link is on the way to path: the masks that follow could be led elsewhere (CVE-2019-19921)."""
+    try:
+        os.close(sc.openat2(root_fd, path, os.O_PATH, sc.RESOLVE_IN_ROOT | sc.RESOLVE_NO_SYMLINKS))
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise OSError(errno.ELOOP, "the destination is a symbolic link, or behind one") from None
 
 
 def bind_mount(root_fd: int, entry: dict[str, Any]) -> None:

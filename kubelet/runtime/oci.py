@@ -6,7 +6,10 @@ those that Docker and containerd agree on.
 
 from __future__ import annotations
 
+import os
+import stat
 from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 from kubelet.runtime import capabilities, seccomp
@@ -30,6 +33,8 @@ MASKED_PATHS = (
 )
 # Files of /proc that tune the whole node.
 READONLY_PATHS = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+
+_NODE_TERMINALS = ("/dev/console", "/dev/ptmx", "/dev/tty")
 
 _MOUNTS: tuple[dict[str, Any], ...] = (
     {"destination": "/proc", "type": "proc", "source": "proc", "options": ["nosuid", "noexec", "nodev"]},
@@ -114,6 +119,23 @@ def set_privileged(spec: dict[str, Any]) -> None:
     linux.pop("seccomp", None)
     linux["maskedPaths"], linux["readonlyPaths"] = [], []
     linux["resources"] = {**linux["resources"], "devices": [{"allow": True, "access": "rwm"}]}
+    linux["devices"] = [*linux["devices"], *node_devices()]
     for mount in spec["mounts"]:
         if mount["type"] in ("sysfs", "cgroup"):
             mount["options"] = [option for option in mount["options"] if option != "ro"]
+
+
+def node_devices() -> list[dict[str, Any]]:
+    """Every device node in the node's /dev, but for terminals, as OCI `linux.devices`."""
+    found = []
+    for folder, folders, files in os.walk("/dev"):
+        folders[:] = [name for name in folders if name not in ("pts", "shm", "mqueue", "fd")]
+        for name in files:
+            path = Path(folder) / name
+            status = path.lstat()
+            kind = "c" if stat.S_ISCHR(status.st_mode) else "b" if stat.S_ISBLK(status.st_mode) else ""
+            if kind and str(path) not in _NODE_TERMINALS:
+                numbers = {"major": os.major(status.st_rdev), "minor": os.minor(status.st_rdev)}
+                mode = {"fileMode": stat.S_IMODE(status.st_mode), "uid": status.st_uid, "gid": status.st_gid}
+                found.append({"path": str(path), "type": kind, **numbers, **mode})
+    return found

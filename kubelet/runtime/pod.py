@@ -28,6 +28,7 @@ class Pod:
     def __init__(self, spec: SandboxSpec, folder: Path, cgroups: list[str], changed: Callable[[Pod], None]) -> None:
         self.folder = folder
         self.removing = False
+        self.starting: set[str] = set()
         self.state = SandboxState(spec.pod_uid, 0, "", alive=False, spec=spec)
         self._cgroups = cgroups
         self._changed = changed
@@ -87,13 +88,17 @@ class Pod:
         if self._link is not None:
             self._link.close()
         self._drop_pidfd()
+        self._end_waiting()
 
     def lost(self) -> None:
         """The supervisor is dead: so is the pod, and what ran in it has ended with SIGKILL's exit code."""
         self._drop_pidfd()
-        cgroupfs.kill_all(self._cgroups)
         self.state.alive = False
         self.state.netns_path = ""
+        self._end_waiting()
+        if self.removing:
+            return  # remove_sandbox killed it, and takes away what would be written here
+        cgroupfs.kill_all(self._cgroups)
         for data in disk.read_container_states(self.folder):
             state = ContainerState.from_dict(data)
             if state.status != "exited":
@@ -102,11 +107,17 @@ class Pod:
                 state.error = "the pod's supervisor died, and the container with it"
                 wire.write_json(f"{self.folder}/containers/{state.id}/state.json", state.to_dict())
             self._store(state)
+        if not self._closed:
+            self._changed(self)
+
+    def _end_waiting(self) -> None:
+        """Whoever waits for the end of something has it."""
         for session in self._sessions.values():
             if not session.done():
                 session.set_result(LOST_EXIT_CODE)
-        if not self._closed:
-            self._changed(self)
+        for end in self._ends.values():
+            if not end.done():
+                end.set_result(None)
 
     def _event(self, message: dict[str, Any]) -> None:
         if "failed" in message:

@@ -287,6 +287,16 @@ async def test_a_log_is_written_anew_after_it_was_rotated(node: Node) -> None:
     assert log.exists()
 
 
+async def test_an_id_that_is_taken_is_refused_and_its_owner_undisturbed(node: Node) -> None:
+    pod = await node.pod()
+    started = await node.run("exec sleep 1000", pod=pod)
+    with pytest.raises(RuntimeFailure, match="exists already"):
+        await node.run("true", pod=pod, id=started.id)
+    twins = await asyncio.gather(*(node.run("true", pod=pod, id="twin") for _ in range(2)), return_exceptions=True)
+    assert [isinstance(twin, RuntimeFailure) for twin in twins] == [False, True]
+    assert node.find(started.id).status == "running"
+
+
 async def test_removing_a_container_kills_it_and_takes_its_files_away(node: Node) -> None:
     pod = await node.pod()
     started = await node.run("echo x >/file; echo ready; exec sleep 1000", pod=pod)

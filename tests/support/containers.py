@@ -186,12 +186,13 @@ class Node:
         return [str(path) for path in pods.iterdir()] if pods.exists() else []
 
     def processes(self) -> list[str]:
-        """Supervisors and containers, by command, wherever they are."""
+        """Supervisors and containers, by command; the dead that their parent has yet to reap don't count."""
         found = []
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit():
                 with contextlib.suppress(OSError):
-                    if f"/{self.cgroup_root}/" in (entry / "cgroup").read_text():
+                    dead = (entry / "stat").read_text().rpartition(")")[2].split()[0] == "Z"
+                    if not dead and f"/{self.cgroup_root}/" in (entry / "cgroup").read_text():
                         found.append(f"{entry.name} {(entry / 'comm').read_text().strip()}")
         return [process for process in found if not process.endswith("kubelet-zygote")]
 
