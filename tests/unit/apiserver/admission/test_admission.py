@@ -1,0 +1,567 @@
+"""What admission changes in a write, and what it refuses."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+
+from apimachinery.errors import ApiError
+from apimachinery.meta import Object
+from apimachinery.resources import (
+    CONFIGMAPS,
+    LEASES,
+    LIMITRANGES,
+    NAMESPACES,
+    NODES,
+    PERSISTENTVOLUMECLAIMS,
+    PODS,
+    SERVICEACCOUNTS,
+    SERVICES,
+    Resource,
+)
+from apiserver.admission import (
+    CREATE,
+    DELETE,
+    UPDATE,
+    Attributes,
+    Plugin,
+    Settings,
+    limit_ranger,
+    mutate,
+    namespace_lifecycle,
+    node_restriction,
+    plugins,
+    priority,
+    service_account,
+    service_addresses,
+    taint_nodes_by_condition,
+    validate,
+)
+from apiserver.admission.default_toleration_seconds import plugin as default_toleration_seconds
+from apiserver.registry import strategy
+from apiserver.request_info import User
+
+ADMIN = User("kubernetes-admin", groups=("system:masters",))
+NODE = User("system:node:n1", groups=("system:nodes",))
+
+
+class FakeCluster:
+    """Objects by resource, namespace and name; those of `soon` appear once somebody waits for them."""
+
+    def __init__(self, *objects: tuple[Resource, Object], soon: tuple[Resource, Object] | None = None) -> None:
+        self.objects = list(objects)
+        self.soon = soon
+        self.waited: list[float] = []
+
+    def get(self, resource: Resource, namespace: str, name: str) -> Object | None:
+        for kind, obj in self.objects:
+            metadata = obj["metadata"]
+            if kind is resource and (metadata.get("namespace", ""), metadata["name"]) == (namespace, name):
+                return obj
+        return None
+
+    def list(self, resource: Resource, namespace: str) -> Iterable[Object]:
+        return [
+            obj
+            for kind, obj in self.objects
+            if kind is resource and namespace in ("", obj["metadata"].get("namespace"))
+        ]
+
+    async def wait_for(self, resource: Resource, namespace: str, name: str, *, seconds: float) -> Object | None:
+        self.waited.append(seconds)
+        await asyncio.sleep(0)
+        if self.soon is not None:
+            self.objects.append(self.soon)
+        return self.get(resource, namespace, name)
+
+
+def named(name: str = "x", namespace: str = "default", **fields: Any) -> Object:
+    return {"metadata": {"name": name, "namespace": namespace}, **fields}
+
+
+def write(
+    resource: Resource,
+    obj: Object | None,
+    *,
+    operation: str = CREATE,
+    old: Object | None = None,
+    user: User = ADMIN,
+    subresource: str = "",
+) -> Attributes:
+    metadata = (obj or old or {})["metadata"]
+    namespace = metadata.get("namespace", "") if resource.namespaced else ""
+    return Attributes(operation, resource, namespace, metadata.get("name", ""), user, obj, old, subresource)
+
+
+async def admitted(plugin: Plugin, attributes: Attributes, cluster: FakeCluster | None = None) -> Object | None:
+    """What becomes of a write."""
+    cluster = cluster or FakeCluster()
+    await mutate([plugin], attributes, cluster)
+    await validate([plugin], attributes, cluster)
+    return attributes.obj
+
+
+async def refused(plugin: Plugin, attributes: Attributes, cluster: FakeCluster | None = None) -> ApiError:
+    with pytest.raises(ApiError) as caught:
+        await admitted(plugin, attributes, cluster)
+    return caught.value
+
+
+# Namespaces
+
+LIFECYCLE = namespace_lifecycle.PLUGIN
+ACTIVE = (NAMESPACES, {"metadata": {"name": "default"}, "status": {"phase": "Active"}})
+TERMINATING = (NAMESPACES, {"metadata": {"name": "default"}, "status": {"phase": "Terminating"}})
+
+
+async def test_objects_are_made_in_namespaces_that_exist():
+    await admitted(LIFECYCLE, write(CONFIGMAPS, named()), FakeCluster(ACTIVE))
+    error = await refused(LIFECYCLE, write(CONFIGMAPS, named()))
+    assert (error.code, error.message) == (404, 'namespaces "default" not found')
+
+
+async def test_nothing_new_comes_into_a_namespace_that_is_going():
+    error = await refused(LIFECYCLE, write(CONFIGMAPS, named()), FakeCluster(TERMINATING))
+    assert error.code == 403
+    assert error.message == (
+        'configmaps "x" is forbidden: unable to create new content in namespace default '
+        "because it is being terminated"
+    )
+    assert error.details == {
+        "name": "x",
+        "kind": "configmaps",
+        "causes": [
+            {
+                "reason": "NamespaceTerminating",
+                "message": "namespace default is being terminated",
+                "field": "metadata.namespace",
+            }
+        ],
+    }
+    await admitted(LIFECYCLE, write(CONFIGMAPS, named(), operation=UPDATE, old=named()), FakeCluster(TERMINATING))
+    await admitted(LIFECYCLE, write(CONFIGMAPS, None, operation=DELETE, old=named()), FakeCluster())
+
+
+@pytest.mark.parametrize("name", ["default", "kube-system", "kube-public"])
+async def test_the_first_namespaces_stay(name):
+    error = await refused(LIFECYCLE, write(NAMESPACES, None, operation=DELETE, old={"metadata": {"name": name}}))
+    assert error.message == f'namespaces "{name}" is forbidden: this namespace may not be deleted'
+
+
+async def test_other_namespaces_can_be_deleted_and_made():
+    other = {"metadata": {"name": "other"}}
+    await admitted(LIFECYCLE, write(NAMESPACES, None, operation=DELETE, old=other))
+    await admitted(LIFECYCLE, write(NAMESPACES, other))
+    await admitted(LIFECYCLE, write(NODES, other))
+
+
+# Accounts
+
+
+def account(name: str = "default", **fields: Any) -> tuple[Resource, Object]:
+    return SERVICEACCOUNTS, named(name, **fields)
+
+
+async def test_a_pod_acts_as_the_default_account_of_its_namespace():
+    cluster = FakeCluster(account(imagePullSecrets=[{"name": "registry"}]))
+    pod = await admitted(service_account.PLUGIN, write(PODS, named(spec={})), cluster)
+    assert pod is not None
+    assert pod["spec"] == {
+        "serviceAccountName": "default",
+        "serviceAccount": "default",
+        "imagePullSecrets": [{"name": "registry"}],
+    }
+    assert cluster.waited == []
+
+
+async def test_the_default_account_of_a_new_namespace_is_waited_for():
+    cluster = FakeCluster(soon=account())
+    pod = await admitted(service_account.PLUGIN, write(PODS, named(spec={})), cluster)
+    assert pod is not None and pod["spec"]["serviceAccountName"] == "default"
+    assert cluster.waited == [service_account.DEFAULT_ACCOUNT_WAIT_SECONDS]
+
+
+async def test_a_pod_whose_account_does_not_exist_is_refused():
+    cluster = FakeCluster(account())
+    error = await refused(service_account.PLUGIN, write(PODS, named(spec={"serviceAccountName": "bob"})), cluster)
+    assert error.message == (
+        'pods "x" is forbidden: error looking up service account default/bob: serviceaccount "bob" not found'
+    )
+    assert cluster.waited == []
+
+
+async def test_a_mirror_of_what_a_node_runs_has_no_account():
+    mirror = {"metadata": {"name": "x", "namespace": "default", "annotations": {"kubernetes.io/config.mirror": "h"}}}
+    assert await admitted(service_account.PLUGIN, write(PODS, {**mirror, "spec": {}})) == {**mirror, "spec": {}}
+    error = await refused(service_account.PLUGIN, write(PODS, {**mirror, "spec": {"serviceAccountName": "a"}}))
+    assert error.message == 'pods "x" is forbidden: a mirror pod may not reference service accounts'
+
+
+# Tolerations, priorities, taints
+
+
+def toleration(key: str, seconds: int) -> dict[str, Any]:
+    return {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": seconds}
+
+
+NOT_READY, UNREACHABLE = "node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"
+OWN = toleration(NOT_READY, 60)
+
+
+@pytest.mark.parametrize(
+    ("own", "stored"),
+    [
+        (None, [toleration(NOT_READY, 5), toleration(UNREACHABLE, 7)]),
+        ([OWN], [OWN, toleration(UNREACHABLE, 7)]),
+        ([{"operator": "Exists"}], [{"operator": "Exists"}]),
+        (
+            [{"operator": "Exists", "effect": "NoSchedule"}],
+            [{"operator": "Exists", "effect": "NoSchedule"}, toleration(NOT_READY, 5), toleration(UNREACHABLE, 7)],
+        ),
+    ],
+)
+async def test_a_pod_stays_on_a_lost_node_for_some_seconds(own, stored):
+    spec = {} if own is None else {"tolerations": own}
+    pod = await admitted(default_toleration_seconds(5, 7), write(PODS, named(spec=spec)))
+    assert pod is not None and pod["spec"]["tolerations"] == stored
+
+
+@pytest.mark.parametrize(
+    ("spec", "number"),
+    [
+        ({}, 0),
+        ({"priority": 0}, 0),
+        ({"priorityClassName": "system-cluster-critical"}, 2000000000),
+        ({"priorityClassName": "system-node-critical", "priority": 2000001000}, 2000001000),
+    ],
+)
+async def test_a_priority_class_becomes_a_number(spec, number):
+    pod = await admitted(priority.PLUGIN, write(PODS, named(spec=spec)))
+    assert pod is not None
+    assert (pod["spec"]["priority"], pod["spec"]["preemptionPolicy"]) == (number, "PreemptLowerPriority")
+
+
+@pytest.mark.parametrize(
+    ("spec", "why"),
+    [
+        ({"priorityClassName": "gold"}, "no PriorityClass with name gold was found"),
+        (
+            {"priority": 7},
+            "the integer value of priority (7) must not be provided in pod spec; priority admission controller "
+            "computed 0 from the given PriorityClass name",
+        ),
+        (
+            {"preemptionPolicy": "Never"},
+            "the string value of PreemptionPolicy (Never) must not be provided in pod spec; priority admission "
+            "controller computed PreemptLowerPriority from the given PriorityClass name",
+        ),
+    ],
+)
+async def test_a_pod_does_not_choose_its_own_number(spec, why):
+    error = await refused(priority.PLUGIN, write(PODS, named(spec=spec)))
+    assert error.message == f'pods "x" is forbidden: {why}'
+
+
+async def test_an_update_keeps_the_number_that_the_pod_has():
+    old = named(spec={"priority": 9, "preemptionPolicy": "Never"})
+    pod = await admitted(priority.PLUGIN, write(PODS, named(spec={}), operation=UPDATE, old=old))
+    assert pod is not None and pod["spec"] == old["spec"]
+
+
+async def test_a_new_node_takes_no_pods_yet():
+    taint = {"key": NOT_READY, "effect": "NoSchedule"}
+    for spec in ({}, {"taints": [taint]}):
+        node = await admitted(
+            taint_nodes_by_condition.PLUGIN, write(NODES, {"metadata": {"name": "n"}, "spec": spec})
+        )
+        assert node is not None and node["spec"]["taints"] == [taint]
+
+
+# Nodes
+
+
+def node(name: str = "n1", labels: dict[str, str] | None = None, **spec: Any) -> Object:
+    return {"metadata": {"name": name, "labels": labels or {}}, "spec": spec}
+
+
+def by_node(resource: Resource, obj: Object, **more: Any) -> Attributes:
+    return write(resource, obj, user=NODE, **more)
+
+
+def lease(name: str, namespace: str) -> Object:
+    return named(name, namespace, spec={})
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        by_node(NODES, node(labels={"kubernetes.io/hostname": "n1", "disk": "ssd", "node.kubernetes.io/x": "y"})),
+        by_node(NODES, node(labels={"disk": "ssd"}), operation=UPDATE, old=node()),
+        by_node(NODES, node(taints=[]), operation=UPDATE, old=node(), subresource="status"),
+        by_node(LEASES, lease("n1", "kube-node-lease")),
+        write(NODES, node("n2", labels={"node-restriction.kubernetes.io/a": "b"})),
+    ],
+)
+async def test_a_node_registers_itself_and_says_that_it_lives(attributes):
+    await admitted(node_restriction.PLUGIN, attributes)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "why"),
+    [
+        (by_node(NODES, node("n2")), 'nodes "n2" is forbidden: node "n1" is not allowed to modify node "n2"'),
+        (
+            by_node(NODES, node(labels={"node-restriction.kubernetes.io/a": "b", "node-role.kubernetes.io/c": ""})),
+            'nodes "n1" is forbidden: node "n1" is not allowed to set the following labels: '
+            "node-restriction.kubernetes.io/a, node-role.kubernetes.io/c",
+        ),
+        (
+            by_node(NODES, node(), operation=UPDATE, old=node(labels={"a.k8s.io/b": "c"}), subresource="status"),
+            'nodes "n1" is forbidden: is not allowed to modify labels: a.k8s.io/b',
+        ),
+        (
+            by_node(NODES, node(), operation=UPDATE, old=node(taints=[{"key": "a", "effect": "NoSchedule"}])),
+            'nodes "n1" is forbidden: node "n1" is not allowed to modify taints',
+        ),
+        (
+            by_node(
+                PODS,
+                {"metadata": {"name": "p", "namespace": "default", "labels": {"a": "b"}}},
+                operation=UPDATE,
+                old=named("p"),
+                subresource="status",
+            ),
+            'pods "p" is forbidden: node "n1" cannot update labels through pod status',
+        ),
+        (
+            by_node(LEASES, lease("n2", "kube-node-lease")),
+            'leases.coordination.k8s.io "n2" is forbidden: '
+            "can only access node lease with the same name as the requesting node",
+        ),
+        (
+            by_node(LEASES, lease("n1", "default")),
+            'leases.coordination.k8s.io "n1" is forbidden: '
+            'can only access leases in the "kube-node-lease" system namespace',
+        ),
+    ],
+)
+async def test_a_node_can_not_give_itself_more_than_it_has(attributes, why):
+    error = await refused(node_restriction.PLUGIN, attributes)
+    assert (error.code, error.message) == (403, why)
+
+
+# Limits
+
+
+def limits(*items: dict[str, Any]) -> FakeCluster:
+    return FakeCluster((LIMITRANGES, named("l", spec={"limits": list(items)})))
+
+
+def container(**resources: Any) -> Object:
+    return named(spec={"containers": [{"name": "c", "resources": resources}]})
+
+
+async def test_containers_get_what_they_do_not_ask_for():
+    item = {"type": "Container", "default": {"cpu": "1", "memory": "1Gi"}, "defaultRequest": {"cpu": "100m"}}
+    pod = await admitted(limit_ranger.PLUGIN, write(PODS, container(limits={"memory": "2Gi"})), limits(item))
+    assert pod is not None
+    assert pod["spec"]["containers"][0]["resources"] == {
+        "limits": {"memory": "2Gi", "cpu": "1"},
+        "requests": {"cpu": "100m"},
+    }
+    assert pod["metadata"]["annotations"] == {
+        "kubernetes.io/limit-ranger": "LimitRanger plugin set: cpu request for container c; cpu limit for container c"
+    }
+
+
+@pytest.mark.parametrize(
+    ("item", "resources", "why"),
+    [
+        (
+            {"type": "Container", "max": {"cpu": "1"}},
+            {"limits": {"cpu": "2"}},
+            "maximum cpu usage per Container is 1, but limit is 2",
+        ),
+        (
+            {"type": "Container", "max": {"cpu": "1"}},
+            {},
+            "maximum cpu usage per Container is 1.  No limit is specified",
+        ),
+        (
+            {"type": "Container", "min": {"memory": "1Gi"}},
+            {"requests": {"memory": "1Mi"}},
+            "minimum memory usage per Container is 1Gi, but request is 1Mi",
+        ),
+        (
+            {"type": "Pod", "min": {"cpu": "1"}},
+            {},
+            "minimum cpu usage per Pod is 1.  No request is specified",
+        ),
+        (
+            {"type": "Container", "maxLimitRequestRatio": {"cpu": "2"}},
+            {"limits": {"cpu": "3"}, "requests": {"cpu": "1"}},
+            "cpu max limit to request ratio per Container is 2, but provided ratio is 3.000000",
+        ),
+        (
+            {"type": "Container", "max": {"cpu": "1"}, "min": {"memory": "1Gi"}},
+            {},
+            "[minimum memory usage per Container is 1Gi.  No request is specified, "
+            "maximum cpu usage per Container is 1.  No limit is specified]",
+        ),
+    ],
+)
+async def test_what_is_out_of_bounds_is_refused(item, resources, why):
+    error = await refused(limit_ranger.PLUGIN, write(PODS, container(**resources)), limits(item))
+    assert error.message == f'pods "x" is forbidden: {why}'
+
+
+async def test_claims_have_bounds_too():
+    item = {"type": "PersistentVolumeClaim", "max": {"storage": "1Gi"}}
+    claim = named(spec={"resources": {"requests": {"storage": "2Gi"}}})
+    error = await refused(limit_ranger.PLUGIN, write(PERSISTENTVOLUMECLAIMS, claim), limits(item))
+    assert error.message == (
+        'persistentvolumeclaims "x" is forbidden: '
+        "maximum storage usage per PersistentVolumeClaim is 1Gi, but request is 2Gi"
+    )
+
+
+# Services
+
+
+def service(name: str = "x", **spec: Any) -> Object:
+    made = named(name, spec={"ports": [{"port": 80}], **spec})
+    strategy(SERVICES).default(made)
+    return made
+
+
+def numbered(*numbers: int) -> Any:
+    """Chooses these, one after the other."""
+    left = list(numbers)
+    return lambda below: left.pop(0) % below
+
+
+async def test_a_service_gets_an_address_and_a_family():
+    made = await admitted(service_addresses.plugin("10.96.0.0/24", numbered(8)), write(SERVICES, service()))
+    assert made is not None
+    spec = made["spec"]
+    assert (spec["clusterIP"], spec["clusterIPs"]) == ("10.96.0.10", ["10.96.0.10"])
+    assert (spec["ipFamilies"], spec["ipFamilyPolicy"]) == (["IPv4"], "SingleStack")
+    assert strategy(SERVICES).validate(made) == []
+
+
+async def test_no_two_services_get_the_same_address_even_at_the_same_moment():
+    plugin = service_addresses.plugin("10.96.0.0/28", lambda below: 0)
+    stored = (SERVICES, named("old", "other", spec={"clusterIPs": ["10.96.0.2"]}))
+    given = []
+    for name in ("a", "b", "c"):
+        made = await admitted(plugin, write(SERVICES, service(name)), FakeCluster(stored))
+        assert made is not None
+        given.append(made["spec"]["clusterIP"])
+    assert given == ["10.96.0.3", "10.96.0.4", "10.96.0.5"]
+
+
+async def test_a_range_that_is_full_is_said_to_be():
+    plugin = service_addresses.plugin("10.96.0.0/30", lambda below: 0)
+    await admitted(plugin, write(SERVICES, service("a")))
+    error = await refused(plugin, write(SERVICES, service("b")))
+    assert (error.code, error.message) == (500, "failed to allocate a serviceIP: range is full")
+
+
+@pytest.mark.parametrize(
+    ("spec", "why"),
+    [
+        (
+            {"clusterIP": "10.1.0.1"},
+            'spec.clusterIPs: Invalid value: ["10.1.0.1"]: failed to allocate IP 10.1.0.1: the provided IP '
+            "(10.1.0.1) is not in the valid range. The range of valid IPs is 10.96.0.0/24",
+        ),
+        (
+            {"clusterIP": "10.96.0.2"},
+            'spec.clusterIPs: Invalid value: ["10.96.0.2"]: failed to allocate IP 10.96.0.2: '
+            "provided IP is already allocated",
+        ),
+        (
+            {"type": "NodePort", "ports": [{"port": 80, "nodePort": 80}]},
+            "spec.ports[0].nodePort: Invalid value: 80: provided port is not in the valid range. The range of valid "
+            "ports is 30000-32767",
+        ),
+        (
+            {"type": "NodePort", "ports": [{"port": 80, "nodePort": 30080}]},
+            "spec.ports[0].nodePort: Invalid value: 30080: provided port is already allocated",
+        ),
+        (
+            {"ipFamilyPolicy": "RequireDualStack"},
+            'spec.ipFamilyPolicy: Invalid value: "RequireDualStack": '
+            "this cluster is not configured for dual-stack services",
+        ),
+        (
+            {"ipFamilies": ["IPv6"]},
+            'spec.ipFamilies[0]: Invalid value: "IPv6": not configured on this cluster',
+        ),
+    ],
+)
+async def test_an_address_or_port_that_can_not_be_had_is_refused(spec, why):
+    other = named("old", spec={"clusterIPs": ["10.96.0.2"], "ports": [{"port": 1, "nodePort": 30080}]})
+    plugin = service_addresses.plugin("10.96.0.0/24")
+    error = await refused(plugin, write(SERVICES, service(**spec)), FakeCluster((SERVICES, other)))
+    assert (error.code, error.message) == (422, f'Service "x" is invalid: {why}')
+
+
+async def test_node_ports_are_found_and_shared_between_protocols():
+    ports = [
+        {"port": 53, "name": "udp", "protocol": "UDP"},
+        {"port": 53, "name": "tcp"},
+        {"port": 9, "name": "other", "nodePort": 30001},
+    ]
+    plugin = service_addresses.plugin("10.96.0.0/24", numbered(0, 1, 2))
+    made = await admitted(plugin, write(SERVICES, service(type="NodePort", ports=ports)))
+    assert made is not None
+    assert [port["nodePort"] for port in made["spec"]["ports"]] == [30002, 30002, 30001]
+
+
+async def test_an_update_keeps_address_and_ports():
+    plugin = service_addresses.plugin("10.96.0.0/24")
+    old = await admitted(plugin, write(SERVICES, service(type="NodePort")))
+    assert old is not None
+    new = await admitted(
+        plugin,
+        write(SERVICES, service(type="NodePort", selector={"a": "b"}), operation=UPDATE, old=old),
+        FakeCluster((SERVICES, old)),
+    )
+    assert new is not None
+    assert new["spec"]["clusterIP"] == old["spec"]["clusterIP"]
+    assert new["spec"]["ports"] == old["spec"]["ports"]
+
+
+async def test_headless_services_and_names_have_no_address():
+    plugin = service_addresses.plugin("10.96.0.0/24")
+    headless = await admitted(plugin, write(SERVICES, service(clusterIP="None", selector={"a": "b"})))
+    assert headless is not None
+    assert (headless["spec"]["clusterIPs"], headless["spec"]["ipFamilies"]) == (["None"], ["IPv4"])
+    name = await admitted(plugin, write(SERVICES, service(type="ExternalName", externalName="a.b")))
+    assert name is not None and "clusterIP" not in name["spec"]
+
+
+# All together
+
+
+async def test_a_usual_pod_passes_all_plugins():
+    cluster = FakeCluster(ACTIVE, account())
+    attributes = write(PODS, named(spec={"containers": [{"name": "c", "image": "i:1"}]}))
+    strategy(PODS).default(attributes.obj or {})
+    table = plugins(Settings())
+    await mutate(table, attributes, cluster)
+    await validate(table, attributes, cluster)
+    assert attributes.obj is not None
+    strategy(PODS).prepare_create(attributes.obj)
+    assert strategy(PODS).validate(attributes.obj) == []
+    assert attributes.obj["spec"]["priority"] == 0
+    assert [one["tolerationSeconds"] for one in attributes.obj["spec"]["tolerations"]] == [5, 5]
+
+
+def test_plugins_look_at_subresources_only_when_they_say_so():
+    attributes = write(PODS, named(spec={}), subresource="binding")
+    assert [plugin.name for plugin in plugins(Settings()) if plugin.handles(attributes)] == []
