@@ -193,10 +193,12 @@ class NodeLifecycleController:
         if now >= deadline:
             self._vigil.woke(self._due.get(key))
             deadline = self._deadline(key, node)
-        if now < deadline or not await self._is_silent(key):
-            deadline = max(deadline, self._deadline(key, node))
-            wait = max(deadline - self._clock.monotonic(), 0.01)
-            self._due[key] = now + wait
+        if now >= deadline:
+            await self._ask_for_lease(key)
+            deadline = self._deadline(key, node)
+        wait = deadline - self._clock.monotonic()
+        if wait > 0:
+            self._due[key] = self._clock.monotonic() + wait
             self.queue.add_after(key, wait)
             return False
         self._due.pop(key, None)
@@ -209,22 +211,21 @@ class NodeLifecycleController:
         listening = self._leases.observing_since
         if listening is None:
             return self._clock.monotonic() + grace
-        return max(self._heartbeats[key].seen, listening, self._vigil.since) + grace
-
-    async def _is_silent(self, key: str) -> bool:
-        """Ask the server for the Lease: our watch may be behind."""
-        lease = await unless_gone(self._client.get(LEASES, key, LEASE_NAMESPACE))
-        if lease is None:
-            return True
         heartbeat = self._heartbeats.get(key)
-        if heartbeat is None:
-            return False
+        seen = heartbeat.seen if heartbeat is not None else self._clock.monotonic()
+        return max(seen, listening, self._vigil.since) + grace
+
+    async def _ask_for_lease(self, key: str) -> None:
+        """Look at the Lease at the server: our watch may be behind."""
+        asked = self._clock.monotonic()
+        lease = await unless_gone(self._client.get(LEASES, key, LEASE_NAMESPACE))
+        # A server that was slow to answer us has kept the nodes waiting too.
+        self._vigil.woke(asked)
+        heartbeat = self._heartbeats.get(key)
         renewed = get_path(lease, "spec", "renewTime")
-        if renewed == heartbeat.lease:
-            return True
-        heartbeat.lease = renewed
-        self._heard(key, heartbeat)
-        return False
+        if heartbeat is not None and lease is not None and renewed != heartbeat.lease:
+            heartbeat.lease = renewed
+            self._heard(key, heartbeat)
 
     def _may_evict(self, key: str, node: Object, *, lost: bool) -> bool | None:
         """Whether the node's pods should leave; None: whatever was decided before stays."""
@@ -234,8 +235,8 @@ class NodeLifecycleController:
         if ready == "Unknown":
             if not lost:
                 return None
-            quiet_since = self._heartbeats[key].seen
-            if self._heard_of_others(key) <= quiet_since + self._options.node_monitor_grace_period / 2:
+            heartbeat = self._heartbeats.get(key, Heartbeat())
+            if self._heard_of_others(key) <= heartbeat.seen + self._options.node_monitor_grace_period / 2:
                 self._undecided.add(key)
                 return None
         return True if taints.is_marked_lost(node) else self._within_rate(key, node)

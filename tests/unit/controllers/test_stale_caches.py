@@ -1,0 +1,132 @@
+"""Controllers whose caches show the past: nothing is done twice, and all is done once the present is seen."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from apiclient.events import EventRecorder
+from apimachinery.meta import Object
+from apimachinery.resources import DEPLOYMENTS, PODS, REPLICASETS
+from controllers.context import Context, Controller, Informers, Options, run_controller
+from controllers.deployment import DeploymentController
+from controllers.replicaset import ReplicaSetController
+from tests.support.clock import ManualClock
+from tests.support.staged_api import RefusingApi, StagedApi
+from tests.support.workloads import deployment, replica_set
+
+
+@asynccontextmanager
+async def running(
+    api: StagedApi, clock: ManualClock, *makers: Callable[[Context], Controller]
+) -> AsyncIterator[None]:
+    """Some controllers at work on a staged API."""
+    client: Any = api
+    informers = Informers(client, client, clock=clock)
+    context = Context(client, client, informers, EventRecorder(client, "test", clock=clock), clock, Options())
+    controllers = [make(context) for make in makers]
+    try:
+        async with asyncio.TaskGroup() as group:
+            informers.whole.start(group)
+            for controller in controllers:
+                group.create_task(run_controller("test", controller, workers=2))
+            await clock.settle()
+            yield
+            raise _Over
+    except* _Over:
+        pass
+
+
+class _Over(Exception):
+    """The test is over: ends all tasks of its group."""
+
+
+def new(obj: Object, **spec: Any) -> Object:
+    """An object as a user creates it."""
+    metadata = {key: obj["metadata"][key] for key in ("name", "namespace")}
+    metadata["creationTimestamp"] = obj["metadata"]["creationTimestamp"]
+    return {**{key: obj[key] for key in ("apiVersion", "kind")}, "metadata": metadata, "spec": obj["spec"] | spec}
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+async def test_pods_are_created_once_while_the_cache_does_not_show_them(clock: ManualClock) -> None:
+    api = StagedApi()
+    async with running(api, clock, ReplicaSetController):
+        api.hold(PODS)
+        web = await api.create(REPLICASETS, new(replica_set(replicas=5)))
+        await clock.advance(30)
+        assert len(api.objects(PODS)) == 5
+        await api.patch(REPLICASETS, web["metadata"]["name"], {"metadata": {}, "spec": {"replicas": 7}}, "default")
+        await clock.advance(30)
+        assert len(api.objects(PODS)) == 5  # what was done is not known yet: nothing more is
+        api.release(PODS)
+        await clock.advance(2)
+        assert len(api.objects(PODS)) == 7 and api.count("create", PODS) == 7
+
+
+async def test_pods_are_deleted_once_while_the_cache_still_shows_them(clock: ManualClock) -> None:
+    api = StagedApi()
+    async with running(api, clock, ReplicaSetController):
+        await api.create(REPLICASETS, new(replica_set(replicas=6)))
+        await clock.advance(2)
+        api.hold(PODS)
+        await api.patch(REPLICASETS, "web-1", {"metadata": {}, "spec": {"replicas": 4}}, "default")
+        await clock.advance(30)
+        for changes in range(3):
+            await api.patch(REPLICASETS, "web-1", {"metadata": {"labels": {"n": str(changes)}}}, "default")
+            await clock.advance(5)
+        assert len(api.objects(PODS)) == 4 and api.count("delete", PODS) == 2
+        api.release(PODS)
+        await clock.advance(2)
+        assert len(api.objects(PODS)) == 4 and api.count("delete", PODS) == 2
+
+
+async def test_a_rollout_takes_no_second_step_before_it_sees_the_first(clock: ManualClock) -> None:
+    api = StagedApi()
+    async with running(api, clock, DeploymentController):
+        api.hold(REPLICASETS)
+        await api.create(DEPLOYMENTS, new(deployment(replicas=4)))
+        await clock.advance(30)
+        assert len(api.objects(REPLICASETS)) == 1 and api.count("create", REPLICASETS) == 1
+        api.release(REPLICASETS)
+        await clock.advance(2)
+        assert len(api.objects(REPLICASETS)) == 1 and api.count("create", REPLICASETS) == 1
+
+
+async def test_when_the_first_pod_is_refused_the_server_is_not_asked_for_all(clock: ManualClock) -> None:
+    api = RefusingApi(PODS)
+    async with running(api, clock, ReplicaSetController):
+        await api.create(REPLICASETS, new(replica_set(replicas=500)))
+        await clock.settle()
+        assert api.count("create", PODS) <= 2
+        api.refused.clear()
+        await clock.advance(60)
+        assert len(api.objects(PODS)) == 500
+        [web] = api.objects(REPLICASETS)
+        assert web["status"]["replicas"] == 500 and "conditions" not in web["status"]
+
+
+async def test_a_taken_name_of_another_template_is_avoided_by_counting_collisions(clock: ManualClock) -> None:
+    api = StagedApi()
+    async with running(api, clock, DeploymentController):
+        await api.create(DEPLOYMENTS, new(deployment(replicas=1)))
+        await clock.advance(2)
+        [first] = api.objects(REPLICASETS)
+        await api.delete(DEPLOYMENTS, "web", "default")
+        await clock.advance(2)
+        stranger = {**first["metadata"], "ownerReferences": [], "labels": {}}
+        await api.delete(REPLICASETS, first["metadata"]["name"], "default")
+        await api.create(REPLICASETS, {**first, "metadata": stranger})
+        await api.create(DEPLOYMENTS, new(deployment(replicas=1)))
+        await clock.advance(2)
+        [web] = api.objects(DEPLOYMENTS)
+        assert web["status"]["collisionCount"] == 1
+        assert len(api.objects(REPLICASETS)) == 2
