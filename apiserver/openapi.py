@@ -2,7 +2,7 @@
 
     /openapi/v3                        where each group's document is, under the hash of what it is made of
     /openapi/v3/apis/apps/v1?hash=…    the document of a group and version
-    /openapi/v2                        everything in one document
+    /openapi/v2                        everything in one document, as JSON or protobuf
 
 Documents are made when they are first asked for and kept compressed; what they are made of is let go.
 Source: https://kubernetes.io/docs/concepts/overview/kubernetes-api/#openapi-interface-definition
@@ -19,7 +19,7 @@ import orjson
 
 from apimachinery import schemas
 from apimachinery.resources import Resource
-from apiserver import openapi_v2
+from apiserver import openapi_protobuf, openapi_v2
 from apiserver.discovery import subresource
 from apiserver.openapi_operations import Operation, operations
 from apiserver.version import KUBERNETES_VERSION, git_version
@@ -60,16 +60,22 @@ class OpenAPI:
             self._made[path] = _compressed(document(self._by_version[path]))
         return self._made[path]
 
-    def version_2(self) -> bytes:
-        """The compressed document of everything."""
-        if "" not in self._made:
+    def version_2(self, *, protobuf: bool = False) -> bytes:
+        """The compressed document of everything, as JSON or for older clients as protobuf."""
+        key = "v2 as protobuf" if protobuf else "v2"
+        if key not in self._made:
             everything = [resource for some in self._by_version.values() for resource in some]
-            self._made[""] = _compressed(openapi_v2.convert(document(everything), operations(everything)))
-        return self._made[""]
+            made = openapi_v2.convert(document(everything), operations(everything))
+            self._made[key] = _gzip(openapi_protobuf.encode(made)) if protobuf else _compressed(made)
+        return self._made[key]
 
 
 def _compressed(content: dict[str, Any]) -> bytes:
-    return gzip.compress(orjson.dumps(content), _GZIP_LEVEL, mtime=0)
+    return _gzip(orjson.dumps(content))
+
+
+def _gzip(body: bytes) -> bytes:
+    return gzip.compress(body, _GZIP_LEVEL, mtime=0)
 
 
 def document(resources: Sequence[Resource]) -> dict[str, Any]:

@@ -13,8 +13,9 @@ from apiserver.discovery import Discovery, Document, wanted_form
 from apiserver.health import Health
 from apiserver.metrics import CONTENT_TYPE
 from apiserver.openapi import OpenAPI
+from apiserver.openapi_protobuf import MEDIA_TYPE
 from apiserver.request_info import RequestInfo
-from apiserver.responses import json_response
+from apiserver.responses import JSON, ReadyResponse, json_response
 
 
 class Paths:
@@ -46,13 +47,19 @@ class Paths:
                 if document is not None:
                     return _document(http, document)
             case ["openapi", "v2"]:
-                _refuse_all_but_json(http)
-                return _compressed(http, self._openapi.version_2(), {})
+                return self._openapi_v2(http)
             case ["openapi", "v3"]:
                 return json_response(self._openapi.index())
             case ["openapi", "v3", *steps]:
                 return self._openapi_v3(http, "/".join(steps))
         raise path_not_found()
+
+    def _openapi_v2(self, http: web.BaseRequest) -> web.StreamResponse:
+        accept = http.headers.get("Accept", "")
+        if "proto-openapi.spec.v2" in accept.partition(",")[0]:
+            return _compressed(http, self._openapi.version_2(protobuf=True), {}, content_type=MEDIA_TYPE)
+        _refuse_all_but_json(http)
+        return _compressed(http, self._openapi.version_2(), {})
 
     def _openapi_v3(self, http: web.BaseRequest, path: str) -> web.StreamResponse:
         current, wanted = self._openapi.hash(path), http.query.get("hash")
@@ -75,10 +82,15 @@ def _document(http: web.BaseRequest, document: Document) -> web.Response:
     return web.Response(body=document.body, headers={**headers, "Content-Type": document.content_type})
 
 
-def _compressed(http: web.BaseRequest, body: bytes, headers: dict[str, str]) -> web.StreamResponse:
+def _compressed(
+    http: web.BaseRequest, body: bytes, headers: dict[str, str], *, content_type: str = JSON
+) -> web.StreamResponse:
+    headers = {**headers, "Vary": "Accept-Encoding"}
     if "gzip" in http.headers.get("Accept-Encoding", ""):
-        return json_response(body, headers={**headers, "Content-Encoding": "gzip", "Vary": "Accept-Encoding"})
-    return json_response(gzip.decompress(body), headers=headers)
+        headers["Content-Encoding"] = "gzip"
+    else:
+        body = gzip.decompress(body)
+    return ReadyResponse(body, content_type=content_type, headers=headers.items())
 
 
 def _refuse_all_but_json(http: web.BaseRequest) -> None:
