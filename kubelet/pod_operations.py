@@ -62,7 +62,8 @@ class PodOperations:
         """The address at which the pod's containers are asked."""
         if pod_spec.host_network(self.pod):
             return self._services.host_ip
-        return self._setup.place.pod_ip if self._setup.place is not None else ""
+        place = self._setup.place
+        return place.pod_ip if place is not None else self._setup.known_ip(self.pod["metadata"]["uid"])
 
     def start(self, names: Iterable[str]) -> None:
         """Start containers, all at the same time."""

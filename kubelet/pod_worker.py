@@ -229,6 +229,7 @@ class PodWorker:
                 if self._has_finished_before():
                     return State.TERMINATING
                 self._operations.going_on.begin(SETUP, self._set_up())
+        self._follow_probes()
         self._wait_until(self._deadline())
         self._publish()
         return None

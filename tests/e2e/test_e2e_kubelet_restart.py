@@ -119,13 +119,8 @@ async def test_pods_that_were_deleted_while_the_agent_was_away_are_ended(here: N
     assert await here.get("forced-to-go") is None
     here.agent.start()
     await here.wait_gone("asked-to-go")
-    uids = [asked["metadata"]["uid"], forced["metadata"]["uid"]]
     await here.eventually(lambda: not any(alive(pid) for pid in pids))
-    await here.eventually(
-        lambda: not [path for path in here.agent.root.rglob("*") if any(uid in path.name for uid in uids)]
-    )
-    book = (here.agent.root / "network" / "addresses.json").read_text()
-    assert not any(uid in book for uid in uids)
+    await here.eventually(lambda: not here.traces(asked, forced))
 
 
 async def test_nothing_is_ended_before_the_api_server_has_been_heard(here: Node) -> None:
@@ -144,9 +139,10 @@ async def test_nothing_is_ended_before_the_api_server_has_been_heard(here: Node)
 
 async def test_what_happens_while_the_api_server_is_away_is_told_afterwards(here: Node) -> None:
     pod = await create(here, "told-later", restartPolicy="Never")
+    pid = pid_of(here, pod)
     here.server.kill(signal.SIGKILL)
     (volume(pod, here) / "end").touch()
-    await here.eventually(lambda: not any((here.agent.root / "pods" / pod["metadata"]["uid"]).rglob("running")))
+    await here.eventually(lambda: not alive(pid))
     here.server.start()
     await here.server.wait_ready()
     assert terminated(await here.phase("told-later", "Failed"))["exitCode"] == 4

@@ -55,8 +55,7 @@ async def test_a_pod_runs_with_an_address_of_its_own_and_is_gone_after_its_delet
     assert here.output(pod).endswith("simple\n")
     await here.delete("simple")
     await here.wait_gone("simple")
-    uid = pod["metadata"]["uid"]
-    await here.eventually(lambda: not [path for path in here.agent.root.rglob("*") if uid in path.name])
+    await here.eventually(lambda: not here.traces(pod))
     reasons = [reason for reason, _ in await here.events("simple")]
     assert reasons == ["Pulled", "Created", "Started", "Killing"]
 

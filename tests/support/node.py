@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -164,6 +165,14 @@ class Node:
         while not condition():
             assert time.monotonic() < deadline, f"it never came to hold\n{self.agent.log()}"
             await asyncio.sleep(0.02)
+
+    def traces(self, *pods: Object) -> list[str]:
+        """What these pods have left on the node: folders that carry their UIDs, and addresses."""
+        uids = [pod["metadata"]["uid"] for pod in pods]
+        folders = [self.agent.root / name for name in ("pods", "volumes", "files", "logs")]
+        names = [name for folder in folders if folder.exists() for name in os.listdir(folder)]
+        names += (self.agent.root / "network" / "addresses.json").read_text().split('"')
+        return [name for name in names if any(uid in name for uid in uids)]
 
     async def get_node(self, name: str) -> Object:
         """A Node as it is now."""
