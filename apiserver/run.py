@@ -18,7 +18,7 @@ from pathlib import Path
 import uvloop
 
 from apimachinery import resources
-from apimachinery.errors import ApiError, service_unavailable
+from apimachinery.errors import ApiError
 from apimachinery.meta import Object, get_path
 from apiserver import admission, bootstrap, logs
 from apiserver.authentication import Authenticator, TokenFileError, read_token_file
@@ -85,7 +85,7 @@ async def _run(options: Options, listener: socket.socket) -> None:
             await stop.wait()
             log.info(kv("stopping"))
             await asyncio.sleep(options.shutdown_delay_seconds)
-            store.end_watches(service_unavailable("the server is shutting down"))
+            store.end_watches()
             await nodes.close()
             await server.stop()
             for task in background:

@@ -25,7 +25,7 @@ from apiserver.rest.negotiation import PARTIAL, PARTIAL_LIST, TABLE, Representat
 from apiserver.rest.reading import NOT_OLDER_THAN
 from apiserver.storage.entry import Entry
 from apiserver.storage.store import Store
-from apiserver.storage.watch import ADDED, Watcher
+from apiserver.storage.watch import ADDED, Ended, Watcher
 
 BOOKMARK_SECONDS = 60.0
 # The last bookmark comes so long before the end, for the client to resume from.
@@ -59,6 +59,8 @@ async def watch(store: Store, call: Call, seconds_min: float, now: Callable[[], 
         if send_initial:
             await _write(response, lines.bookmark(since, initial_events_end=True))
         await _follow(store, watcher, response, lines, seconds, bookmarks=bookmarks)
+    except Ended:
+        pass
     except ApiError as error:
         # The status line was sent long ago: what is wrong is told in an event.
         await _write(response, encoding.watch_line("ERROR", orjson.dumps(error.status())))
@@ -88,7 +90,7 @@ async def _write(response: web.StreamResponse, data: bytes) -> None:
 async def _follow(
     store: Store, watcher: Watcher, response: web.StreamResponse, lines: _Lines, seconds: float, *, bookmarks: bool
 ) -> None:
-    """Send what happens until the time is over. Raises ApiError when the watcher is cut off."""
+    """Send what happens until the time is over. Raises ApiError when the watcher is cut off, or Ended."""
     loop = asyncio.get_running_loop()
     end = loop.time() + seconds
     last = max(end - LAST_BOOKMARK_SECONDS, loop.time())

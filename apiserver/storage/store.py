@@ -17,14 +17,14 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from apimachinery.errors import ApiError, expired
+from apimachinery.errors import expired
 from apiserver.logs import kv
 from apiserver.storage.collection import Collection, Key
 from apiserver.storage.encryption import Encryption
 from apiserver.storage.entry import Entry
 from apiserver.storage.group_commit import Conflict, Encode, GroupCommit
 from apiserver.storage.log import Log, Row, StorageError, place
-from apiserver.storage.watch import ADDED, DELETED, MODIFIED, Event, Selection, Watcher
+from apiserver.storage.watch import ADDED, DELETED, MODIFIED, Ended, Event, Selection, Watcher
 
 __all__ = ["Conflict", "Found", "StorageError", "Store"]
 
@@ -242,11 +242,11 @@ class Store:
         """How many watchers there are."""
         return sum(len(collection.watchers.all()) for collection in self._collections.values())
 
-    def end_watches(self, error: ApiError) -> None:
+    def end_watches(self) -> None:
         """End every watch: the server stops."""
         for collection in self._collections.values():
             for watcher in collection.watchers.all():
-                watcher.end(error)
+                watcher.end(Ended())
 
     async def compact_forever(self) -> None:
         """Every five minutes, forget what had been replaced five minutes before; it may be asked for until then."""

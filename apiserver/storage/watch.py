@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from apimachinery.errors import ApiError, expired
+from apimachinery.errors import expired
 from apimachinery.meta import Object
 from apiserver.storage.entry import Entry, at_revision
 
@@ -20,6 +20,10 @@ BUFFER_EVENTS_MAX = 8192
 ADDED, MODIFIED, DELETED = "ADDED", "MODIFIED", "DELETED"
 
 IndexKey = tuple[str, str]
+
+
+class Ended(Exception):
+    """The watch is over and nothing is wrong: its client goes on elsewhere from the last version it has seen."""
 
 
 class Event:
@@ -100,7 +104,7 @@ class Watcher:
         self.selection = selection
         self._buffer: deque[tuple[str, Entry]] = deque()
         self._waiting: asyncio.Future[None] | None = None
-        self._cut: ApiError | None = None
+        self._cut: Exception | None = None
 
     def offer(self, event: Event) -> None:
         """Take an event if it is selected."""
@@ -115,9 +119,9 @@ class Watcher:
         self._buffer.append((kind, event.left() if gone else event.entry))
         self.wake()
 
-    def end(self, error: ApiError) -> None:
-        """Have the next read raise this error, once what was taken before has been read."""
-        self._cut = error
+    def end(self, reason: Exception) -> None:
+        """Have the next read raise this, once what was offered before has been read."""
+        self._cut = reason
         self.wake()
 
     @property
@@ -131,7 +135,7 @@ class Watcher:
             self._waiting.set_result(None)
 
     def take(self) -> list[tuple[str, Entry]]:
-        """All that has arrived. Raises ApiError once cut off."""
+        """All that has arrived. Raises ApiError once cut off, Ended at the end."""
         if not self._buffer and self._cut is not None:
             raise self._cut
         batch = list(self._buffer)
@@ -139,7 +143,7 @@ class Watcher:
         return batch
 
     async def next_batch(self) -> list[tuple[str, Entry]]:
-        """All that has arrived, waiting for the first; empty if woken before. Raises ApiError once cut off."""
+        """All that has arrived, waiting for the first; empty if woken before. Raises as `take` does."""
         if not self._buffer and self._cut is None:
             self._waiting = asyncio.get_running_loop().create_future()
             try:
