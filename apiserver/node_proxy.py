@@ -11,6 +11,7 @@ certificate of the cluster's authority for the address that its Node names.
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from functools import cached_property
 from typing import Any
@@ -166,7 +167,10 @@ def agent_address(node: Object) -> str | None:
 
 def unreachable(error: BaseException) -> ApiError:
     """500: the node can't be reached now."""
-    return internal(f"error dialing backend: {str(error) or type(error).__name__}")
+    told = str(error) or type(error).__name__
+    if isinstance(error, aiohttp.ClientConnectorError) and not isinstance(error, aiohttp.ClientSSLError):
+        told = f"dial tcp {error.host}:{error.port}: connect: {os.strerror(error.os_error.errno or 0).lower()}"
+    return internal(f"error dialing backend: {told}")
 
 
 async def _refuse(answer: aiohttp.ClientResponse) -> None:
