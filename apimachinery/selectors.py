@@ -153,9 +153,13 @@ class FieldSelector:
         return next((v for p, operator, v in self.requirements if p == path and operator == "="), None)
 
 
+# Fields that Kubernetes leaves out of an object when they are zero; a selector still finds them by that value.
+_ZEROS = {"spec.hostNetwork": "false", "spec.unschedulable": "false", "status.replicas": "0"}
+
+
 def field_text(obj: Mapping[str, Any], path: str) -> str:
     """A field's value as a selector sees it."""
-    value = get_path(obj, *path.split("."), default="")
+    value = get_path(obj, *path.split("."), default=_ZEROS.get(path, ""))
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

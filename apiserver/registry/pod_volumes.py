@@ -56,7 +56,7 @@ def validate_volumes(
     volumes: Sequence[Fields], pod_name: str, path: str, errors: Errors, *, in_pod: bool
 ) -> dict[str, Fields]:
     """All volumes of a pod (with its name) or of a template (without); returns those that are right, by name."""
-    made = {f"{pod_name}-{volume.get('name')}" for volume in volumes if pod_name and volume.get("ephemeral")}
+    made = {f"{pod_name}-{volume.get('name')}" for volume in volumes if "ephemeral" in volume and pod_name}
     right: dict[str, Fields] = {}
     for number, volume in enumerate(volumes):
         at, name = f"{path}[{number}]", volume.get("name") or ""

@@ -90,6 +90,9 @@ def validate(pod: Object) -> Errors:
     for key in ("containers", "initContainers"):
         for number, container in enumerate(spec.get(key) or ()):
             validate_image(container, f"spec.{key}[{number}]", errors)
+    # One that is stored has a version; these join only later.
+    if spec.get("ephemeralContainers") and not pod["metadata"].get("resourceVersion"):
+        errors.append(forbidden_field("spec.ephemeralContainers", "cannot be set on create"))
     if spec.get("nodeName") and spec.get("schedulingGates"):
         why = "cannot be set until all schedulingGates have been cleared"
         errors.append(forbidden_field("spec.nodeName", why))

@@ -62,3 +62,9 @@ def test_field_selectors_know_missing_fields_and_booleans() -> None:
     assert selector.matches({"spec": {}}) and not selector.matches({"spec": {"hostNetwork": True}})
     with pytest.raises(ApiError, match="field label not supported: spec.x"):
         parse_field_selector("spec.x=1", ["metadata.name"])
+
+
+def test_a_field_that_is_left_out_for_being_zero_is_found_by_that_value():
+    schedulable = parse_field_selector("spec.unschedulable=false")
+    assert schedulable.matches({"spec": {}})
+    assert not schedulable.matches({"spec": {"unschedulable": True}})

@@ -422,6 +422,10 @@ def test_what_is_right_is_taken(right):
             pod(nodeName="n1", schedulingGates=[{"name": "g"}]),
             "spec.nodeName: Forbidden: cannot be set until all schedulingGates have been cleared",
         ),
+        (
+            pod(ephemeralContainers=[{"name": "debug", "image": "i"}]),
+            "spec.ephemeralContainers: Forbidden: cannot be set on create",
+        ),
         # Names and the rest.
         (pod(hostname="a.b"), 'spec.hostname: Invalid value: "a.b": must not contain dots'),
         (pod(serviceAccountName="A"), f'spec.serviceAccountName: Invalid value: "A": {SUBDOMAIN}'),
