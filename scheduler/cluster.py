@@ -15,7 +15,7 @@ import orjson
 from apiclient.informer import DELETED
 from apiclient.logs import kv
 from apimachinery.meta import Object, deletion_requested, name, namespaced_key, uid
-from scheduler.evaluation import Evaluations
+from scheduler.evaluation import Evaluations, Turn
 from scheduler.framework import Diagnosis, PodClass, Profile, diagnose, may_help
 from scheduler.pods import Usage, is_terminal, node_name, usage_fields, usage_of
 from scheduler.queue import QueuedPod, SchedulingQueue
@@ -44,7 +44,7 @@ class Cluster:
         self.scheduler_name = scheduler_name
         self._profile = profile
         self._evaluations = Evaluations(profile)
-        self._rng = rng
+        self._turn = Turn(rng)
         self._usages: OrderedDict[bytes, Usage] = OrderedDict()
         self._diagnoses: dict[PodClass, tuple[int, Diagnosis]] = {}
 
@@ -84,11 +84,12 @@ class Cluster:
 
     def place(self, queued: QueuedPod, now: float) -> Placement | Diagnosis:
         """Find a node for a pod and assume it there, or say why there is none."""
-        row = self._evaluations.of(queued.pod_class).best(self.snapshot, self._rng)
+        row = self._evaluations.of(queued.pod_class).best(self.snapshot, self._turn)
         if row is None:
             diagnosis = self._diagnosis(queued.pod_class)
             self.queue.fail(queued, diagnosis.rejectors, now)
             return diagnosis
+        self._turn.take(row)
         node = self.snapshot.node_name(row)
         self.snapshot.place(queued.uid, node, queued.pod_class.usage, assumed=True)
         return Placement(queued, node)

@@ -4,6 +4,10 @@ The columns are computed in full when a class is first met. After that only the 
 names are computed again: of a thousand equal pods the first costs one pass over all nodes, each further one the row
 that its predecessor changed. The outcome is the same as that of a full computation for each pod, because every stage
 is a function of one row; what depends on all rows (the extremes that rates are measured against) is watched.
+
+Nodes with the same score take turns. So while equal pods follow each other and many nodes share the highest score,
+the next few dozen choices (a wave) are known at once: each goes to the next of these nodes, as long as none of those
+that were chosen comes to score higher than the others.
 """
 
 from __future__ import annotations
@@ -12,13 +16,39 @@ import random
 from collections import OrderedDict
 
 import numpy as np
+from numpy.typing import NDArray
 
-from scheduler.columns import IntColumn, Rows
+from scheduler.columns import BoolColumn, IntColumn, Rows
 from scheduler.framework import PodClass, Profile, choice, feasible, rows_of
 from scheduler.snapshot import Snapshot
 
 INFEASIBLE = -1
 EVALUATIONS_KEPT = 32
+WAVE_ROWS_MIN, WAVE_ROWS_MAX = 8, 64
+# A wave that breaks this early has cost more than it saved; so many choices are then made without trying again.
+WAVE_ROWS_WORTHWHILE, CHOICES_WITHOUT_WAVE = 4, 32
+
+
+class Turn:
+    """Whose turn it is among nodes with the same score: the next one in row order after the last that was chosen.
+
+    Who is first of all is left to chance, or all schedulers of all clusters would begin with the same nodes.
+    """
+
+    def __init__(self, rng: random.Random) -> None:
+        self._rng = rng
+        self._after: int | None = None
+
+    def order(self, candidates: NDArray[np.intp]) -> NDArray[np.intp]:
+        """The candidates (in row order) in the order in which their turn comes."""
+        if self._after is None:
+            self._after = int(candidates[self._rng.randrange(len(candidates))])
+        first = int(np.searchsorted(candidates, self._after, side="right"))
+        return np.concatenate((candidates[first:], candidates[:first]))
+
+    def take(self, row: int) -> None:
+        """This one has been chosen."""
+        self._after = row
 
 
 class Evaluation:
@@ -35,16 +65,51 @@ class Evaluation:
         ]
         self._position = 0
         self._height = -1
+        self._wave: list[int] = []
+        self._seen = -1
+        self._without_wave = 0
 
-    def best(self, snapshot: Snapshot, rng: random.Random) -> int | None:
-        """The row of the node with the highest score, one of them at random if there are several; None if none."""
+    def best(self, snapshot: Snapshot, turn: Turn) -> int | None:
+        """The row of the node with the highest score, of several the one whose turn it is; None if there is none."""
         if self._choice is not None:
             rows = rows_of(snapshot, self._choice[1].nodes)
             self._compute(snapshot, rows)
-            found = _highest(self._total, rng)
-            return None if found is None else int(rows[found])
+            candidates = rows[_highest(self._total)]
+            return int(turn.order(candidates)[0]) if len(candidates) else None
+        # One change since the last choice: that choice itself. Then equal pods follow each other.
+        in_sequence = snapshot.journal.position == self._seen + 1
+        self._seen = snapshot.journal.position
+        if in_sequence and self._wave:
+            return self._wave.pop()
+        self._wave = []
         self._refresh(snapshot)
-        return _highest(self._total, rng)
+        candidates = _highest(self._total)
+        if not len(candidates):
+            return None
+        ordered = turn.order(candidates)
+        if not in_sequence or self._without_wave or len(ordered) < WAVE_ROWS_MIN or self._class.usage.ports:
+            self._without_wave = max(0, self._without_wave - 1)
+            return int(ordered[0])
+        self._wave = self._next_wave(snapshot, ordered[:WAVE_ROWS_MAX])
+        if len(self._wave) < WAVE_ROWS_WORTHWHILE:
+            self._without_wave = CHOICES_WITHOUT_WAVE
+        return self._wave.pop()
+
+    def _next_wave(self, snapshot: Snapshot, rows: NDArray[np.intp]) -> list[int]:
+        """How far pods of this class can go to these nodes one after the other; the last one first."""
+        highest = self._total[rows[0]]
+        with snapshot.supposing(rows, self._class.usage):
+            passed = feasible(self._profile, self._class, snapshot, rows)
+            rates = [score(demand, snapshot, rows) for score, _, _, demand in self._scoring]
+            totals = self._weigh(passed, rates)
+        # A node that becomes full may have held an extreme that all others are measured against.
+        goes_on = (totals <= highest) & (passed | self._level)
+        for before, after, (_, normalize, _, _) in zip(self._rates, rates, self._scoring, strict=True):
+            if normalize is not None:
+                goes_on &= before[rows] == after
+        length = len(rows) if goes_on.all() else int(np.argmin(goes_on)) + 1
+        wave: list[int] = rows[:length][::-1].tolist()
+        return wave
 
     def _refresh(self, snapshot: Snapshot) -> None:
         rows = snapshot.journal.since(self._position) if self._height == snapshot.height else None
@@ -58,15 +123,17 @@ class Evaluation:
         self._feasible = feasible(self._profile, self._class, snapshot, rows)
         self._rates = [score(demand, snapshot, rows) for score, _, _, demand in self._scoring]
         self._extremes = [self._extremes_of(rates) for rates in self._rates]
-        self._total = self._totals(slice(None))
+        self._total = self._weigh(self._feasible, self._rates)
 
     def _update(self, snapshot: Snapshot, rows: Rows) -> None:
         now = feasible(self._profile, self._class, snapshot, rows)
         moved = bool((self._feasible[rows] != now).any())
         self._feasible[rows] = now
         everywhere = False
+        fresh = []
         for index, (score, normalize, _, demand) in enumerate(self._scoring):
             rates = score(demand, snapshot, rows)
+            fresh.append(rates)
             if normalize is None:
                 self._rates[index][rows] = rates
             elif moved or (self._rates[index][rows] != rates).any():
@@ -74,19 +141,24 @@ class Evaluation:
                 extremes = self._extremes_of(self._rates[index])
                 everywhere = everywhere or extremes != self._extremes[index]
                 self._extremes[index] = extremes
-        stale: Rows = slice(None) if everywhere else rows
-        self._total[stale] = self._totals(stale)
+        if everywhere:
+            self._total = self._weigh(self._feasible, self._rates)
+        else:
+            self._total[rows] = self._weigh(now, fresh)
 
-    def _totals(self, rows: Rows) -> IntColumn:
-        passed = self._feasible[rows]
+    def _weigh(self, passed: BoolColumn, all_rates: list[IntColumn]) -> IntColumn:
+        """The weighted sum of the scores, and INFEASIBLE where a filter said no."""
         total = np.zeros(len(passed), dtype=np.int64)
-        for rates, extremes, (_, normalize, weight, _) in zip(
-            self._rates, self._extremes, self._scoring, strict=True
-        ):
-            score = rates[rows]
-            total += weight * (score if normalize is None else normalize(score, *extremes))
+        for rates, extremes, (_, normalize, weight, _) in zip(all_rates, self._extremes, self._scoring, strict=True):
+            total += weight * (rates if normalize is None else normalize(rates, *extremes))
         total[~passed] = INFEASIBLE
         return total
+
+    @property
+    def _level(self) -> bool:
+        """True if all feasible nodes have the same rate wherever rates are measured against each other."""
+        measured = zip(self._extremes, self._scoring, strict=True)
+        return all(low == high for (low, high), (_, normalize, _, _) in measured if normalize is not None)
 
     def _extremes_of(self, rates: IntColumn) -> tuple[int, int]:
         """The lowest and the highest rate among the feasible nodes."""
@@ -94,14 +166,10 @@ class Evaluation:
         return (int(among.min()), int(among.max())) if len(among) else (0, 0)
 
 
-def _highest(total: IntColumn, rng: random.Random) -> int | None:
-    if not len(total):
-        return None
-    highest = total.max()
-    if highest == INFEASIBLE:
-        return None
-    candidates = np.flatnonzero(total == highest)
-    return int(candidates[rng.randrange(len(candidates)) if len(candidates) > 1 else 0])
+def _highest(total: IntColumn) -> NDArray[np.intp]:
+    """The indexes of all that have the highest total; none if all are infeasible."""
+    highest = total.max(initial=INFEASIBLE)
+    return np.flatnonzero(total == highest) if highest != INFEASIBLE else np.empty(0, dtype=np.intp)
 
 
 class Evaluations:

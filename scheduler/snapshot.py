@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from apimachinery.meta import Object, get_path, labels, name
 from scheduler.columns import ROWS_FIRST, BoolColumn, CodedColumn, IntColumn, Journal, grown
@@ -247,12 +249,23 @@ class Snapshot:
         """Where a pod is counted."""
         return self._pods.get(uid)
 
+    @contextmanager
+    def supposing(self, rows: NDArray[np.intp], usage: Usage) -> Iterator[None]:
+        """Have each of these (different) nodes count one pod more for a while; host ports are not supposed."""
+        columns = [(self._counted(resource), value) for resource, value in usage.requests]
+        columns += [(self._requested[PODS], 1)]
+        columns += [(self.scored_cpu, usage.scored_cpu), (self.scored_memory, usage.scored_memory)]
+        for column, value in columns:
+            column[rows] += value
+        try:
+            yield
+        finally:
+            for column, value in columns:
+                column[rows] -= value
+
     def _count(self, row: int, usage: Usage, sign: int) -> None:
         for resource, value in usage.requests:
-            column = self._requested.get(resource)
-            if column is None:
-                column = self._requested[resource] = np.zeros(len(self.present), dtype=np.int64)
-            column[row] += sign * value
+            self._counted(resource)[row] += sign * value
         self._requested[PODS][row] += sign
         self.scored_cpu[row] += sign * usage.scored_cpu
         self.scored_memory[row] += sign * usage.scored_memory
@@ -266,6 +279,12 @@ class Snapshot:
                     del used[row]
                 if not used:
                     del self._ports[port.protocol, port.port]
+
+    def _counted(self, resource: str) -> IntColumn:
+        column = self._requested.get(resource)
+        if column is None:
+            column = self._requested[resource] = np.zeros(len(self.present), dtype=np.int64)
+        return column
 
 
 def _allocatable(node: Object) -> Requests:

@@ -13,11 +13,16 @@ import pytest
 
 from apiclient.rest import Client
 from apimachinery.meta import Object, find_condition, get_path, name
-from apimachinery.resources import EVENTS, LEASES, NODES, PODS
+from apimachinery.resources import EVENTS, LEASES, NODES, PODS, SERVICEACCOUNTS
 from tests.support.apiserver import ApiServerProcess, running
 from tests.support.scheduler import SchedulerProcess, scheduling
 
 WAIT_SECONDS_MAX = 60.0
+SERVICE_ACCOUNT = {
+    "apiVersion": "v1",
+    "kind": "ServiceAccount",
+    "metadata": {"name": "default", "namespace": "default"},
+}
 # A candidate takes a lost lead over after this long.
 IMPATIENT = [
     "--leader-elect-lease-duration=3s",
@@ -36,6 +41,8 @@ async def server(tmp_path: Path) -> AsyncIterator[ApiServerProcess]:
 @pytest.fixture
 async def client(server: ApiServerProcess) -> AsyncIterator[Client]:
     async with await server.client() as connected:
+        # No pod is admitted without it; the controllers, which make it otherwise, do not run here.
+        await connected.create(SERVICEACCOUNTS, SERVICE_ACCOUNT)
         yield connected
 
 
@@ -69,9 +76,9 @@ def pod(name: str, *, cpu: str | None = None, **spec: Any) -> Object:
 
 
 async def create_node(client: Client, made: Object) -> None:
-    """Create a node as a node agent does: its status is written apart."""
+    """Create a node that is ready: the taint that it gets at first is taken away, as the controllers do it."""
     created = await client.create(NODES, made)
-    await client.update(NODES, {**created, "status": made["status"]}, subresource="status")
+    await client.update(NODES, {**created, "spec": made["spec"]})
 
 
 async def until(what: Callable[[], Awaitable[Any]], *processes: SchedulerProcess) -> Any:
