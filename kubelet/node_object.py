@@ -88,7 +88,7 @@ def capacity(settings: NodeSettings, machine: Machine, usage: Usage) -> dict[str
         "ephemeral-storage": _binary(usage.node_disk.bytes),
         **{name: _binary(amount) for name, amount in machine.hugepages.items()},
         "memory": _binary(machine.memory_bytes),
-        **settings.capacity,
+        **{name: quantity.canonical(text) for name, text in settings.capacity.items()},
         "pods": str(settings.pods_max),
     }
 

@@ -11,7 +11,6 @@ Source: https://kubernetes.io/docs/reference/node/node-status/
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import random
 from collections.abc import Callable, Sequence
@@ -288,7 +287,7 @@ class NodeReporter:
         try:
             await asyncio.wait({woken, timer}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in (woken, timer):
-                task.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await task
+            woken.cancel()
+            timer.cancel()
+            # Not with suppressed CancelledErrors: one of them may be meant for us.
+            await asyncio.gather(woken, timer, return_exceptions=True)

@@ -256,6 +256,17 @@ async def test_a_deleted_node_stays_deleted(tmp_path: Path, caplog: pytest.LogCa
         ]
 
 
+async def test_the_reporter_ends_at_once_whenever_it_is_cancelled(tmp_path: Path) -> None:
+    for steps in range(60):
+        server, clock = Server(), ManualClock()
+        async with reporting(server, clock, tmp_path) as reporter:
+            reporter.runtime_ready()
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            # It is woken and (by leaving this block, which waits for its end) cancelled in the same moment.
+            reporter.network_ready()
+
+
 async def test_the_lease_belongs_to_the_node_and_is_renewed_four_times_in_its_duration() -> None:
     server, clock = Server(), ManualClock()
     node: asyncio.Future[Object] = asyncio.get_running_loop().create_future()
