@@ -176,6 +176,8 @@ class NodeLifecycleController:
         if lost and (conditions := unknown_conditions(node, now)) is not None:
             metadata = {"uid": uid(node), "resourceVersion": resource_version(node)}
             patch = {"metadata": metadata, "status": {"conditions": conditions}}
+            # Counted before it is written: of several that are lost at once each must know of the others.
+            self._zones_changed(None, {**node, "status": {"conditions": conditions}})
             node = await self._client.patch(NODES, key, patch, subresource="status")
             self._tell_not_ready(node)
         wanted = taints.wanted(node, evict=self._may_evict(key, node, lost=lost), now=now)
