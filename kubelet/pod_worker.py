@@ -177,7 +177,8 @@ class PodWorker:
             logger.error(self._words("pod worker failed", error=repr(error)), exc_info=error)
             self._retry_later()
         if following is None:
-            await self._signal.wait(seen, self._until)
+            # A step that failed is not repeated because of what it did itself before it failed.
+            await self._signal.wait(self._signal.version if self._failures else seen, self._until)
             return
         why = TRANSITIONS[self.state][following]
         logger.info(self._words(f"pod {following.value.lower()}", why=why))
