@@ -21,6 +21,9 @@ from apiclient.workqueue import WorkQueue
 from apimachinery.meta import Object
 from apimachinery.resources import DEPLOYMENTS, LEASES, NAMESPACES, NODES, PODS, REPLICASETS, Resource
 
+_POD_SPEC = ("nodeName", "tolerations")
+_POD_STATUS = ("phase", "reason", "conditions", "containerStatuses")
+
 logger = logging.getLogger(__name__)
 
 # Controllers read more than the metadata of these; of all others metadata alone is watched and kept.
@@ -55,11 +58,24 @@ def metadata_alone(obj: Object) -> Object:
     return {"metadata": without_managed_fields(obj)["metadata"]}
 
 
+def as_controllers_need(obj: Object) -> Object:
+    """Of a whole object what controllers read: of pods, which are many, a small part."""
+    obj = without_managed_fields(obj)
+    if obj.get("kind") != PODS.kind:
+        return obj
+    return {**obj, "spec": _only(obj, "spec", _POD_SPEC), "status": _only(obj, "status", _POD_STATUS)}
+
+
+def _only(obj: Object, part: str, keys: tuple[str, ...]) -> Object:
+    found = obj.get(part) or {}
+    return {key: found[key] for key in keys if key in found}
+
+
 class Informers:
     """The shared informers: whole objects of some resources, metadata alone of the others."""
 
     def __init__(self, client: Client, metadata_client: Client, *, clock: Clock) -> None:
-        self.whole = InformerFactory(client, transform=without_managed_fields, clock=clock)
+        self.whole = InformerFactory(client, transform=as_controllers_need, clock=clock)
         self.metadata = InformerFactory(metadata_client, transform=metadata_alone, clock=clock)
 
     def of(self, resource: Resource) -> Informer:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from apiclient.rest import Client
 from apimachinery.errors import ApiError, is_already_exists, is_not_found
-from apimachinery.meta import Object
+from apimachinery.meta import Object, name, namespace, resource_version, uid
 from apimachinery.resources import Resource
 
 T = TypeVar("T")
@@ -65,8 +65,17 @@ def namespace_terminating(error: ApiError) -> bool:
 
 async def write_status(client: Client, resource: Resource, obj: Object, status: Object) -> None:
     """Write an object's status if it says anything new. Raises ApiError 409 if `obj` is not the latest version."""
-    if _told(status) != _told(obj.get("status") or {}):
-        await client.update(resource, {**obj, "status": status}, subresource="status")
+    known = obj.get("status") or {}
+    if _told(status) == _told(known):
+        return
+    precondition = {"uid": uid(obj), "resourceVersion": resource_version(obj)}
+    patch = {"metadata": precondition, "status": replacing(known, status)}
+    await client.patch(resource, name(obj), patch, namespace(obj), subresource="status")
+
+
+def replacing(known: Object, wanted: Object) -> Object:
+    """The merge patch that turns one mapping into the other."""
+    return {**{key: None for key in known if key not in wanted}, **wanted}
 
 
 def _told(status: Object) -> Object:

@@ -9,7 +9,7 @@ from apimachinery import meta
 from apimachinery.meta import Object, deletion_requested, name, namespace
 from apimachinery.resources import CONFIGMAPS, NAMESPACES
 from controllers.context import Context
-from controllers.requests import create_if_absent
+from controllers.requests import create_if_absent, replacing
 
 CONFIG_MAP = "kube-root-ca.crt"
 DESCRIPTION = "kubernetes.io/description"
@@ -54,5 +54,5 @@ class RootCaPublisher:
             config_map = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": self._data}
             await create_if_absent(self._client, CONFIGMAPS, config_map)
         elif known.get("data") != self._data or meta.annotations(known).get(DESCRIPTION) != DESCRIPTION_TEXT:
-            metadata = {**known["metadata"], "annotations": {**meta.annotations(known), **note}}
-            await self._client.update(CONFIGMAPS, {**known, "metadata": metadata, "data": self._data})
+            data = replacing(known.get("data") or {}, self._data)
+            await self._client.patch(CONFIGMAPS, CONFIG_MAP, {"metadata": {"annotations": note}, "data": data}, key)
