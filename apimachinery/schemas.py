@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -327,28 +327,46 @@ def _quantities(node: Definition, above: frozenset[int]) -> dict[str, Any]:
 def normalize_quantities(resource: Resource, obj: Object) -> list[FieldError]:
     """Bring every quantity of a private copy into canonical form, in place; returns what is no quantity."""
     name = definition_name(resource.api_version, resource.kind)
-    errors: list[FieldError] = []
-    if name is not None:
-        _normalize(_quantity_paths(name), obj, "", errors)
-    return errors
+    if name is None:
+        return []
+    steps = _quantity_paths(name)
+    try:
+        _normalize(steps, obj)
+        return []
+    except ValueError:
+        return list(_wrong_quantities(steps, obj, ""))
 
 
-def _normalize(steps: dict[str, Any], value: Any, path: str, errors: list[FieldError]) -> Any:
+def _normalize(steps: dict[str, Any], value: Any) -> Any:
+    """Raises ValueError at the first that is no quantity."""
+    if "" in steps:
+        return canonical(value)
+    if isinstance(value, dict):
+        every = steps.get("*")
+        # The steps are fewer than the fields of most objects.
+        for key, below in steps.items() if every is None else [(key, every) for key in value]:
+            inner = value.get(key)
+            if inner is not None:
+                value[key] = _normalize(below, inner)
+    elif isinstance(value, list) and "[]" in steps:
+        value[:] = [_normalize(steps["[]"], item) for item in value]
+    return value
+
+
+def _wrong_quantities(steps: dict[str, Any], value: Any, path: str) -> Iterator[FieldError]:
     if "" in steps:
         try:
-            return canonical(value)
+            canonical(value)
         except ValueError:
-            errors.append(invalid_value(path, value, FORM_MESSAGE))
-            return value
-    if isinstance(value, list) and "[]" in steps:
+            yield invalid_value(path, value, FORM_MESSAGE)
+    elif isinstance(value, list) and "[]" in steps:
         for number, item in enumerate(value):
-            value[number] = _normalize(steps["[]"], item, f"{path}[{number}]", errors)
+            yield from _wrong_quantities(steps["[]"], item, f"{path}[{number}]")
     elif isinstance(value, dict):
-        for key in value:
+        for key, inner in value.items():
             below = steps.get(key) or steps.get("*")
-            if below and value[key] is not None:
-                value[key] = _normalize(below, value[key], f"{path}.{key}".lstrip("."), errors)
-    return value
+            if below and inner is not None:
+                yield from _wrong_quantities(below, inner, f"{path}.{key}".lstrip("."))
 
 
 def openapi_components(resources: Iterable[Resource], extra: Iterable[str] = ()) -> dict[str, Any]:

@@ -164,11 +164,7 @@ def prepare_update(strategy: Strategy, obj: Object, current: Entry, *, status: b
 
 
 def _tidy(metadata: Object) -> None:
-    """Leave out what is empty, as Kubernetes does: an empty list of finalizers is none, a label of null is ""."""
-    for field in ("labels", "annotations"):
-        values = metadata.get(field)
-        if values and None in values.values():
-            metadata[field] = {key: value or "" for key, value in values.items()}
+    """Leave out what is empty, as Kubernetes does: an empty list of finalizers is none."""
     for field in [field for field, value in metadata.items() if value in _EMPTY]:
         del metadata[field]
 

@@ -98,6 +98,10 @@ class Collection:
             if entry is not None:
                 yield entry
 
+    def all_of(self, namespace: str) -> list[Entry]:
+        """The newest versions in a namespace (or in all), in order."""
+        return [self.entries[key] for key in self._keys(namespace)] if self.order else []
+
     def count_after(self, namespace: str, key: Key) -> int:
         """How many objects of a namespace (or of all) come after a key."""
         _, high = self._range(namespace)

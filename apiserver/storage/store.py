@@ -127,7 +127,7 @@ class Store:
 
     def objects(self, resource: str, namespace: str = "") -> list[Entry]:
         """Everything in a namespace (or in all), in the order of namespace and name."""
-        return list(self._collection(resource).candidates(Selection(namespace), self.revision, None))
+        return self._collection(resource).all_of(namespace)
 
     async def select(
         self,
