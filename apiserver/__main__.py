@@ -113,6 +113,8 @@ def _import_run() -> ModuleType:
 
 def _await_child(child: int) -> None:
     _, status = os.waitpid(child, 0)
+    if os.WIFSIGNALED(status):
+        raise StartError(f"making keys and certificates was ended by signal {os.WTERMSIG(status)}")
     if status != 0:
         raise SystemExit(1)  # the child has said why
 

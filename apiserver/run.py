@@ -85,9 +85,10 @@ async def _run(options: Options, listener: socket.socket) -> None:
             await stop.wait()
             log.info(kv("stopping"))
             await asyncio.sleep(options.shutdown_delay_seconds)
+            server.refuse()
             store.end_watches()
             await nodes.close()
-            await server.stop()
+            await server.finish()
             for task in background:
                 task.cancel()
     finally:

@@ -37,6 +37,7 @@ KEEPALIVE_SECONDS = 180.0
 BACKLOG_CONNECTIONS = 1024
 HANDSHAKE_SECONDS = 10.0
 STOP_SECONDS_MAX = 10.0
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 # What is counted for a request whose client went away before it was answered.
 CLIENT_GONE = 499
 
@@ -62,11 +63,14 @@ class Server:
             self._http, sock=listener, ssl=tls, backlog=BACKLOG_CONNECTIONS, ssl_handshake_timeout=HANDSHAKE_SECONDS
         )
 
-    async def stop(self) -> None:
-        """Accept no more, let running requests finish, then close; watches must have been ended before."""
+    def refuse(self) -> None:
+        """Accept no more connections, and on those that there are no more requests."""
         if self._listening is not None:
             self._listening.close()
         self._http.pre_shutdown()
+
+    async def finish(self) -> None:
+        """Let running requests end (what would never do so must have been ended before), then close."""
         await self._http.shutdown(STOP_SECONDS_MAX)
 
     def _request(
@@ -94,6 +98,8 @@ class Server:
             self._metrics.end(info, code, perf_counter() - started)
 
     async def _answer(self, request: web.BaseRequest, info: RequestInfo) -> web.StreamResponse:
+        if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
+            request.transport.write(CONTINUE)
         try:
             if is_long_running(info):
                 return await self._handler(request, info)

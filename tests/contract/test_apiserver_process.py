@@ -161,6 +161,27 @@ async def test_what_is_no_http_is_answered_with_a_status(server: ApiServerProces
     assert answer.startswith(b"HTTP/1.1 400 Bad Request") and b'"kind":"Status"' in answer
 
 
+async def test_a_client_that_asks_first_may_send_its_body(server: ApiServerProcess) -> None:
+    token = (server.data_dir / "tokens.csv").read_bytes().partition(b",")[0]
+    context = ssl.create_default_context(cafile=str(server.data_dir / "pki" / "ca.crt"))
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port, ssl=context)
+    body = b'{"metadata":{"name":"asked"}}'
+    head = [
+        b"POST /api/v1/namespaces/default/configmaps HTTP/1.1",
+        b"Host: localhost",
+        b"Authorization: Bearer " + token,
+        b"Content-Type: application/json",
+        b"Content-Length: %d" % len(body),
+        b"Expect: 100-continue",
+    ]
+    writer.write(b"\r\n".join([*head, b"", b""]))
+    async with asyncio.timeout(END_SECONDS_MAX):
+        assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        writer.write(body)
+        assert (await reader.readline()).startswith(b"HTTP/1.1 201 Created")
+    writer.close()
+
+
 async def test_a_path_that_nothing_serves_is_not_found(client: Client) -> None:
     for path in ("/none", "/api/v2", "/apis/none.example.com/v1/things", "/api/v1/namespaces/a/pods/b/none"):
         with pytest.raises(Exception, match="the server could not find the requested resource"):
