@@ -37,7 +37,6 @@ KEEPALIVE_SECONDS = 180.0
 BACKLOG_CONNECTIONS = 1024
 HANDSHAKE_SECONDS = 10.0
 STOP_SECONDS_MAX = 10.0
-CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 # What is counted for a request whose client went away before it was answered.
 CLIENT_GONE = 499
 
@@ -98,8 +97,6 @@ class Server:
             self._metrics.end(info, code, perf_counter() - started)
 
     async def _answer(self, request: web.BaseRequest, info: RequestInfo) -> web.StreamResponse:
-        if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
-            request.transport.write(CONTINUE)
         try:
             if is_long_running(info):
                 return await self._handler(request, info)
