@@ -86,7 +86,7 @@ def at_revision(entry: Entry, revision: int) -> Entry:
     """The same version under a later revision: what is shown of an object when it goes out of sight."""
     obj = entry.copy()
     obj["metadata"]["resourceVersion"] = str(revision)
-    return Entry(entry.namespace, entry.name, revision, orjson.dumps(obj))
+    return Entry(entry.namespace, entry.name, revision, bytes(memoryview(orjson.dumps(obj))))
 
 
 _parsed: deque[Entry] = deque()
