@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import re
 from collections.abc import Callable
 from contextlib import aclosing
 from typing import Any
@@ -16,6 +17,8 @@ from kctl.errors import CommandError
 from kctl.follow import follow
 from kctl.resources import shown_name, targets
 
+_STEP = re.compile(r"\.([\w-]+)|\[(\d+)\]")
+_PLAIN_PATH = re.compile(rf"(?:{_STEP.pattern})+")
 Check = Callable[[Object | None], bool]
 
 
@@ -79,15 +82,32 @@ def goal_check(goal: str) -> Check:
         return lambda item: item is not None and _has_condition(item, name, value or "True")
     if kind == "jsonpath" and rest:
         path, _, value = rest.partition("}=")
-        steps = path.strip("'{}").lstrip(".").split(".")
-        if all(steps) and "[" not in path:
-            return lambda item: item is not None and _matches(get_path(item, *steps), value)
+        steps = path_steps(path.strip("'{}"))
+        if steps:
+            return lambda item: _matches(_at(item, steps), value)
     message = "must be condition=NAME[=VALUE], delete, create or jsonpath={.path}=VALUE"
     raise CommandError(f"--for {goal!r}: {message}", exit_status=2)
 
 
+def path_steps(path: str) -> list[str | int]:
+    """The steps of `.status.containerStatuses[0].ready`; empty if it is none of this plain form."""
+    if not _PLAIN_PATH.fullmatch(path):
+        return []
+    return [int(index) if index else name for name, index in _STEP.findall(path)]
+
+
+def _at(item: Any, steps: list[str | int]) -> Any:
+    for step in steps:
+        if isinstance(step, int):
+            item = item[step] if isinstance(item, list) and step < len(item) else None
+        else:
+            item = item.get(step) if isinstance(item, dict) else None
+    return item
+
+
 def _matches(found: Any, value: str) -> bool:
-    return found is not None and (not value or str(found) == value.strip("'"))
+    text = str(found).lower() if isinstance(found, bool) else str(found)
+    return found is not None and (not value or text == value.strip("'"))
 
 
 def _has_condition(item: Object, name: str, value: str) -> bool:

@@ -15,7 +15,9 @@ def item(status: dict[str, Any], generation: int = 1) -> dict[str, Any]:
     return {"metadata": {"name": "web", "generation": generation}, "spec": {"replicas": 3}, "status": status}
 
 
-READY = item({"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]})
+READY = item(
+    {"phase": "Running", "containers": [{"ready": True}], "conditions": [{"type": "Ready", "status": "True"}]}
+)
 
 
 @pytest.mark.parametrize(
@@ -29,6 +31,8 @@ READY = item({"phase": "Running", "conditions": [{"type": "Ready", "status": "Tr
         ("jsonpath={.status.phase}=Pending", False),
         ("jsonpath={.status.phase}", True),
         ("jsonpath={.status.nothing}", False),
+        ("jsonpath={.status.containers[0].ready}=true", True),
+        ("jsonpath={.status.containers[1].ready}=true", False),
         ("create", True),
         ("delete", False),
     ],
@@ -48,7 +52,7 @@ def test_a_condition_of_an_earlier_generation_does_not_count() -> None:
     assert not goal_check("condition=Available")(stale)
 
 
-@pytest.mark.parametrize("goal", ["", "condition", "condition=", "jsonpath={}", "jsonpath={.a[0]}=b", "ready"])
+@pytest.mark.parametrize("goal", ["", "condition", "condition=", "jsonpath={}", "jsonpath={.a[x]}=b", "ready"])
 def test_an_unknown_goal_says_which_there_are(goal: str) -> None:
     with pytest.raises(CommandError, match="must be condition=NAME"):
         goal_check(goal)
