@@ -9,11 +9,13 @@ Source: https://kubernetes.io/docs/concepts/workloads/controllers/deployment/
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from apiclient.informer import DELETED
+from apiclient.logs import kv
 from apimachinery import meta
 from apimachinery.errors import ApiError, is_already_exists
 from apimachinery.meta import (
@@ -40,6 +42,8 @@ from controllers.expectations import STALE_RETRY_SECONDS, Expectations
 from controllers.ownership import claim, plan_claims
 from controllers.pods import BY_CONTROLLER, by_controller, is_finished, orphans_of
 from controllers.requests import namespace_terminating, settle_or_raise, unless_gone, write_status
+
+logger = logging.getLogger(__name__)
 
 BY_NAMESPACE = "namespace"
 
@@ -308,6 +312,7 @@ class DeploymentController:
 
     def _tell_scaled(self, deployment: Object, replica_set: Object, before: int, after: int) -> None:
         direction = "up" if after > before else "down"
+        logger.info(kv("scaled", replica_set=namespaced_key(replica_set), before=before, after=after))
         message = f"Scaled {direction} replica set {name(replica_set)} from {before} to {after}"
         self._tell(deployment, "Normal", "ScalingReplicaSet", message)
 

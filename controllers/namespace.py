@@ -9,10 +9,12 @@ Source: https://kubernetes.io/docs/tasks/administer-cluster/namespaces/#deleting
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from apiclient.logs import kv
 from apimachinery.errors import ApiError
 from apimachinery.meta import (
     Object,
@@ -27,6 +29,8 @@ from apimachinery.resources import BUILTIN, EVENTS, NAMESPACES, PODS, Resource
 from apimachinery.time import rfc3339
 from controllers.context import Context
 from controllers.requests import settle, settle_or_raise, unless_gone, write_status
+
+logger = logging.getLogger(__name__)
 
 CONTENT = tuple(resource for resource in BUILTIN if resource.namespaced and "list" in resource.verbs)
 FINALIZER = "kubernetes"
@@ -157,3 +161,4 @@ class NamespaceController:
         left = [one for one in scope["spec"]["finalizers"] if one != FINALIZER]
         finalized = {**scope, "spec": {**scope["spec"], "finalizers": left}}
         await unless_gone(self._client.update(NAMESPACES, finalized, subresource="finalize"))
+        logger.info(kv("namespace emptied", namespace=name(scope)))

@@ -8,13 +8,17 @@ Source: https://kubernetes.io/docs/reference/command-line-tools-reference/kube-c
 
 from __future__ import annotations
 
+import logging
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from itertools import chain
 
 from apiclient.informer import DELETED
+from apiclient.logs import kv
 from apimachinery.meta import Object, deletion_requested, get_path, name, resource_version, uid
 from apimachinery.resources import NODES
 from controllers.context import Context
+
+logger = logging.getLogger(__name__)
 
 Network = IPv4Network | IPv6Network
 
@@ -128,3 +132,4 @@ class NodeIpamController:
         metadata = {"uid": uid(node), "resourceVersion": resource_version(node)}
         patch = {"metadata": metadata, "spec": {"podCIDR": cidr, "podCIDRs": [cidr]}}
         await self._client.patch(NODES, key, patch)
+        logger.info(kv("pod network assigned", node=key, cidr=cidr))

@@ -18,9 +18,11 @@ Source: https://kubernetes.io/docs/concepts/architecture/nodes/#node-controller
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Any
 
+from apiclient.logs import kv
 from apimachinery.meta import Object, find_condition, get_path, name, namespace, resource_version, uid
 from apimachinery.resources import LEASES, NODES, PODS
 from apimachinery.time import rfc3339
@@ -30,6 +32,8 @@ from controllers.pods import BY_NODE, by_node, is_ready
 from controllers.requests import settle_or_raise, unless_gone
 from controllers.vigil import Vigil
 from controllers.zones import Zones, zone_of
+
+logger = logging.getLogger(__name__)
 
 LEASE_NAMESPACE = "kube-node-lease"
 _REPORTED = ("Ready", "MemoryPressure", "DiskPressure", "PIDPressure")
@@ -140,6 +144,7 @@ class NodeLifecycleController:
         elif old is not None:
             self._zones.forget(name(old))
         if self._zones.none_ready != before:
+            logger.warning(kv("some nodes are ready again" if before else "no node is ready: nobody is evicted"))
             if before:
                 self._vigil.since = self._clock.monotonic()
             for node in self._nodes.list():
@@ -180,6 +185,7 @@ class NodeLifecycleController:
             self._zones_changed(None, {**node, "status": {"conditions": conditions}})
             node = await self._client.patch(NODES, key, patch, subresource="status")
             self._tell_not_ready(node)
+            logger.warning(kv("node lost", node=key))
         wanted = taints.wanted(node, evict=self._may_evict(key, node, lost=lost), now=now)
         if wanted != taints.of(node):
             metadata = {"uid": uid(node), "resourceVersion": resource_version(node)}
@@ -255,6 +261,7 @@ class NodeLifecycleController:
             self.queue.add_after(key, wait)
             return None
         self._next_eviction[zone_of(node)] = now + 1 / rate
+        logger.warning(kv("pods have to leave", node=key, ready=taints.ready_status(node)))
         return True
 
     async def _mark_not_ready(self, pod: Object) -> None:

@@ -12,9 +12,11 @@ Source: https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-ga
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from typing import Any
 
+from apiclient.logs import kv
 from apimachinery.meta import Object, deletion_requested, name, namespace, namespaced_key, uid
 from apimachinery.resources import NODES, PODS
 from apimachinery.time import rfc3339
@@ -22,6 +24,8 @@ from controllers import taints
 from controllers.context import Context
 from controllers.pods import BY_NODE, by_node, created, is_finished, node_name
 from controllers.requests import settle_or_raise, unless_gone
+
+logger = logging.getLogger(__name__)
 
 # A node that has just been deleted may be about to register again.
 QUARANTINE_SECONDS = 3.0
@@ -132,3 +136,4 @@ class PodGarbageCollector:
     async def _delete(self, pod: Object) -> None:
         deletion = self._client.delete(PODS, name(pod), namespace(pod), grace_period_seconds=0, uid=uid(pod))
         await unless_gone(deletion)
+        logger.info(kv("pod removed", pod=namespaced_key(pod), node=node_name(pod)))

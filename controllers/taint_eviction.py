@@ -10,9 +10,11 @@ Source: https://kubernetes.io/docs/concepts/scheduling-eviction/taint-and-tolera
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 from apiclient.informer import DELETED
+from apiclient.logs import kv
 from apimachinery.meta import (
     Object,
     deletion_requested,
@@ -29,6 +31,8 @@ from controllers.context import Context
 from controllers.pods import BY_NODE, by_node, node_name
 from controllers.requests import unless_gone
 from controllers.vigil import Vigil
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -92,6 +96,7 @@ class TaintEvictionController:
             return  # the cache will show that in a moment, and the pod comes by again
         self._tell(pod, f"Marking for deletion Pod {key}")
         await self._evict(pod)
+        logger.info(kv("pod evicted", pod=key, node=name(node)))
 
     def _seconds_left(self, key: str, pod: Object, node: Object) -> float | None:
         """How long the pod may stay; None for as long as nothing changes."""
