@@ -7,6 +7,7 @@ import contextlib
 import logging
 import signal
 import sys
+from collections.abc import Iterator
 
 from apiclient import logs
 from apiclient.kubeconfig import Config, KubeconfigError, load
@@ -26,7 +27,20 @@ def main() -> int:
     except (KubeconfigError, OSError, TimeoutError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except BaseExceptionGroup as group:
+        for part in _leaves(group):
+            logger.error(kv("node agent failed", error=repr(part)), exc_info=part)
+            print(f"error: {part}", file=sys.stderr)
+        return 1
     return 0
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for part in group.exceptions:
+        if isinstance(part, BaseExceptionGroup):
+            yield from _leaves(part)
+        else:
+            yield part
 
 
 async def _run(given: options.Options, config: Config) -> None:

@@ -33,6 +33,7 @@ from kubelet.pod_services import PodServices
 from kubelet.pod_workers import PodWorkers
 from kubelet.routes import Routes
 from kubelet.runtime import Runtime
+from kubelet.server import KubeletServer, LogRotator
 from kubelet.status_writer import StatusWriter
 from kubelet.volumes import VolumeManager
 
@@ -91,6 +92,17 @@ class Agent:
             rng=self._rng,
         )
         self._routes = Routes(client, self._network, node.name, self._clock)
+        self._server = KubeletServer(
+            node,
+            cert_dir=options.cert_dir,
+            root_dir=options.root_dir,
+            image_dir=options.image_dir,
+            cgroup_root=options.cgroup_root,
+            pods=self._pods,
+            runtime=runtime,
+            clock=self._clock,
+        )
+        self._log_rotator = LogRotator(runtime, self._clock)
 
     async def run(self) -> None:
         """Be the node's agent until cancelled."""
@@ -99,7 +111,12 @@ class Agent:
                 workers = self._workers(group)
                 self._pods.add_handler(workers.pod_changed)
                 self._objects.add_listener(workers.object_changed)
-                self._runtime.on_change = workers.runtime_changed
+
+                def runtime_changed(pod_uid: str) -> None:
+                    workers.runtime_changed(pod_uid)
+                    self._server.pod_changed(pod_uid)
+
+                self._runtime.on_change = runtime_changed
                 self._reporter.runtime_ready()
                 for part in (
                     self._pods,
@@ -109,15 +126,13 @@ class Agent:
                     self._objects,
                     self._volumes,
                     self._routes,
+                    self._server,
+                    self._log_rotator,
                 ):
                     group.create_task(part.run())
                 group.create_task(self._begin(workers))
         finally:
             self._network.close()
-
-    def pods(self) -> list[Object]:
-        """The pods of this node, as last seen."""
-        return self._pods.list()
 
     def _workers(self, group: asyncio.TaskGroup) -> PodWorkers:
         events = PodEvents(self._recorder)

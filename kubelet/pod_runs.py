@@ -190,7 +190,9 @@ class PodRuns:
             self._failed_starts = [other for other in self._failed_starts if other.id != run.id]
             self._messages.pop(run.id, None)
             self._told_backoffs.discard(run.id)
-            paths.container_log(self._services.root, self.pod, name, run.attempt).unlink(missing_ok=True)
+            log = paths.container_log(self._services.root, self.pod, name, run.attempt)
+            for path in log.parent.glob(f"{log.name}*"):  # those put aside by rotation, too
+                path.unlink(missing_ok=True)
             paths.termination_log(self._services.root, uid, name, run.attempt).unlink(missing_ok=True)
 
     def changed_images(self) -> dict[str, str]:

@@ -106,7 +106,8 @@ class PodWorker:
         self._is_adopted = False
         self._verdict: Verdict | None = None
         self._began = self._clock.now()
-        self._start_time = get_path(pod, "status", "startTime", default="") or rfc3339(self._began)
+        told = get_path(pod, "status", "startTime", default="")
+        self._active_since = parse_rfc3339(told) if told else self._began
         self._until: float | None = None
         self._failures = 0
         self._setup_failures = 0
@@ -304,7 +305,7 @@ class PodWorker:
 
     def _deadline(self) -> float | None:
         seconds = self.pod["spec"].get("activeDeadlineSeconds")
-        return parse_rfc3339(self._start_time) + float(seconds) if seconds is not None else None
+        return self._active_since + float(seconds) if seconds is not None else None
 
     def _sandbox_lives(self) -> bool:
         sandbox = self._services.runtime.sandbox(self.uid)
@@ -341,7 +342,7 @@ class PodWorker:
             host_ip=self._services.host_ip,
             verdict=self._verdict,
             stopped=stopped,
-            start_time=self._start_time,
+            start_time=rfc3339(self._active_since),
         )
         return pod_status(self.pod, facts, self._clock.now())
 
