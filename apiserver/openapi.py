@@ -10,9 +10,10 @@ Source: https://kubernetes.io/docs/concepts/overview/kubernetes-api/#openapi-int
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import orjson
@@ -54,28 +55,27 @@ class OpenAPI:
             return None
         return hashlib.sha256(f"{git_version()} {resources}".encode()).hexdigest().upper()
 
-    def version_3(self, path: str) -> bytes:
+    async def version_3(self, path: str) -> bytes:
         """The compressed document of a group and version. Raises KeyError."""
-        if path not in self._made:
-            self._made[path] = _compressed(document(self._by_version[path]))
-        return self._made[path]
+        resources = self._by_version[path]
+        return await self._once(path, lambda: orjson.dumps(document(resources)))
 
-    def version_2(self, *, protobuf: bool = False) -> bytes:
+    async def version_2(self, *, protobuf: bool = False) -> bytes:
         """The compressed document of everything, as JSON or for older clients as protobuf."""
-        key = "v2 as protobuf" if protobuf else "v2"
-        if key not in self._made:
-            everything = [resource for some in self._by_version.values() for resource in some]
+        everything = [resource for some in self._by_version.values() for resource in some]
+
+        def make() -> bytes:
             made = openapi_v2.convert(document(everything), operations(everything))
-            self._made[key] = _gzip(openapi_protobuf.encode(made)) if protobuf else _compressed(made)
+            return openapi_protobuf.encode(made) if protobuf else orjson.dumps(made)
+
+        return await self._once("v2 as protobuf" if protobuf else "v2", make)
+
+    async def _once(self, key: str, make: Callable[[], bytes]) -> bytes:
+        """What was made before, or what is made now in a thread: others need not wait for it."""
+        if key not in self._made:
+            schemas.definitions()  # made here, since the handlers of this loop share it
+            self._made[key] = await asyncio.to_thread(lambda: gzip.compress(make(), _GZIP_LEVEL, mtime=0))
         return self._made[key]
-
-
-def _compressed(content: dict[str, Any]) -> bytes:
-    return _gzip(orjson.dumps(content))
-
-
-def _gzip(body: bytes) -> bytes:
-    return gzip.compress(body, _GZIP_LEVEL, mtime=0)
 
 
 def document(resources: Sequence[Resource]) -> dict[str, Any]:

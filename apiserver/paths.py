@@ -47,31 +47,31 @@ class Paths:
                 if document is not None:
                     return _document(http, document)
             case ["openapi", "v2"]:
-                return self._openapi_v2(http)
+                return await self._openapi_v2(http)
             case ["openapi", "v3"]:
                 return json_response(self._openapi.index())
             case ["openapi", "v3", *steps]:
-                return self._openapi_v3(http, "/".join(steps))
+                return await self._openapi_v3(http, "/".join(steps))
         raise path_not_found()
 
-    def _openapi_v2(self, http: web.BaseRequest) -> web.StreamResponse:
+    async def _openapi_v2(self, http: web.BaseRequest) -> web.StreamResponse:
         accept = http.headers.get("Accept", "")
         if "proto-openapi.spec.v2" in accept.partition(",")[0]:
-            return _compressed(http, self._openapi.version_2(protobuf=True), {}, content_type=MEDIA_TYPE)
+            return _compressed(http, await self._openapi.version_2(protobuf=True), {}, content_type=MEDIA_TYPE)
         _refuse_all_but_json(http)
-        return _compressed(http, self._openapi.version_2(), {})
+        return _compressed(http, await self._openapi.version_2(), {})
 
-    def _openapi_v3(self, http: web.BaseRequest, path: str) -> web.StreamResponse:
+    async def _openapi_v3(self, http: web.BaseRequest, path: str) -> web.StreamResponse:
         current, wanted = self._openapi.hash(path), http.query.get("hash")
         if current is None:
             raise path_not_found()
         _refuse_all_but_json(http)
         if wanted is None:
-            return _compressed(http, self._openapi.version_3(path), {"ETag": f'"{current}"'})
+            return _compressed(http, await self._openapi.version_3(path), {"ETag": f'"{current}"'})
         if wanted != current:
             return web.Response(status=301, headers={"Location": f"/openapi/v3/{path}?hash={current}"})
         # Under its hash a document never changes.
-        return _compressed(http, self._openapi.version_3(path), {"Cache-Control": "public, immutable"})
+        return _compressed(http, await self._openapi.version_3(path), {"Cache-Control": "public, immutable"})
 
 
 def _document(http: web.BaseRequest, document: Document) -> web.Response:

@@ -1,5 +1,6 @@
 """OpenAPI 2 for older clients: the same document in protobuf, read back here by the rules of the wire format."""
 
+import asyncio
 import gzip
 from collections import defaultdict
 from typing import Any
@@ -56,12 +57,12 @@ def openapi() -> OpenAPI:
 
 @pytest.fixture(scope="module")
 def document(openapi: OpenAPI) -> Message:
-    return fields(gzip.decompress(openapi.version_2(protobuf=True)))
+    return fields(gzip.decompress(asyncio.run(openapi.version_2(protobuf=True))))
 
 
 @pytest.fixture(scope="module")
 def json_document(openapi: OpenAPI) -> Any:
-    return orjson.loads(gzip.decompress(openapi.version_2()))
+    return orjson.loads(gzip.decompress(asyncio.run(openapi.version_2())))
 
 
 def test_it_says_what_it_is(document: Message) -> None:
