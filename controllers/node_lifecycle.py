@@ -98,7 +98,9 @@ class NodeLifecycleController:
         self._undecided: set[str] = set()
         # Nodes that have just become not ready: their pods are to be told.
         self._fallen: set[str] = set()
+        # When the next node of a zone may be emptied, and which have had their turn.
         self._next_eviction: dict[str, float] = {}
+        self._given_up: set[str] = set()
         self._pods.add_index(BY_NODE, by_node)
         self._nodes.add_handler(self._node_changed)
         self._leases.add_handler(self._lease_changed)
@@ -120,8 +122,8 @@ class NodeLifecycleController:
             self._zones_changed(old, None)
             for memory in (self._heartbeats, self._due):
                 memory.pop(name(old), None)
-            self._undecided.discard(name(old))
-            self._fallen.discard(name(old))
+            for group in (self._undecided, self._fallen, self._given_up):
+                group.discard(name(old))
             return
         heartbeat = self._heartbeats.setdefault(name(new), Heartbeat(seen=self._clock.monotonic()))
         ready = find_condition(new, "Ready") or {}
@@ -144,7 +146,7 @@ class NodeLifecycleController:
         elif old is not None:
             self._zones.forget(name(old))
         if self._zones.none_ready != before:
-            logger.warning(kv("some nodes are ready again" if before else "no node is ready: nobody is evicted"))
+            logger.info(kv("some nodes are ready" if before else "no node is ready: nobody is evicted"))
             if before:
                 self._vigil.since = self._clock.monotonic()
             for node in self._nodes.list():
@@ -184,7 +186,6 @@ class NodeLifecycleController:
             # Counted before it is written: of several that are lost at once each must know of the others.
             self._zones_changed(None, {**node, "status": {"conditions": conditions}})
             node = await self._client.patch(NODES, key, patch, subresource="status")
-            self._tell_not_ready(node)
             logger.warning(kv("node lost", node=key))
         wanted = taints.wanted(node, evict=self._may_evict(key, node, lost=lost), now=now)
         if wanted != taints.of(node):
@@ -192,7 +193,9 @@ class NodeLifecycleController:
             await self._client.patch(NODES, key, {"metadata": metadata, "spec": {"taints": wanted}})
         if key in self._fallen or taints.ready_status(node) == "Unknown":
             await settle_or_raise(self._mark_not_ready(p) for p in self._pods.by_index(BY_NODE, key) if is_ready(p))
-            self._fallen.discard(key)
+            if key in self._fallen:
+                self._fallen.discard(key)
+                self._tell_not_ready(node)
 
     async def _is_lost(self, key: str, node: Object) -> bool:
         """Whether the node has been silent for too long; if not yet, it is looked at again when it will have been."""
@@ -239,6 +242,7 @@ class NodeLifecycleController:
         """Whether the node's pods should leave; None: whatever was decided before stays."""
         ready = taints.ready_status(node)
         if ready in ("True", None) or self._zones.none_ready:
+            self._given_up.discard(key)
             return False
         if ready == "Unknown":
             if not lost:
@@ -247,7 +251,9 @@ class NodeLifecycleController:
             if self._heard_of_others(key) <= heartbeat.seen + self._options.node_monitor_grace_period / 2:
                 self._undecided.add(key)
                 return None
-        return True if taints.is_marked_lost(node) else self._within_rate(key, node)
+        if key in self._given_up or taints.is_marked_lost(node):
+            return True
+        return self._within_rate(key, node)
 
     def _within_rate(self, key: str, node: Object) -> bool | None:
         """Take the zone's next turn to empty a node, or wait for it."""
@@ -261,6 +267,7 @@ class NodeLifecycleController:
             self.queue.add_after(key, wait)
             return None
         self._next_eviction[zone_of(node)] = now + 1 / rate
+        self._given_up.add(key)
         logger.warning(kv("pods have to leave", node=key, ready=taints.ready_status(node)))
         return True
 

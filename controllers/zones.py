@@ -27,9 +27,9 @@ class Zones:
         self._total: dict[str, int] = {}
 
     def note(self, node: Object) -> None:
-        """Count a node as it is now. One that has never told anything is not lost: it counts as ready."""
+        """Count a node as it is now."""
         self.forget(name(node))
-        zone, ready = zone_of(node), taints.ready_status(node) in ("True", None)
+        zone, ready = zone_of(node), taints.ready_status(node) == "True"
         self._nodes[name(node)] = (zone, ready)
         self._total[zone] = self._total.get(zone, 0) + 1
         self._ready[zone] = self._ready.get(zone, 0) + ready
