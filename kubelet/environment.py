@@ -13,11 +13,14 @@ import base64
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from apimachinery.errors import ApiError
 from apimachinery.meta import Object, get_path, namespace
 from kubelet.downward_api import UnknownField, field_value, resource_value
+from kubelet.objects import Objects
+
+__all__ = ["EnvironmentFailure", "Objects", "Surroundings", "container_environment", "expand", "resolve"]
 
 CONFIG_ERROR = "CreateContainerConfigError"
 _REFERENCE = re.compile(r"\$(?:\$|\(([^)]*)\))")
@@ -33,16 +36,6 @@ class EnvironmentFailure(Exception):
         super().__init__(message)
         self.reason = reason
         self.message = message
-
-
-class Objects(Protocol):
-    """Where ConfigMaps and Secrets come from; None is one that does not exist."""
-
-    async def config_map(self, namespace: str, name: str) -> Object | None:
-        """The ConfigMap."""
-
-    async def secret(self, namespace: str, name: str) -> Object | None:
-        """The Secret."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from apiclient.informer import Informer
 from apiclient.rest import Client
@@ -21,6 +21,16 @@ from apimachinery.meta import Object, namespace, uid
 from apimachinery.resources import CONFIGMAPS, SECRETS, Resource
 
 SYNC_TIMEOUT_SECONDS = 10.0
+
+
+class Objects(Protocol):
+    """Where ConfigMaps and Secrets come from; None is one that does not exist."""
+
+    async def config_map(self, namespace: str, name: str) -> Object | None:
+        """The ConfigMap. Raises ApiError."""
+
+    async def secret(self, namespace: str, name: str) -> Object | None:
+        """The Secret. Raises ApiError."""
 
 
 class ObjectKey(NamedTuple):

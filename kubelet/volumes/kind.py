@@ -5,19 +5,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from apimachinery.meta import Object, get_path, namespace
-
-
-class Objects(Protocol):
-    """Where ConfigMaps and Secrets come from; None is one that does not exist."""
-
-    async def config_map(self, namespace: str, name: str) -> Object | None:
-        """The ConfigMap."""
-
-    async def secret(self, namespace: str, name: str) -> Object | None:
-        """The Secret."""
+from kubelet.objects import Objects
 
 
 @dataclass(frozen=True, slots=True)
