@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+from apimachinery.names import dns1123_subdomain
+
 DEFAULT_PORT = 6443
 # A lost node's pods run elsewhere in about ten seconds; Kubernetes' own default is 300.
 DEFAULT_TOLERATION_SECONDS = 5
@@ -98,7 +100,14 @@ def _arguments() -> argparse.ArgumentParser:
         metavar="CIDR",
         help="Services' addresses",
     )
-    add("--tls-san", action="append", default=[], metavar="NAME", help="one more name or address in the certificate")
+    add(
+        "--tls-san",
+        type=_name,
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="one more name or address in the certificate",
+    )
     add("--tls-cert-file", type=Path, metavar="FILE", help="a serving certificate of your own")
     add("--tls-private-key-file", type=Path, metavar="FILE", help="its key")
     add("--token-auth-file", type=Path, metavar="FILE", help='lines of token,user,uid,"group,…" (DIR/tokens.csv)')
@@ -148,6 +157,16 @@ def _address(text: str) -> str:
         return str(ipaddress.ip_address(text))
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r} is no IP address") from error
+
+
+def _name(text: str) -> str:
+    """An address, or a DNS name that may begin with `*.`."""
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        if dns1123_subdomain(text.removeprefix("*.")):
+            raise argparse.ArgumentTypeError(f"{text!r} is neither an IP address nor a DNS name") from None
+        return text
 
 
 def _network(text: str) -> str:

@@ -22,6 +22,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from apimachinery.names import dns1123_subdomain
 from apiserver import kubeconfigs
 from apiserver.files import write_private
 from apiserver.options import Options, first_service_address
@@ -81,7 +82,9 @@ def serving_names(options: Options) -> tuple[str, ...]:
     ]
     if options.bind_address not in ("0.0.0.0", "::"):
         addresses.append(options.bind_address)
-    return tuple(dict.fromkeys(["localhost", *service, socket.gethostname(), *addresses, *options.tls_sans]))
+    host = socket.gethostname().lower()
+    own = ["localhost", *([] if dns1123_subdomain(host) else [host])]
+    return tuple(dict.fromkeys([*own, *service, *addresses, *options.tls_sans]))
 
 
 def missing(folder: Path, credentials: Sequence[Wanted], now: float) -> list[Wanted]:

@@ -34,6 +34,7 @@ def test_an_address_that_is_bound_is_advertised() -> None:
         (["--data-dir", "d", "--bind-address", "host"], "'host' is no IP address"),
         (["--data-dir", "d", "--request-timeout", "soon"], "'soon' is no duration such as 30s or 1m30s"),
         (["--data-dir", "d", "--service-cluster-ip-range", "10.96.0.1/12"], "is no network such as 10.96.0.0/12"),
+        (["--data-dir", "d", "--tls-san", "no_name"], "'no_name' is neither an IP address nor a DNS name"),
         (["--data-dir", "d", "--max-requests-inflight", "0"], "'0' is no number of 1 or more"),
         (["--data-dir", "d", "--tls-cert-file", "c"], "--tls-cert-file and --tls-private-key-file go together"),
         (["--data-dir", "d", "--no-such-flag"], "unrecognized arguments: --no-such-flag"),
