@@ -61,8 +61,7 @@ class Container:
 
         `pid_namespace` is a descriptor of the one to join, or -1.
         """
-        os.makedirs(self.directory, 0o700)
-        self._save()
+        os.mkdir(self.directory, 0o755)
         self._log = LogFile(self.plan["log_path"])
         cgroupfs.apply(self.plan["cgroup"])
         status, child_status = status_pair()

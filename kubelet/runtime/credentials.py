@@ -18,6 +18,18 @@ if TYPE_CHECKING:
 PASSWD_BYTES_MAX = 1 << 20
 
 
+def _count_capabilities() -> int:
+    """How many capabilities this kernel knows: prctl(2) refuses the first that it doesn't."""
+    count = 0
+    while count < 64 and sc.capability_exists(count):
+        count += 1
+    return count
+
+
+# Found out when the zygote loads this, so that no container has to.
+CAPABILITIES = _count_capabilities()
+
+
 def set_resource_limits(limits: Sequence[Sequence[int]], notice: Callable[[str], None]) -> None:
     """Set [resource, soft, hard] triples; a hard limit that may not be raised is left as high as it is."""
     for number, soft, hard in limits:
@@ -39,7 +51,7 @@ def switch_user(plan: dict[str, Any]) -> None:
     can give back what is not in it.
     """
     bounding = plan["capabilities"]["bounding"]
-    for capability in range(last_capability() + 1):
+    for capability in range(CAPABILITIES):
         if not bounding >> capability & 1:
             sc.prctl(sc.PR_CAPBSET_DROP, capability)
     sc.prctl(sc.PR_SET_KEEPCAPS, 1)
@@ -65,14 +77,6 @@ def set_capabilities(sets: dict[str, int]) -> None:
 def permitted_capabilities() -> int:
     """The present permitted set, as a bit mask."""
     return sc.capget()[1]
-
-
-def last_capability() -> int:
-    """The highest capability that this kernel knows: the first that prctl(2) does not accept, less one."""
-    capability = 0
-    while capability < 64 and sc.capability_exists(capability):
-        capability += 1
-    return capability - 1
 
 
 def home_of(uid: int) -> str:

@@ -18,7 +18,7 @@ import os
 import signal
 from _socket import socket
 
-from kubelet.runtime import cgroupfs, credentials, mounts, terminal, wire
+from kubelet.runtime import cgroupfs, command, credentials, mounts, terminal, wire
 from kubelet.runtime import syscalls as sc
 
 TYPE_CHECKING = False
@@ -46,10 +46,6 @@ class Launch:
     def notice(self, text: str) -> None:
         """Say what could not be done as asked."""
         wire.send(self.status, {"notice": text})
-
-
-class NotRunnable(Exception):
-    """The command can't be executed; the message is what `kubectl describe` shows."""
 
 
 def fork(cgroup_dir: str, *, new_pid_namespace: bool = False, join_pid_namespace: int = -1) -> tuple[int, int]:
@@ -107,7 +103,7 @@ def run_steps(launch: Launch, steps: Sequence[tuple[str, Any]], reason: str) -> 
         for name, step in steps:
             doing = name
             step(launch)
-    except NotRunnable as error:
+    except command.NotRunnable as error:
         failed = {"reason": "RunContainerError", "message": f"unable to start container process: {error}"}
     except MemoryError:
         failed = {"reason": reason, "message": f"{doing}: out of memory"}
@@ -337,48 +333,13 @@ def drop_capabilities(launch: Launch) -> None:
 def execute(launch: Launch) -> None:
     """execve(2); every descriptor but the three standard ones is close-on-exec by now."""
     plan = launch.plan
-    environment = with_home(plan["env"], plan["uid"])
-    path = find_executable(plan["argv"][0], environment.get("PATH", ""))
+    environment = command.environment(plan["env"], plan["uid"])
+    path = command.find_executable(plan["argv"][0], environment.get("PATH", ""))
     wire.send(launch.status, {"exec": 1})
     try:
         os.execve(path, plan["argv"], environment)
     except OSError as error:
-        raise NotRunnable(f'exec: "{plan["argv"][0]}": {reason_of(error)}') from None
-
-
-def with_home(env: Sequence[str], uid: int) -> dict[str, str]:
-    """The environment, with HOME from the image's /etc/passwd unless it is given."""
-    environment: dict[str, str] = {}
-    for pair in env:
-        key, _, value = pair.partition("=")
-        environment[key] = value
-    if not environment.get("HOME"):
-        environment["HOME"] = credentials.home_of(uid)
-    return environment
-
-
-def find_executable(command: str, search_path: str) -> str:
-    """The file to execute, found as execvp(3) does; NotRunnable in the words of Go's exec package."""
-    if "/" in command:
-        try:
-            mode = os.stat(command).st_mode
-        except OSError as error:
-            raise NotRunnable(f'exec: "{command}": stat {command}: {reason_of(error)}') from None
-        if mode & 0o170000 == 0o040000:
-            raise NotRunnable(f'exec: "{command}": is a directory')
-        if not mode & 0o111:
-            raise NotRunnable(f'exec: "{command}": permission denied')
-        return command
-    for directory in search_path.split(":"):
-        path = f"{directory or '.'}/{command}"
-        if os.path.isfile(path) and os.access(path, os.X_OK):
-            return path
-    raise NotRunnable(f'exec: "{command}": executable file not found in $PATH')
-
-
-def reason_of(error: OSError) -> str:
-    """An errno in lower case, as programs of the container world spell them."""
-    return (error.strerror or str(error)).lower()
+        raise command.NotRunnable(f'exec: "{plan["argv"][0]}": {command.reason_of(error)}') from None
 
 
 STEPS = (

@@ -28,15 +28,15 @@ def isolate_mount_propagation() -> None:
 
 
 def mount_overlay(lower_dirs: Sequence[str], directory: str) -> int:
-    """Mount the image's layers under a fresh upper directory at directory/rootfs; return its O_PATH fd.
+    """Mount the image's layers under a fresh upper directory, over `directory` itself; return its O_PATH fd.
 
     Each layer is named by an open descriptor where the plain list would not fit the page that mount(2)
     reads, or holds a character that overlayfs takes for its own. "volatile" spares the sync of the whole
     disk that every unmount of an overlay costs otherwise: a container's own layer dies with it.
     """
-    target = f"{directory}/rootfs"
-    for name in ("upper", "work", "rootfs"):
-        os.makedirs(f"{directory}/{name}", 0o755, exist_ok=True)
+    for name in ("upper", "work"):
+        os.mkdir(f"{directory}/{name}", 0o755)
+    copy_owner_and_mode(lower_dirs[0], f"{directory}/upper")
     plain = ":".join(lower_dirs)
     layer_fds: list[int] = []
     special = any(character in path for path in (*lower_dirs, directory) for character in ",:\\")
@@ -46,24 +46,31 @@ def mount_overlay(lower_dirs: Sequence[str], directory: str) -> int:
         plain = ":".join(f"/proc/self/fd/{fd}" for fd in layer_fds)
     options = f"lowerdir={plain},upperdir=upper,workdir=work"
     try:
-        sc.mount("overlay", target, "overlay", 0, f"{options},volatile")
+        sc.mount("overlay", directory, "overlay", 0, f"{options},volatile")
     except OSError as error:
         if error.errno != errno.EINVAL:
             raise
-        sc.mount("overlay", target, "overlay", 0, options)
+        sc.mount("overlay", directory, "overlay", 0, options)
     finally:
         os.chdir("/")
         for fd in layer_fds:
             os.close(fd)
-    return os.open(target, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    return os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def copy_owner_and_mode(source: str, target: str) -> None:
+    """The container's "/" looks like its upper directory, and has to look like the image's."""
+    wanted = os.stat(source)
+    if wanted.st_uid or wanted.st_gid:
+        os.chown(target, wanted.st_uid, wanted.st_gid)
+    if stat.S_IMODE(wanted.st_mode) != 0o755:
+        os.chmod(target, stat.S_IMODE(wanted.st_mode))
 
 
 def bind_root(path: str, directory: str) -> int:
-    """Use a ready directory as the root (OCI root.path without layers): a bind of it on rootfs."""
-    target = f"{directory}/rootfs"
-    os.makedirs(target, 0o755, exist_ok=True)
-    sc.mount(path, target, None, sc.MS_BIND | sc.MS_REC)
-    return os.open(target, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    """Use a ready directory as the root (OCI root.path without layers): a bind of it over `directory`."""
+    sc.mount(path, directory, None, sc.MS_BIND | sc.MS_REC)
+    return os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
 def open_in_root(root_fd: int, path: str, flags: int = os.O_PATH) -> int:

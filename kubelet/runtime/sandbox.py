@@ -8,8 +8,11 @@ the supervisor.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
+import struct
+from _socket import AF_INET, SOCK_CLOEXEC, SOCK_DGRAM, socket
 
 from kubelet.runtime import cgroupfs
 from kubelet.runtime import syscalls as sc
@@ -22,27 +25,29 @@ SHM_BYTES = 64 * 1024 * 1024
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
 
 
-def enter(plan: dict[str, Any], directory: str) -> None:
-    """Make the pod's namespaces and cgroup around the calling process, step by step."""
+def enter(plan: dict[str, Any], directory: str, *, made: int = 0) -> None:
+    """Make the pod's namespaces (but for those that are made already) and its cgroup around the calling process."""
     cgroupfs.apply(plan["cgroup"])
-    sc.unshare(plan["namespaces"])
+    make_namespaces(plan["namespaces"] & ~made)
     if plan["namespaces"] & sc.CLONE_NEWUTS:
         sc.sethostname(plan["hostname"])
         sc.setdomainname(plan["domainname"])
-    if plan["namespaces"] & sc.CLONE_NEWNET:
-        set_loopback_up()
     for path, value in plan["sysctls"]:
         set_sysctl(path, value)
     if plan["namespaces"] & sc.CLONE_NEWIPC:
         make_shared_memory(f"{directory}/shm")
 
 
+def make_namespaces(flags: int) -> None:
+    """unshare(2): network, IPC and host name apart from the node's."""
+    if flags:
+        sc.unshare(flags)
+    if flags & sc.CLONE_NEWNET:
+        set_loopback_up()
+
+
 def set_loopback_up() -> None:
     """A new network namespace begins with lo down (netdevice(7))."""
-    import fcntl
-    import struct
-    from _socket import AF_INET, SOCK_CLOEXEC, SOCK_DGRAM, socket
-
     control = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC)
     request = struct.pack("16sh14x", b"lo", 0)
     flags = struct.unpack("16sh14x", fcntl.ioctl(control.fileno(), _SIOCGIFFLAGS, request))[1]

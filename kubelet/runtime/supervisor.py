@@ -37,15 +37,18 @@ class Refused(Exception):
         self.failed = {"reason": reason, "message": message}
 
 
-def run(plan: dict[str, Any], directory: str, kubelet: socket, lock_fd: int) -> None:
-    """Set up the sandbox and serve it to its end; the node's lock is held until the pod can be found on disk."""
+def run(plan: dict[str, Any], directory: str, kubelet: socket, lock_fd: int, *, made: int = 0) -> None:
+    """Set up the sandbox and serve it to its end; the node's lock is held until the pod can be found on disk.
+
+    `made` are the namespaces that are there already.
+    """
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     gc.enable()
     os.setsid()
     sc.set_process_name("kubelet-pod")
     sc.prctl(sc.PR_SET_CHILD_SUBREAPER, 1)
     try:
-        supervisor = Supervisor(plan, directory)
+        supervisor = Supervisor(plan, directory, made)
     except OSError as error:
         text = f"set up the sandbox: {launch.describe(error)}"
         wire.send(kubelet, {"failed": {"reason": "CreatePodSandboxError", "message": text}})
@@ -59,7 +62,7 @@ def run(plan: dict[str, Any], directory: str, kubelet: socket, lock_fd: int) -> 
 class Supervisor:
     """Everything that one pod's supervisor knows."""
 
-    def __init__(self, plan: dict[str, Any], directory: str) -> None:
+    def __init__(self, plan: dict[str, Any], directory: str, made: int) -> None:
         self.directory = directory
         self.plan = plan
         self.loop = Loop(self.reap)
@@ -71,7 +74,7 @@ class Supervisor:
         self.host_pid = int(os.readlink("/proc/self"))
         self.start_ticks = wire.process_start_ticks(self.host_pid)
         self._save()
-        sandbox.enter(plan, directory)
+        sandbox.enter(plan, directory, made=made)
         self._pause: Child | None = None
         self._pause_pidfd = -1
         if plan["shared_pid"]:

@@ -77,7 +77,8 @@ async def test_the_network_of_other_pods_and_of_the_node_is_out_of_reach(node: N
     connect = (
         "perl -MSocket -e 'socket(S,AF_INET,SOCK_STREAM,0);"
         'print((connect(S,sockaddr_in(7777,INADDR_LOOPBACK)) ? "in" : "out") . " ");'
-        'socket(U,AF_UNIX,SOCK_STREAM,0); print((connect(U,pack_sockaddr_un("\\0abstract")) ? "in" : "out") . "\\n")\''
+        "socket(U,AF_UNIX,SOCK_STREAM,0);"
+        'print((connect(U,pack_sockaddr_un("\\0abstract")) ? "in" : "out") . "\\n")\''
     )
     server = await node.run(listen)
     await node.printed(server.id, "ready")

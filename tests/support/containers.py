@@ -194,7 +194,7 @@ class Node:
                     dead = (entry / "stat").read_text().rpartition(")")[2].split()[0] == "Z"
                     if not dead and f"/{self.cgroup_root}/" in (entry / "cgroup").read_text():
                         found.append(f"{entry.name} {(entry / 'comm').read_text().strip()}")
-        return [process for process in found if not process.endswith("kubelet-zygote")]
+        return [process for process in found if not process.endswith(("kubelet-zygote", "kubelet-spare"))]
 
 
 def bind(source: str | Path, destination: str, *options: str) -> dict[str, Any]:
