@@ -1,7 +1,6 @@
 """What a container can't do: each test is an attack, or a limit that is pushed against."""
 
 import asyncio
-import contextlib
 import errno
 import os
 import shutil
@@ -415,19 +414,3 @@ async def test_the_limits_of_a_pod_hold_for_all_its_containers_together(node: No
     await node.printed(first.id, "refused")
     group = cgroups.present().directory("pids", f"{node.cgroup_root}/{pod.spec.cgroup_parent}")
     await until(lambda: int(Path(group, "pids.current").read_text()) <= 20, "the count of processes")
-
-
-async def test_network_namespaces_are_given_back(node: Node) -> None:
-    def namespaces() -> int:
-        found = set()
-        for link in Path("/proc").glob("[0-9]*/ns/net"):
-            with contextlib.suppress(OSError):
-                found.add(link.readlink())
-        return len(found)
-
-    before = namespaces()
-    for _ in range(5):
-        pod = await node.pod()
-        await node.output("true", pod=pod)
-        await node.runtime.remove_sandbox(pod.pod_uid)
-    assert namespaces() <= before
