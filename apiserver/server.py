@@ -36,7 +36,8 @@ HEADER_BYTES_MAX = 64 << 10
 KEEPALIVE_SECONDS = 180.0
 BACKLOG_CONNECTIONS = 1024
 HANDSHAKE_SECONDS = 10.0
-STOP_SECONDS_MAX = 10.0
+# Twice at most: to let requests end, and then to end them.
+STOP_SECONDS_MAX = 4.0
 # What is counted for a request whose client went away before it was answered.
 CLIENT_GONE = 499
 
