@@ -201,7 +201,8 @@ class ReplicaSetController:
         key = f"{namespace(pod)}/{reference['name']}"
         replica_set = self._replica_sets.get(key)
         if replica_set is not None and uid(replica_set) == reference["uid"]:
-            self.queue.add_after(key, delay_seconds)
+            # One that is being deleted replaces nothing: it only counts what is left.
+            self.queue.add_after(key, GATHER_SECONDS if deletion_requested(replica_set) else delay_seconds)
 
     def _enqueue_matching(self, orphan: Object) -> None:
         for replica_set in self._replica_sets.by_index(BY_NAMESPACE, namespace(orphan)):
