@@ -9,6 +9,8 @@ import signal
 import sys
 from collections.abc import Iterator
 
+import uvloop
+
 from apiclient import logs
 from apiclient.kubeconfig import Config, KubeconfigError, load
 from apiclient.logs import kv
@@ -23,7 +25,7 @@ def main() -> int:
     logs.setup(given.verbosity)
     try:
         config = load(given.kubeconfig)
-        asyncio.run(_run(given, config))
+        uvloop.run(_run(given, config))
     except (KubeconfigError, OSError, TimeoutError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -31,6 +31,7 @@ from kubelet.options import Options
 from kubelet.pod_events import PodEvents
 from kubelet.pod_services import PodServices
 from kubelet.pod_workers import PodWorkers
+from kubelet.qos_groups import QosGroups
 from kubelet.routes import Routes
 from kubelet.runtime import Runtime
 from kubelet.server import KubeletServer, LogRotator
@@ -42,7 +43,6 @@ logger = logging.getLogger(__name__)
 COMPONENT = "kubelet"
 RUNTIME_VERSION = "wherry://0.1.0"
 NETWORK_RETRY_SECONDS = 2.0
-BEST_EFFORT_SHARES = 2
 
 
 class Agent:
@@ -103,6 +103,7 @@ class Agent:
             clock=self._clock,
         )
         self._log_rotator = LogRotator(runtime, self._clock)
+        self._qos_groups = QosGroups(runtime, self._pods.list, self._clock)
 
     async def run(self) -> None:
         """Be the node's agent until cancelled."""
@@ -110,6 +111,7 @@ class Agent:
             async with asyncio.TaskGroup() as group:
                 workers = self._workers(group)
                 self._pods.add_handler(workers.pod_changed)
+                self._pods.add_handler(self._qos_groups.pod_changed)
                 self._objects.add_listener(workers.object_changed)
 
                 def runtime_changed(pod_uid: str) -> None:
@@ -128,6 +130,7 @@ class Agent:
                     self._routes,
                     self._server,
                     self._log_rotator,
+                    self._qos_groups,
                 ):
                     group.create_task(part.run())
                 group.create_task(self._begin(workers))
@@ -180,7 +183,6 @@ class Agent:
 
     async def _begin(self, workers: PodWorkers) -> None:
         """What is done once, in the order in which it becomes possible."""
-        await self._runtime.set_group_resources("besteffort", {"cpu": {"shares": BEST_EFFORT_SHARES}})
         await self._reporter.registered()
         workers.node_changed()
         # What the API does not know may be ended only once it has been heard.

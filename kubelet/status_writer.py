@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 
 RETRY_FIRST_SECONDS, RETRY_MAX_SECONDS = 0.1, 5.0
 TELL_AFTER_FAILURES = 5
+REFUSED = (400, 405, 413, 415, 422)
 OWN_FIELDS = (
     "phase",
     "reason",
@@ -96,15 +97,19 @@ class StatusWriter:
             record.idle.set()
 
     async def delete(self, pod: Object) -> None:
-        """Take the pod object itself away: this very one, and at once. Raises ApiError; one that is gone is none."""
+        """Take the pod object itself away: this very one, and at once. Raises ApiError, unless it is gone already."""
         metadata = pod["metadata"]
         try:
             await self._client.delete(
                 PODS, metadata["name"], metadata["namespace"], grace_period_seconds=0, uid=metadata["uid"]
             )
         except ApiError as error:
-            if not is_not_found(error) and not is_conflict(error):
+            if not self._is_gone(error, metadata["uid"]):
                 raise
+
+    def _is_gone(self, error: ApiError, uid: str) -> bool:
+        """Whether an error means that the pod is no more; a conflict does once another one has its name."""
+        return is_not_found(error) or (is_conflict(error) and self._latest(uid) is None)
 
     def _patch(self, uid: str, record: _Record) -> Status | None:
         """The patch that is still missing, against the newest version known here."""
@@ -128,11 +133,15 @@ class StatusWriter:
                 )
                 failures, written = 0, patch
             except ApiError as error:
-                if is_not_found(error) or (is_conflict(error) and self._latest(uid) is None):
+                if self._is_gone(error, uid):
                     break
                 failures += 1
+                key = namespaced_key(record.pod)
+                if error.code in REFUSED:
+                    # The same again would be refused again, and the pod must not wait for it for ever.
+                    logger.error(kv("pod status is refused", pod=key, error=error.message))
+                    break
                 if failures == TELL_AFTER_FAILURES:
-                    key = namespaced_key(record.pod)
                     logger.warning(kv("pod status can't be written", pod=key, error=error.message))
                 await self._clock.sleep(min(RETRY_FIRST_SECONDS * 2.0 ** min(failures, 10), RETRY_MAX_SECONDS))
         record.task = None

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from kubelet import qos
+from kubelet import qos, qos_groups
 from kubelet.resources import container_resources, pod_limits, pod_requests, pod_resources, quota, shares
 from tests.support.pods import UID, container, pod
 
@@ -32,6 +32,15 @@ BOTH = {"cpu": "500m", "memory": "64Mi"}
 )
 def test_the_quality_of_service_class(containers: list[Any], expected: str) -> None:
     assert qos.computed_class(pod(*containers)) == expected
+
+
+def test_the_classes_share_the_cpu_by_what_their_pods_ask_for() -> None:
+    asking = [pod(sized(requests={"cpu": cpu})) for cpu in ("500m", "1", "2")]
+    for one in asking:
+        one["status"]["qosClass"] = "Burstable"
+    asking[2]["status"]["phase"] = "Succeeded"
+    assert qos_groups.shares(asking) == {"burstable": 1536, "besteffort": 2}
+    assert qos_groups.shares([]) == {"burstable": 2, "besteffort": 2}
 
 
 def test_each_class_has_its_place_in_the_cgroup_tree() -> None:

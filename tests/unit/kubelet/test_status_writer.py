@@ -70,6 +70,18 @@ async def test_a_write_is_repeated_until_it_succeeds() -> None:
         await writer.settled(UID)
 
 
+async def test_a_status_that_the_server_refuses_is_not_waited_for() -> None:
+    api = FakeApi()
+    api.failures = [ApiError(422, "Invalid", "nonsense")]
+    async with asyncio.TaskGroup() as group:
+        writer = StatusWriter(api, lambda uid: api.pod, group, ManualClock())  # type: ignore[arg-type]
+        writer.set(api.pod, {"phase": "Nonsense"})
+        await writer.settled(UID)
+        writer.set(api.pod, RUNNING)
+        await writer.settled(UID)
+    assert [patch["phase"] for patch in api.patches] == ["Running"]
+
+
 async def test_a_pod_that_is_gone_is_let_go() -> None:
     api = FakeApi()
     api.failures = [not_found("pods", "web")]
