@@ -1,4 +1,4 @@
-"""A request's body becomes an object: JSON or YAML, of the right kind, without fields that nobody knows.
+"""A request's body becomes an object: JSON, YAML or protobuf, of the right kind, without fields that nobody knows.
 
 `fieldValidation` says what happens to unknown and duplicate fields: they are dropped, and with `Strict` the request
 is refused, with `Warn` (the default) the client is told in `Warning` headers, with `Ignore` it is not.
@@ -26,7 +26,7 @@ from apiserver.rest.call import Call, options_error
 BODY_BYTES_MAX = 3 << 20
 # Parsing takes long enough to be noticed by others: above these sizes it is done in a thread.
 JSON_BYTES_IN_LOOP_MAX, YAML_BYTES_IN_LOOP_MAX = 256 << 10, 8 << 10
-JSON, YAML = "application/json", "application/yaml"
+JSON, YAML, PROTOBUF = "application/json", "application/yaml", "application/vnd.kubernetes.protobuf"
 _FIELD_VALIDATION = ("Ignore", "Warn", "Strict")
 
 
@@ -66,7 +66,14 @@ async def parse(body: bytes, kind: str) -> tuple[Any, list[str]]:
         if len(body) <= YAML_BYTES_IN_LOOP_MAX:
             return yaml_body.parse(body)
         return await asyncio.to_thread(yaml_body.parse, body)
-    supported = "application/json, application/yaml"
+    if kind == PROTOBUF:
+        from apimachinery import protobuf
+
+        try:
+            return protobuf.decode(body), []
+        except ValueError as error:
+            raise bad_request(f"the object provided is unrecognized: {error}") from error
+    supported = ", ".join((JSON, YAML, PROTOBUF))
     raise unsupported_media_type(
         f"the body of the request was in an unknown format - accepted media types include: {supported}"
     )
