@@ -30,7 +30,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--runs", type=int, default=8)
     runs = parser.parse_args().runs
-    cold, warm, weights = [], [], []
+    cold: list[float] = []
+    warm: list[float] = []
+    weights: list[tuple[float, float]] = []
     for _ in range(runs):
         with tempfile.TemporaryDirectory(prefix="wherry-bench-") as folder:
             for times in (cold, warm):
