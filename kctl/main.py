@@ -66,6 +66,8 @@ async def _telling_api_errors(outcome: object) -> object:
         return await outcome
     except ApiError as error:
         raise CommandError(_describe(error)) from error
+    except BrokenPipeError:
+        raise  # `main` knows what to do when nobody reads on
     except (KubeconfigError, OSError) as error:
         raise CommandError(str(error)) from error
 
