@@ -329,6 +329,6 @@ def resolve(http: web.BaseRequest, info: RequestInfo, user: User, query: Mapping
         raise path_not_found()
     if resource.namespaced and info.name and not namespace:
         raise path_not_found()
-    if info.verb in _OF_ONE_OBJECT and not info.name:
+    if (info.verb in _OF_ONE_OBJECT and not info.name) or not (info.subresource or info.verb in resource.verbs):
         raise method_not_allowed()
     return Call(http, info, user, query, resource, registry.strategy(resource), namespace, info.name)

@@ -38,10 +38,14 @@ from apiserver.rest.call import storage_key
 from apiserver.rest.cluster import StoredCluster
 from apiserver.rest.limits import Limits
 from apiserver.server import Server, TlsError, node_context, tls_context
+from apiserver.storage.expiry import expire_forever
 from apiserver.storage.log import StorageError
 from apiserver.storage.store import Store
 
 log = logging.getLogger(__name__)
+
+# How long an event is kept after it was last seen, as in Kubernetes.
+EVENT_SECONDS = 3600.0
 
 
 def run(options: Options, listener: socket.socket) -> int:
@@ -80,6 +84,7 @@ async def _run(options: Options, listener: socket.socket) -> None:
         async with asyncio.TaskGroup() as tasks:
             background = [
                 tasks.create_task(store.compact_forever()),
+                tasks.create_task(expire_forever(store, storage_key(resources.EVENTS), EVENT_SECONDS)),
                 tasks.create_task(renew_forever(options, [(tls, *serving), (node_tls, *calling)], time.time)),
             ]
             await stop.wait()
