@@ -375,6 +375,10 @@ class PodWorker:
     # What the worker does about the pod as a whole; PodOperations does the rest.
 
     async def _set_up(self) -> None:
+        if self._observe().done:
+            # What must not run twice is told before the dead sandbox goes, which is all that the next agent had.
+            self._services.writer.set(self.pod, self._status())
+            await self._services.writer.settled(self.uid)
         try:
             await self._setup.run(self.pod)
             self._setup_failures = 0

@@ -83,7 +83,7 @@ class PodWorkers:
 
     def _add(self, worker: PodWorker) -> None:
         self._workers[worker.uid] = worker
-        self._group.create_task(self._run(worker), name=f"pod {worker.uid}")
+        self._group.create_task(self._run(worker))
 
     async def _run(self, worker: PodWorker) -> None:
         await worker.run()

@@ -21,11 +21,26 @@ pytestmark = [
 ]
 
 FOREVER = "exec sleep 1000"
+PIDS_MAX = 60
+FORKS = """
+import os, time
+children = []
+try:
+    while True:
+        pid = os.fork()
+        if pid == 0:
+            time.sleep(1000)
+        children.append(pid)
+except BlockingIOError:
+    print(len(children))
+for pid in children:
+    os.kill(pid, 9)
+"""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def here(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Node]:
-    async with node(tmp_path_factory.mktemp("node")) as made:
+    async with node(tmp_path_factory.mktemp("node"), "--pod-max-pids", str(PIDS_MAX)) as made:
         yield made
 
 
@@ -303,6 +318,24 @@ async def test_a_container_over_its_memory_limit_is_oom_killed_and_restarted(her
     assert (last["reason"], last["exitCode"]) == ("OOMKilled", 137)
     await here.delete("hungry", grace_period_seconds=1)
     await here.wait_gone("hungry")
+
+
+async def test_a_fork_bomb_stops_at_the_pods_limit(here: Node) -> None:
+    bomb = {**shell(""), "command": ["python3", "-c", FORKS]}
+    await here.create("bomb", bomb, restartPolicy="Never")
+    pod = await here.phase("bomb", "Succeeded")
+    assert 0 < int(here.output(pod)) < PIDS_MAX
+
+
+async def test_limits_stand_in_the_containers_own_cgroup(here: Node) -> None:
+    script = (
+        "cat /sys/fs/cgroup/cpu.max || cat /sys/fs/cgroup/cpu/cpu.cfs_quota_us /sys/fs/cgroup/cpu/cpu.cfs_period_us"
+    )
+    limited = shell(f"({script}) 2>/dev/null | xargs", resources={"limits": {"cpu": "250m", "memory": "64Mi"}})
+    await here.create("limited", limited, restartPolicy="Never")
+    pod = await here.phase("limited", "Succeeded")
+    assert here.output(pod) == "25000 100000\n"
+    assert pod["status"]["qosClass"] == "Guaranteed"
 
 
 async def test_a_pod_that_does_not_fit_is_refused(here: Node) -> None:

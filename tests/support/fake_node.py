@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from apimachinery.errors import not_found
+from apimachinery.errors import ApiError, not_found
 from apimachinery.meta import Object
 from kubelet.container_starter import ContainerStarter
 from kubelet.container_stopper import ContainerStopper
@@ -46,6 +46,7 @@ class FakeRuntime:
         self.signals: list[tuple[str, int, float]] = []
         self.commands: list[tuple[str, tuple[str, ...]]] = []
         self.specs: list[ContainerSpec] = []
+        self.history: list[tuple[str, str, int | None]] = []
         self.stubborn: set[str] = set()
         self.failures: dict[str, RuntimeFailure] = {}
         self.answer: Callable[[Sequence[str]], int] = lambda argv: 0
@@ -66,9 +67,14 @@ class FakeRuntime:
         if (failure := self.failures.get(spec.name)) is not None:
             raise failure
         now = self.clock.now()
+        pod = self.pods[pod_uid]
+        assert pod.alive, f"{spec.name} is started in a dead sandbox"
+        twin = [state for state in pod.containers if state.name == spec.name and state.status == "running"]
+        assert not twin, f"{spec.name} is started while it runs"
         state = ContainerState(spec.id, spec.name, spec.attempt, "running", pid=7, started_at=now)
-        self.pods[pod_uid].containers.append(state)
+        pod.containers.append(state)
         self.started.append((spec.name, spec.attempt, now))
+        self.history.append((pod_uid, spec.name, None))
         self.specs.append(spec)
         return state
 
@@ -101,6 +107,7 @@ class FakeRuntime:
                 if state.name == name and state.status == "running" and uid in ("", pod.pod_uid):
                     ended = {"status": "exited", "exit_code": code, "finished_at": self.clock.now(), **more}
                     pod.containers[number] = replace(state, **ended)
+                    self.history.append((pod.pod_uid, name, code))
                     self.on_change(pod.pod_uid)
                     return
         raise AssertionError(f"{name} does not run")
@@ -109,6 +116,7 @@ class FakeRuntime:
         """The pod's supervisor dies, and with it everything in the pod."""
         pod = self.pods[pod_uid]
         lost = {"status": "exited", "exit_code": 137, "finished_at": self.clock.now(), "error": "supervisor lost"}
+        self.history += [(pod_uid, state.name, 137) for state in pod.containers if state.status == "running"]
         pod.containers = [replace(state, **lost) if state.status == "running" else state for state in pod.containers]
         pod.alive = False
         self.on_change(pod_uid)
@@ -234,6 +242,7 @@ class FakeApi:
     def __init__(self) -> None:
         self.pods: dict[str, Object] = {}
         self.writes: list[tuple[str, Object]] = []
+        self.failure: ApiError | None = None
         self.changed: Callable[[Object | None, Object | None], None] = lambda old, new: None
 
     def put(self, pod: Object) -> None:
@@ -249,6 +258,8 @@ class FakeApi:
         self.changed(self.pods.pop(name), None)
 
     async def patch(self, resource: Any, name: str, body: Object, namespace: str, **how: Any) -> Object:
+        if self.failure is not None:
+            raise self.failure
         pod = self.pods.get(name)
         if pod is None or pod["metadata"]["uid"] != body["metadata"]["uid"]:
             raise not_found("pods", name)
@@ -263,6 +274,8 @@ class FakeApi:
         return self.pods[name]
 
     async def delete(self, resource: Any, name: str, namespace: str, **how: Any) -> Object:
+        if self.failure is not None:
+            raise self.failure
         if name not in self.pods:
             raise not_found("pods", name)
         pod = self.pods[name]
@@ -273,7 +286,7 @@ class FakeApi:
 class FakeNode:
     """All of it together, and the workers on top."""
 
-    def __init__(self, root: Path, group: asyncio.TaskGroup) -> None:
+    def __init__(self, root: Path, group: Any) -> None:
         self.clock = ManualClock()
         self.runtime = FakeRuntime(self.clock)
         self.network = FakeNetwork()
@@ -291,7 +304,7 @@ class FakeNode:
 
     def restart(self) -> None:
         """The node agent is killed, and another one begins with what is in the runtime and the API."""
-        for task in self._tasks():
+        for task in self._group.tasks:
             task.cancel()
         self.workers = self._make_workers()
         for pod in self.api.pods.values():
@@ -332,9 +345,6 @@ class FakeNode:
         pod = self.api.pods[name]
         metadata = {"deletionTimestamp": "2027-01-15T08:00:00Z", "deletionGracePeriodSeconds": grace_seconds}
         self.api.put({**pod, "metadata": {**pod["metadata"], **metadata}})
-
-    def _tasks(self) -> list[asyncio.Task[Any]]:
-        return [task for task in asyncio.all_tasks() if task.get_name().startswith("pod ")]
 
     def _make_workers(self) -> PodWorkers:
         parts: Any = self
