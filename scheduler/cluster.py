@@ -19,7 +19,7 @@ from scheduler.evaluation import Evaluations, Turn
 from scheduler.framework import Diagnosis, PodClass, Profile, diagnose, may_help
 from scheduler.pods import Usage, is_terminal, node_name, usage_fields, usage_of
 from scheduler.queue import QueuedPod, SchedulingQueue
-from scheduler.snapshot import Change, Snapshot
+from scheduler.snapshot import NOTHING, Change, Snapshot
 
 logger = logging.getLogger(__name__)
 
@@ -46,15 +46,16 @@ class Cluster:
         self._evaluations = Evaluations(profile)
         self._turn = Turn(rng)
         self._usages: OrderedDict[bytes, Usage] = OrderedDict()
+        self._changes: dict[int, Change] = {}
         self._diagnoses: dict[PodClass, tuple[int, Diagnosis]] = {}
 
-    def node_changed(self, kind: str, old: Object | None, new: Object | None, *, now: float) -> None:
+    def node_changed(self, kind: str, old: Object | None, new: Object | None) -> None:
         """Take an event of a node, as an informer tells it."""
         if new is None or kind == DELETED:
             assert old is not None, "who is deleted has been there"
             self.snapshot.remove_node(name(old))
-        elif change := self.snapshot.set_node(new):
-            self._help(change, name(new), now)
+        else:
+            self._note(self.snapshot.set_node(new), name(new))
 
     def pod_changed(self, kind: str, old: Object | None, new: Object | None, *, now: float) -> None:
         """Take an event of a pod, as an informer tells it."""
@@ -67,19 +68,25 @@ class Cluster:
         except (KeyError, TypeError, ValueError) as error:
             # The API server validates pods; should it ever let a wrong one pass, the others go on.
             logger.error(kv("pod not understood", pod=namespaced_key(new), error=repr(error)))
-            self.queue.remove(uid(new))
+            self.queue.remove(uid(new), now)
 
     def _take(self, pod: Object, now: float) -> None:
         if is_terminal(pod):
             self._pod_ended(uid(pod), now)
         elif node_name(pod):
-            self.queue.remove(uid(pod))
-            self._pod_assigned(pod, now)
+            self.queue.remove(uid(pod), now)
+            self._pod_assigned(pod)
         elif (pod["spec"].get("schedulerName") or DEFAULT_SCHEDULER_NAME) == self.scheduler_name:
             self._pod_waits(pod, now)
 
     def next_pod(self, now: float) -> QueuedPod | None:
         """The pod to place next."""
+        if self._changes:
+            changes, self._changes = self._changes, {}
+            self.queue.move(
+                lambda pod_class, rejectors: may_help(self._profile, pod_class, rejectors, changes, self.snapshot),
+                now,
+            )
         return self.queue.pop(now)
 
     def place(self, queued: QueuedPod, now: float) -> Placement | Diagnosis:
@@ -92,55 +99,51 @@ class Cluster:
         self._turn.take(row)
         node = self.snapshot.node_name(row)
         self.snapshot.place(queued.uid, node, queued.pod_class.usage, assumed=True)
+        self.queue.follow(queued.pod_class, now)
         return Placement(queued, node)
 
-    def bound(self, placement: Placement) -> None:
+    def bound(self, placement: Placement, now: float) -> None:
         """The API server has taken the placement; the pod stays assumed until its event arrives."""
-        self.queue.remove(placement.queued.uid)
+        self.queue.remove(placement.queued.uid, now)
 
-    def forget(self, placement: Placement, now: float) -> None:
+    def forget(self, placement: Placement) -> None:
         """The placement has come to nothing: its room is free for others."""
         placed = self.snapshot.placed(placement.queued.uid)
         if placed is not None and placed.assumed:
             self.snapshot.remove(placement.queued.uid)
-            self._help(Change.POD_REMOVED, placed.node, now)
+            self._note(Change.POD_REMOVED, placed.node)
 
     def _pod_ended(self, pod_uid: str, now: float) -> None:
-        self.queue.remove(pod_uid)
+        self.queue.remove(pod_uid, now)
         node = self.snapshot.remove(pod_uid)
         if node is not None:
-            self._help(Change.POD_REMOVED, node, now)
+            self._note(Change.POD_REMOVED, node)
 
-    def _pod_assigned(self, pod: Object, now: float) -> None:
+    def _pod_assigned(self, pod: Object) -> None:
         before = self.snapshot.placed(uid(pod))
         usage = self._usage(pod)
         self.snapshot.place(uid(pod), node_name(pod), usage)
         if before is not None and (before.node, before.usage) != (node_name(pod), usage):
-            self._help(Change.POD_REMOVED, before.node, now)
+            self._note(Change.POD_REMOVED, before.node)
 
     def _pod_waits(self, pod: Object, now: float) -> None:
         if deletion_requested(pod):
-            self.queue.remove(uid(pod))
+            self.queue.remove(uid(pod), now)
             return
         placed = self.snapshot.placed(uid(pod))
         known = uid(pod) in self.queue
         if placed is not None and not known:
             return  # bound by us, but this version of the pod is from before that
         if known:
-            self.queue.update(pod, self._profile.describe(pod))
+            self.queue.update(pod, self._profile.describe(pod), now)
         else:
             self.queue.add(pod, self._profile.describe(pod), now)
 
-    def _help(self, change: Change, node: str, now: float) -> None:
-        """Something on a node has changed: try those pods again that may fit there now."""
+    def _note(self, change: Change, node: str) -> None:
+        """Something on a node has changed: before the next placement it is asked which pods that may help."""
         row = self.snapshot.row(node)
-        if row is not None:
-            self.queue.move(
-                lambda pod_class, rejectors: may_help(
-                    self._profile, pod_class, rejectors, change, self.snapshot, row
-                ),
-                now,
-            )
+        if row is not None and change:
+            self._changes[row] = self._changes.get(row, NOTHING) | change
 
     def _diagnosis(self, pod_class: PodClass) -> Diagnosis:
         """Why this class fits nowhere; worked out once for all of its pods that fail in the same state."""

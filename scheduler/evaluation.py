@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scheduler.columns import BoolColumn, IntColumn, Rows
-from scheduler.framework import PodClass, Profile, choice, feasible, rows_of
+from scheduler.framework import PodClass, Profile, feasible, rows_of
 from scheduler.snapshot import Snapshot
 
 INFEASIBLE = -1
@@ -57,7 +57,6 @@ class Evaluation:
     def __init__(self, profile: Profile, pod_class: PodClass) -> None:
         self._profile = profile
         self._class = pod_class
-        self._choice = choice(profile, pod_class)
         self._scoring = [
             (plugin.score, plugin.normalize, weight, demand)
             for (plugin, weight), demand in zip(profile.plugins, pod_class.demands, strict=True)
@@ -71,8 +70,8 @@ class Evaluation:
 
     def best(self, snapshot: Snapshot, turn: Turn) -> int | None:
         """The row of the node with the highest score, of several the one whose turn it is; None if there is none."""
-        if self._choice is not None:
-            rows = rows_of(snapshot, self._choice[1].nodes)
+        if self._class.choice is not None:
+            rows = rows_of(snapshot, self._class.choice[1].nodes)
             self._compute(snapshot, rows)
             candidates = rows[_highest(self._total)]
             return int(turn.order(candidates)[0]) if len(candidates) else None
@@ -181,6 +180,9 @@ class Evaluations:
 
     def of(self, pod_class: PodClass) -> Evaluation:
         """The evaluation of a class."""
+        if pod_class.choice is not None:
+            # A few nodes are soon looked at; and there may be such a class for every node of a cluster.
+            return Evaluation(self._profile, pod_class)
         found = self._kept.get(pod_class)
         if found is None:
             found = self._kept[pod_class] = Evaluation(self._profile, pod_class)

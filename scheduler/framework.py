@@ -10,7 +10,7 @@ Source: https://kubernetes.io/docs/concepts/scheduling-eviction/scheduling-frame
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
@@ -77,10 +77,19 @@ def normalize_down(rates: IntColumn, lowest: int, highest: int) -> IntColumn:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PodClass:
-    """Pods that demand the same: one object a class, compared by identity. Demands stand in the profile's order."""
+    """Pods that demand the same: one object a class, compared by identity.
+
+    Demands stand in the profile's order. `choice` is the only nodes that come into question, if a plugin named some,
+    and that plugin's name.
+    """
 
     demands: tuple[Demand | None, ...]
     usage: Usage
+    choice: tuple[str, Choice] | None = None
+
+    def equals(self, other: PodClass) -> bool:
+        """Whether the pods of both demand the same, though the classes were not made in the same generation."""
+        return self is other or (self.demands, self.usage) == (other.demands, other.usage)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +120,19 @@ class Profile:
             # Pods that wait keep their own class; forgetting all only makes equal pods of later a new one.
             self._known.clear()
             self._classes.clear()
-        found = self._classes.setdefault((demands, usage), PodClass(demands, usage))
+        found = self._classes.get((demands, usage))
+        if found is None:
+            found = self._classes[demands, usage] = PodClass(demands, usage, self._choice(demands))
         self._known[signature] = found
         return found
+
+    def _choice(self, demands: tuple[Demand | None, ...]) -> tuple[str, Choice] | None:
+        for (plugin, _), demand in zip(self.plugins, demands, strict=True):
+            if plugin.choose is not None and demand is not None:
+                chosen = plugin.choose(demand)
+                if chosen is not None:
+                    return plugin.name, chosen
+        return None
 
 
 def _signature(pod: Object) -> bytes:
@@ -121,16 +140,6 @@ def _signature(pod: Object) -> bytes:
     spec = pod["spec"]
     fields = [spec.get("nodeSelector"), spec.get("affinity"), spec.get("tolerations"), spec.get("nodeName")]
     return orjson.dumps([*fields, *usage_fields(pod)])
-
-
-def choice(profile: Profile, pod_class: PodClass) -> tuple[Plugin, Choice] | None:
-    """The first plugin that narrows the choice of nodes for this class, and the nodes it leaves."""
-    for (plugin, _), demand in zip(profile.plugins, pod_class.demands, strict=True):
-        if plugin.choose is not None and demand is not None:
-            chosen = plugin.choose(demand)
-            if chosen is not None:
-                return plugin, chosen
-    return None
 
 
 def feasible(profile: Profile, pod_class: PodClass, snapshot: Snapshot, rows: Rows) -> BoolColumn:
@@ -150,15 +159,14 @@ def diagnose(profile: Profile, pod_class: PodClass, snapshot: Snapshot) -> Diagn
     counts: Counter[str] = Counter()
     rejectors = set()
     rows: Rows = slice(0, snapshot.height)
-    chosen = choice(profile, pod_class)
-    if chosen is not None:
-        plugin, (names, conflict) = chosen
-        rejectors.add(plugin.name)
+    if pod_class.choice is not None:
+        chooser, (names, conflict) = pod_class.choice
+        rejectors.add(chooser)
         if not names:
             return Diagnosis(_message(snapshot.node_count, conflict), frozenset(rejectors))
         rows = rows_of(snapshot, names)
         if left_out := snapshot.node_count - len(rows):
-            counts[f"node(s) didn't satisfy plugin(s) [{plugin.name}]"] = left_out
+            counts[f"node(s) didn't satisfy plugin(s) [{chooser}]"] = left_out
     undecided = snapshot.present[rows].copy()
     for (plugin, _), demand in zip(profile.plugins, pod_class.demands, strict=True):
         if plugin.filter is None or demand is None:
@@ -185,24 +193,24 @@ def may_help(
     profile: Profile,
     pod_class: PodClass,
     rejectors: frozenset[str],
-    change: Change,
+    changes: Mapping[int, Change],
     snapshot: Snapshot,
-    row: int,
 ) -> bool:
-    """Whether a change of one node may let a class fit that these plugins turned down.
+    """Whether changes of some rows may let a class fit that these plugins turned down.
 
-    It may if a plugin that said no names this kind of change, and now says yes to this node. Without any node to
-    say no, a new one is all that is needed.
+    They may if a plugin that said no names such a change, and all of them now say yes to a node that has had it.
+    Without any node to say no, a new one is all that is needed.
     """
     if not rejectors:
-        return Change.NODE_ADDED in change
-    here = slice(row, row + 1)
-    for (plugin, _), demand in zip(profile.plugins, pod_class.demands, strict=True):
-        if plugin.name in rejectors and plugin.helped_by & change:
-            assert plugin.filter is not None, "only a filter rejects"
-            if not any(rejection.nodes[0] for rejection in plugin.filter(demand, snapshot, here)):
-                return True
-    return False
+        return any(Change.NODE_ADDED in change for change in changes.values())
+    helpful = NOTHING
+    for plugin, _ in profile.plugins:
+        if plugin.name in rejectors:
+            helpful |= plugin.helped_by
+    rows = [row for row, change in changes.items() if change & helpful and snapshot.present[row]]
+    if pod_class.choice is not None:
+        rows = [row for row in rows if snapshot.node_name(row) in pod_class.choice[1].nodes]
+    return bool(rows) and bool(feasible(profile, pod_class, snapshot, np.array(rows, dtype=np.intp)).any())
 
 
 def _message(nodes: int, reasons: str) -> str:

@@ -5,6 +5,10 @@
 - unschedulable: fit nowhere, and wait for a change that may help (or, as a last resort, for five minutes)
 - gated: have scheduling gates, and wait until these are removed
 
+Unschedulable pods of one class wait together: what turns one of them down turns them all down. When something may
+have helped, the first of them is tried, and each that is placed brings the next one; so a node with room for one does
+not set ten thousand in motion.
+
 A pod whose delay is not over is still taken when nothing else is active, unless it failed by an error: an idle
 scheduler has no reason to let a pod wait for which there may be room now.
 
@@ -18,8 +22,8 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter, deque
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from enum import Enum
 
 from apimachinery.meta import Object, namespaced_key, uid
@@ -45,8 +49,8 @@ class Part(Enum):
 class QueuedPod:
     """A pod that waits, and what is known of its attempts so far. Times are monotonic seconds.
 
-    `since` is when it came, or last failed; `due` is when its delay is over; `rejectors` are the plugins that turned
-    nodes down. A `ticket` is drawn for every place in a heap: what stands there under an older one is void.
+    `since` is when it came, or last failed; `due` is when its delay is over. A `ticket` is drawn for every place in
+    a heap: what stands there under an older one is void.
     """
 
     pod: Object
@@ -55,7 +59,6 @@ class QueuedPod:
     failures: int = 0
     since: float = 0.0
     due: float = 0.0
-    rejectors: frozenset[str] = frozenset()
     ticket: int = 0
     in_leftovers: bool = False
 
@@ -70,20 +73,41 @@ class QueuedPod:
         return namespaced_key(self.pod)
 
 
+# The highest priority first, then who has waited longest.
+Ordered = tuple[int, float, int, QueuedPod]
+
+
+def _ordered(queued: QueuedPod) -> Ordered:
+    return -priority(queued.pod), queued.since, queued.ticket, queued
+
+
+@dataclass(slots=True)
+class _Group:
+    """The unschedulable pods of one class; `helped` while one of them is on its way to be tried."""
+
+    rejectors: frozenset[str] = frozenset()
+    helped: bool = False
+    waiting: list[Ordered] = field(default_factory=list)
+    size: int = 0
+
+
 class SchedulingQueue:
     """All pods that wait, by uid."""
 
     def __init__(self) -> None:
         self._pods: dict[str, QueuedPod] = {}
-        self._active: list[tuple[int, float, int, QueuedPod]] = []
+        self._active: list[Ordered] = []
         self._backoff: list[tuple[float, int, QueuedPod]] = []
         self._errors: list[tuple[float, int, QueuedPod]] = []
-        self._unschedulable: dict[tuple[PodClass, frozenset[str]], dict[str, QueuedPod]] = {}
+        self._groups: dict[PodClass, _Group] = {}
         self._leftovers: deque[tuple[float, QueuedPod]] = deque()
         self._tickets = 0
 
     def __len__(self) -> int:
         return len(self._pods)
+
+    def __iter__(self) -> Iterator[QueuedPod]:
+        return iter(self._pods.values())
 
     def __contains__(self, pod_uid: str) -> bool:
         return pod_uid in self._pods
@@ -98,22 +122,26 @@ class SchedulingQueue:
         self._pods[queued.uid] = queued
         self._admit(queued)
 
-    def update(self, pod: Object, pod_class: PodClass) -> None:
+    def update(self, pod: Object, pod_class: PodClass, now: float) -> None:
         """Take in another version of a pod; what it demands anew is tried at once."""
         queued = self._pods[uid(pod)]
-        changed = queued.pod_class is not pod_class or priority(queued.pod) != priority(pod)
+        changed = not queued.pod_class.equals(pod_class) or priority(queued.pod) != priority(pod)
         again = queued.part is Part.GATED or (changed and queued.part is not Part.OUT)
         if again:
             self._leave(queued)
-        queued.pod, queued.pod_class = pod, pod_class
+            self.follow(queued.pod_class, now)
+        queued.pod = pod
+        if changed:
+            queued.pod_class = pod_class
         if again:
             self._admit(queued)
 
-    def remove(self, pod_uid: str) -> None:
+    def remove(self, pod_uid: str, now: float) -> None:
         """The pod no longer waits: it is bound, or gone."""
         queued = self._pods.pop(pod_uid, None)
         if queued is not None:
             self._leave(queued)
+            self.follow(queued.pod_class, now)
 
     def pop(self, now: float) -> QueuedPod | None:
         """The pod whose turn it is; it is OUT until `fail`, `fail_by_error`, `retry` or `remove` follows."""
@@ -132,9 +160,12 @@ class SchedulingQueue:
         """The pod fits nowhere: it waits for a change that may help."""
         if not self._failed(queued, now):
             return
-        queued.rejectors = rejectors
+        group = self._groups.setdefault(queued.pod_class, _Group())
+        group.rejectors, group.helped = rejectors, False
+        group.size += 1
         queued.part = Part.UNSCHEDULABLE
-        self._unschedulable.setdefault((queued.pod_class, rejectors), {})[queued.uid] = queued
+        self._draw(queued)
+        heapq.heappush(group.waiting, _ordered(queued))
         if not queued.in_leftovers:
             queued.in_leftovers = True
             self._leftovers.append((now + UNSCHEDULABLE_MAX_SECONDS, queued))
@@ -144,22 +175,29 @@ class SchedulingQueue:
         if self._failed(queued, now):
             queued.part = Part.BACKOFF
             heapq.heappush(self._errors, (queued.due, self._draw(queued), queued))
+            self.follow(queued.pod_class, now)
 
     def retry(self, queued: QueuedPod) -> None:
         """The attempt was called off: the pod is due as before."""
         if self._pods.get(queued.uid) is queued:
             self._admit(queued)
 
-    def move(self, may_help: Callable[[PodClass, frozenset[str]], bool], now: float) -> int:
-        """Have those pods tried again that something may have helped; tells how many they are.
+    def move(self, may_help: Callable[[PodClass, frozenset[str]], bool], now: float) -> None:
+        """Have those pods tried again that something may have helped; the question is asked once a class."""
+        for pod_class, group in list(self._groups.items()):
+            if not group.helped and may_help(pod_class, group.rejectors):
+                group.helped = True
+                self.follow(pod_class, now)
 
-        The question is asked once for all pods of a class that the same plugins turned down.
-        """
-        helped = [group for group in self._unschedulable if may_help(*group)]
-        pods = [queued for group in helped for queued in self._unschedulable.pop(group).values()]
-        for queued in pods:
-            self._resume(queued, now)
-        return len(pods)
+    def follow(self, pod_class: PodClass, now: float) -> None:
+        """One of a class has been placed, or has left the queue: if the class has been helped, the next one comes."""
+        group = self._groups.get(pod_class)
+        while group is not None and group.helped and group.waiting:
+            *_, ticket, queued = heapq.heappop(group.waiting)
+            if queued.ticket == ticket:
+                self._leave(queued)
+                self._resume(queued, now)
+                return
 
     def next_due(self) -> float | None:
         """When `pop` may have something without any call in between; None if never."""
@@ -178,7 +216,8 @@ class SchedulingQueue:
             queued.part = Part.GATED
         else:
             queued.part = Part.ACTIVE
-            heapq.heappush(self._active, (-priority(queued.pod), queued.since, self._draw(queued), queued))
+            self._draw(queued)
+            heapq.heappush(self._active, _ordered(queued))
 
     def _resume(self, queued: QueuedPod, now: float) -> None:
         if queued.due <= now:
@@ -218,11 +257,10 @@ class SchedulingQueue:
         """Take the pod out of the part that it is in; heaps find by its ticket that it is gone."""
         self._draw(queued)
         if queued.part is Part.UNSCHEDULABLE:
-            group = queued.pod_class, queued.rejectors
-            waiting = self._unschedulable[group]
-            del waiting[queued.uid]
-            if not waiting:
-                del self._unschedulable[group]
+            group = self._groups[queued.pod_class]
+            group.size -= 1
+            if not group.size:
+                del self._groups[queued.pod_class]
         queued.part = Part.OUT
 
     def _draw(self, queued: QueuedPod) -> int:

@@ -93,14 +93,13 @@ class Scheduler:
 
     def _done(self, placement: Placement, outcome: Outcome, message: str) -> None:
         """The binder's answer."""
-        queued = placement.queued
+        queued, now = placement.queued, self._clock.monotonic()
         if outcome is Outcome.BOUND:
-            self._cluster.bound(placement)
+            self._cluster.bound(placement, now)
             self._reporter.placed(placement)
             return
-        now = self._clock.monotonic()
         if outcome is Outcome.GONE:
-            self._cluster.queue.remove(queued.uid)
+            self._cluster.queue.remove(queued.uid, now)
         elif outcome is Outcome.CALLED_OFF:
             self._cluster.queue.retry(queued)
         elif self._cluster.queue.get(queued.uid) is queued:
@@ -108,7 +107,7 @@ class Scheduler:
             logger.warning(kv("binding failed", pod=queued.key, node=placement.node, error=message))
             self._cluster.queue.fail_by_error(queued, now)
             self._reporter.failed(queued.pod, SCHEDULER_ERROR, f"binding rejected: {message}")
-        self._cluster.forget(placement, now)
+        self._cluster.forget(placement)
         self._wake.set()
 
     async def _sleep(self) -> None:
@@ -127,7 +126,7 @@ class Scheduler:
         self._wake.set()
 
     def _node_changed(self, kind: str, old: Object | None, new: Object | None) -> None:
-        self._cluster.node_changed(kind, old, new, now=self._clock.monotonic())
+        self._cluster.node_changed(kind, old, new)
         self._wake.set()
 
     def _pod_changed(self, kind: str, old: Object | None, new: Object | None) -> None:

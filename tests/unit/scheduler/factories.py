@@ -86,9 +86,9 @@ def make_cluster(*nodes: Object, seed: int = 1) -> Cluster:
     return cluster
 
 
-def add_node(cluster: Cluster, node: Object, *, now: float = 0.0) -> None:
+def add_node(cluster: Cluster, node: Object) -> None:
     """Tell the cluster of a node that is new or has changed."""
-    cluster.node_changed("ADDED", None, node, now=now)
+    cluster.node_changed("ADDED", None, node)
 
 
 def add_pod(cluster: Cluster, pod: Object, *, now: float = 0.0) -> None:
@@ -119,6 +119,6 @@ def bind(cluster: Cluster, placement: Placement) -> Object:
     """Let the API server take a placement, and the watch tell of it."""
     pod = placement.queued.pod
     assigned = {**pod, "spec": {**pod["spec"], "nodeName": placement.node}}
-    cluster.bound(placement)
+    cluster.bound(placement, 0.0)
     add_pod(cluster, assigned)
     return assigned

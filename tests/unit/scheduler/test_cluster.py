@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from apimachinery.meta import Object, name
 from scheduler.cluster import Cluster, Placement
 from scheduler.evaluation import Evaluation
-from scheduler.framework import Diagnosis
+from scheduler.framework import Diagnosis, feasible
 from scheduler.plugins import default_profile
 from scheduler.pods import usage_of
-from scheduler.queue import UNSCHEDULABLE_MAX_SECONDS
+from scheduler.queue import UNSCHEDULABLE_MAX_SECONDS, Part
 from tests.unit.scheduler.factories import (
     add_node,
     add_pod,
@@ -93,15 +93,15 @@ class World:
                 return self.place_all()
             case "node":
                 self.nodes[name(subject)] = subject
-                add_node(self.cluster, subject, now=self.now)
+                add_node(self.cluster, subject)
             case "node gone" if subject in self.nodes:
-                self.cluster.node_changed("DELETED", self.nodes.pop(subject), None, now=self.now)
+                self.cluster.node_changed("DELETED", self.nodes.pop(subject), None)
             case "pod gone" if subject < len(self.placed):
                 delete_pod(self.cluster, self.placed.pop(subject).queued.pod, now=self.now)
             case "forget" if subject < len(self.placed) and self.placed[subject].queued.uid in self.cluster.queue:
                 placement = self.placed.pop(subject)
                 self.cluster.queue.fail_by_error(placement.queued, self.now)
-                self.cluster.forget(placement, self.now)
+                self.cluster.forget(placement)
             case "confirm" if subject < len(self.placed):
                 bind(self.cluster, self.placed[subject])
         return self.place_all()
@@ -137,6 +137,19 @@ def test_no_node_is_ever_overcommitted(todo: list[tuple[str, Any]]) -> None:
             continue  # a node that shrinks below its pods is overcommitted by nobody's placement
         world.do(kind, subject)
         world.check_that_nothing_is_overcommitted({p.node for p in world.placed})
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(actions, min_size=5, max_size=60))
+def test_no_pod_is_left_waiting_that_fits_somewhere(todo: list[tuple[str, Any]]) -> None:
+    world = World(make_cluster())
+    for kind, subject in todo:
+        world.do(kind, subject)
+        snapshot = world.cluster.snapshot
+        for queued in world.cluster.queue:
+            if queued.part is Part.UNSCHEDULABLE:
+                rows = slice(0, snapshot.height)
+                assert not feasible(default_profile(), queued.pod_class, snapshot, rows).any()
 
 
 class OneByOne:
@@ -198,7 +211,7 @@ def is_tried_again(cluster: Cluster, *, now: float = 100.0) -> bool:
 def test_a_first_node_is_used_at_once() -> None:
     cluster = make_cluster()
     unschedulable(cluster, make_pod(cpu="1"))
-    add_node(cluster, make_node("a"), now=0.1)
+    add_node(cluster, make_node("a"))
     placement = place_next(cluster, now=0.1)
     assert isinstance(placement, Placement) and placement.node == "a"
 
@@ -308,7 +321,7 @@ def test_a_placed_pod_keeps_its_room_until_the_placement_comes_to_nothing() -> N
     assert isinstance(placement, Placement)
     assert place(cluster, make_pod("second", cpu="1")).startswith("0/1")
     cluster.queue.fail_by_error(placement.queued, 0.0)
-    cluster.forget(placement, 0.0)
+    cluster.forget(placement)
     second = place_next(cluster)
     assert isinstance(second, Placement) and second.queued.key == "default/second"
 
@@ -319,7 +332,7 @@ def test_a_late_event_from_before_the_binding_changes_nothing() -> None:
     add_pod(cluster, pod)
     placement = place_next(cluster)
     assert isinstance(placement, Placement)
-    cluster.bound(placement)
+    cluster.bound(placement, 0.0)
     add_pod(cluster, {**pod, "metadata": {**pod["metadata"], "labels": {"new": "label"}}})
     assert cluster.next_pod(0) is None
     assert place(cluster, make_pod("other", cpu="1")).startswith("0/1")
@@ -332,7 +345,7 @@ def test_a_pod_that_another_scheduler_bound_meanwhile_counts_where_it_is() -> No
     placement = place_next(cluster)
     assert isinstance(placement, Placement) and placement.node == "a"
     add_pod(cluster, {**pod, "spec": {**pod["spec"], "nodeName": "b"}})
-    cluster.forget(placement, 0.0)
+    cluster.forget(placement)
     assert place(cluster, make_pod("big", cpu="4")) == "a"
     assert len(cluster.queue) == 1
     placed = cluster.snapshot.placed("uid-default-pod")

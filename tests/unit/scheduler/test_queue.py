@@ -11,7 +11,7 @@ from scheduler.pods import Usage
 from scheduler.queue import Part, QueuedPod, SchedulingQueue
 from tests.unit.scheduler.factories import make_pod
 
-CLASS, OTHER_CLASS = (PodClass((), Usage((), 0, 0)) for _ in range(2))
+CLASS, OTHER_CLASS = (PodClass((), Usage((), cpu, 0)) for cpu in (1, 2))
 GATES = [{"name": "example.com/wait"}]
 
 
@@ -59,19 +59,73 @@ def test_an_unschedulable_pod_waits_for_a_change_that_may_help() -> None:
     add(queue, "pod")
     queue.fail(pop(queue), frozenset({"Fit"}), now=0)
     assert queue.pop(100) is None
-    assert queue.move(lambda pod_class, rejectors: "Ports" in rejectors, now=100) == 0
-    assert queue.move(lambda pod_class, rejectors: pod_class is CLASS and "Fit" in rejectors, now=100) == 1
+    queue.move(lambda pod_class, rejectors: "Ports" in rejectors, now=100)
+    assert queue.pop(100) is None
+    queue.move(lambda pod_class, rejectors: pod_class is CLASS and "Fit" in rejectors, now=100)
     assert names(queue, now=100) == ["pod"]
 
 
-def test_whether_a_change_helps_is_asked_once_for_all_equal_pods() -> None:
+def full_of_equal_pods(count: int) -> SchedulingQueue:
     queue = SchedulingQueue()
-    for number in range(100):
-        add(queue, f"pod-{number}")
-        queue.fail(pop(queue), frozenset({"Fit"}), now=0)
+    for number in range(count):
+        add(queue, f"pod-{number}", priority=1 if number == 7 else 0)
+    for number in range(count):
+        queue.fail(pop(queue), frozenset({"Fit"}), now=number / count)
+    return queue
+
+
+def test_whether_a_change_helps_is_asked_once_for_all_equal_pods() -> None:
+    queue = full_of_equal_pods(100)
     asked = []
-    assert queue.move(lambda *group: asked.append(group) or True, now=100) == 100  # type: ignore[func-returns-value]
-    assert len(asked) == 1
+
+    def note(pod_class: PodClass, rejectors: frozenset[str]) -> bool:
+        asked.append(pod_class)
+        return True
+
+    queue.move(note, now=100)
+    assert asked == [CLASS]
+
+
+def test_of_equal_pods_one_is_tried_and_each_that_is_placed_brings_the_next() -> None:
+    queue = full_of_equal_pods(10)
+    queue.move(everything, now=100)
+    tried = [pop(queue, 100)]
+    assert queue.pop(100) is None
+    for _ in range(2):
+        queue.follow(CLASS, now=100)
+        tried.append(pop(queue, 100))
+    queue.fail(tried[-1], frozenset({"Fit"}), now=100)
+    queue.follow(CLASS, now=100)
+    assert queue.pop(100) is None, "what turned one of them down turns them all down"
+    assert [queued.key for queued in tried] == ["default/pod-7", "default/pod-0", "default/pod-1"]
+    assert queue.counts()["unschedulable"] == 8
+
+
+def test_equal_pods_go_on_when_the_one_that_was_tried_leaves_in_another_way() -> None:
+    queue = full_of_equal_pods(5)
+    queue.move(everything, now=100)
+    queue.fail_by_error(pop(queue, 100), now=100)
+    queue.remove(pop(queue, 100).uid, now=100)
+    assert queue.pop(100) is not None
+    queue = full_of_equal_pods(5)
+    queue.move(everything, now=100)
+    queue.remove("uid-default-pod-0", now=100)
+    assert queue.pop(100) is not None
+    queue = full_of_equal_pods(5)
+    queue.move(everything, now=100)
+    queue.update(make_pod("pod-0"), OTHER_CLASS, now=100)
+    assert {pop(queue, 100).key, pop(queue, 100).key} == {"default/pod-0", "default/pod-1"}
+
+
+def test_a_pod_that_left_its_equals_is_not_brought_by_them() -> None:
+    queue = full_of_equal_pods(3)
+    queue.remove("uid-default-pod-0", now=100)
+    queue.move(everything, now=100)
+    assert pop(queue, 100).key == "default/pod-1"
+    queue.follow(CLASS, now=100)
+    queue.follow(CLASS, now=100)
+    assert pop(queue, 100).key == "default/pod-2"
+    assert queue.pop(100) is None
 
 
 @pytest.mark.parametrize(("failures", "delay"), [(1, 1), (2, 2), (3, 4), (4, 8), (5, 10), (50, 10)])
@@ -114,9 +168,9 @@ def test_a_pod_with_gates_waits_until_they_are_gone() -> None:
     assert queue.counts()["gated"] == 1
     queue.move(everything, now=1000)
     assert queue.pop(1000) is None
-    queue.update(make_pod("pod", schedulingGates=GATES, nodeSelector={"a": "b"}), OTHER_CLASS)
+    queue.update(make_pod("pod", schedulingGates=GATES, nodeSelector={"a": "b"}), OTHER_CLASS, 0.0)
     assert queue.pop(1000) is None
-    queue.update(make_pod("pod"), CLASS)
+    queue.update(make_pod("pod"), CLASS, 0.0)
     assert names(queue) == ["pod"]
 
 
@@ -124,9 +178,9 @@ def test_a_pod_that_demands_something_else_is_tried_again() -> None:
     queue = SchedulingQueue()
     add(queue, "pod")
     queue.fail(pop(queue), frozenset({"Fit"}), now=0)
-    queue.update(make_pod("pod", labels={"only": "a label"}), CLASS)
+    queue.update(make_pod("pod", labels={"only": "a label"}), CLASS, 0.0)
     assert queue.pop(0) is None
-    queue.update(make_pod("pod"), OTHER_CLASS)
+    queue.update(make_pod("pod"), OTHER_CLASS, 0.0)
     assert pop(queue).pod_class is OTHER_CLASS
 
 
@@ -141,7 +195,7 @@ def test_a_pod_that_is_gone_is_gone_whichever_part_it_was_in(part: Part) -> None
         elif part is Part.BACKOFF:
             queue.fail_by_error(queued, now=0)
     assert queue.counts()[part.value] == 1
-    queue.remove("uid-default-pod")
+    queue.remove("uid-default-pod", 0.0)
     queue.move(everything, now=1000)
     assert queue.pop(1000) is None
     assert len(queue) == 0
@@ -152,12 +206,12 @@ def test_a_pod_that_is_removed_while_it_is_being_placed_does_not_come_back() -> 
     for end in (queue.fail_by_error, lambda queued, now: queue.fail(queued, frozenset(), now)):
         add(queue, "pod")
         queued = pop(queue)
-        queue.remove(queued.uid)
+        queue.remove(queued.uid, 0.0)
         end(queued, 0.0)
         assert queue.pop(1000) is None
     add(queue, "pod")
     queued = pop(queue)
-    queue.remove(queued.uid)
+    queue.remove(queued.uid, 0.0)
     queue.retry(queued)
     assert queue.pop(1000) is None
 
