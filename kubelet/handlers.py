@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,26 +37,23 @@ async def run_command(
     runtime: Runtime, pod_uid: str, container_id: str, argv: Sequence[str], *, timeout_seconds: float
 ) -> Answer:
     """Run a command in a container. Raises NoAnswer, after killing it, when it takes too long; RuntimeFailure."""
-    reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-    output = _Collector(reader)
-    try:
-        os.set_blocking(writer, True)
-        io = ExecIO(stdout_fd=writer, stderr_fd=writer)
-        handle = await runtime.exec(pod_uid, container_id, argv, io=io)
-    finally:
-        os.close(writer)
-    try:
-        async with asyncio.timeout(timeout_seconds):
-            code = await handle.wait()
-            return Answer(code, await output.text())
-    except TimeoutError:
-        handle.kill()
-        raise NoAnswer(f'command "{" ".join(argv)}" timed out') from None
-    except asyncio.CancelledError:
-        handle.kill()
-        raise
-    finally:
-        output.close()
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+    os.set_blocking(reader, False)
+    with closing(_Collector(reader)) as output:
+        try:
+            handle = await runtime.exec(pod_uid, container_id, argv, io=ExecIO(stdout_fd=writer, stderr_fd=writer))
+        finally:
+            os.close(writer)
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                code = await handle.wait()
+                return Answer(code, await output.text())
+        except TimeoutError:
+            handle.kill()
+            raise NoAnswer(f'command "{" ".join(argv)}" timed out') from None
+        except asyncio.CancelledError:
+            handle.kill()
+            raise
 
 
 class _Collector:
