@@ -114,8 +114,12 @@ def _value(kind: str, wire: Wire, depth: int) -> Any:
     if scalar is not None:
         return scalar(wire)
     value = _message(kind, _bytes(wire), depth + 1)
-    if kind.rpartition(".")[2] in _LISTS:
+    name = kind.rpartition(".")[2]
+    if name in _LISTS:
         return value.get("items", [])
+    if name in _CHOICES:
+        # A schema wins over a mere yes; without either nothing was chosen, which is a no.
+        return next((value[field] for field in _CHOICES[name] if field in value), False)
     return value
 
 
@@ -229,6 +233,13 @@ _SPECIAL: dict[str, Callable[[Wire], Any]] = {
     "io.k8s.apimachinery.pkg.api.resource.Quantity": _quantity,
     "io.k8s.apimachinery.pkg.util.intstr.IntOrString": _int_or_string,
     "io.k8s.apimachinery.pkg.runtime.RawExtension": _raw,
+    "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSON": _raw,
 }
 # Messages that wrap a list, which protobuf can't put into a map or tell from none.
 _LISTS = ("ExtraValue", "Verbs")
+# Messages of which JSON has only what one of their fields holds.
+_CHOICES = {
+    "JSONSchemaPropsOrArray": ("jSONSchemas", "schema"),
+    "JSONSchemaPropsOrBool": ("schema", "allows"),
+    "JSONSchemaPropsOrStringArray": ("property", "schema"),
+}

@@ -388,7 +388,12 @@ def _openapi(node: Any) -> Any:
         return [_openapi(item) for item in node]
     if not isinstance(node, dict):
         return node
-    converted = {key: _openapi(value) for key, value in node.items() if key not in ("$schema", "$id")}
+    # A property of this name, as a schema's own schema has it, is a schema itself.
+    converted = {
+        key: _openapi(value)
+        for key, value in node.items()
+        if key not in ("$schema", "$id") or isinstance(value, dict)
+    }
     if isinstance(converted.get("type"), list):
         kinds = [kind for kind in converted["type"] if kind != "null"]
         if len(kinds) == 1:

@@ -21,7 +21,12 @@ from apimachinery.resources import Resource
 # Versions of the aggregated form, the preferred one first; clients up to 1.29 know the beta only.
 AGGREGATED_VERSIONS = ("v2", "v2beta1")
 # The order in which groups are listed; clients that look for a kind take the first that has it.
-GROUP_ORDER = ("", "apps", "events.k8s.io", "authentication.k8s.io", "authorization.k8s.io", "autoscaling", "batch")
+GROUP_ORDER = (
+    *("apiregistration.k8s.io", "", "apps", "events.k8s.io", "authentication.k8s.io", "authorization.k8s.io"),
+    *("autoscaling", "batch", "certificates.k8s.io", "networking.k8s.io", "policy", "rbac.authorization.k8s.io"),
+    *("storage.k8s.io", "admissionregistration.k8s.io", "apiextensions.k8s.io", "scheduling.k8s.io"),
+    *("coordination.k8s.io", "node.k8s.io", "discovery.k8s.io", "flowcontrol.apiserver.k8s.io", "resource.k8s.io"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +46,7 @@ _PROXY = ("create", "delete", "get", "patch", "update")
 SUBRESOURCES = {
     ("*", "status"): Subresource(_CHANGE),
     ("*", "scale"): Subresource(_CHANGE, "autoscaling", "v1", "Scale"),
+    ("certificatesigningrequests", "approval"): Subresource(_CHANGE),
     ("namespaces", "finalize"): Subresource(("update",)),
     ("pods", "attach"): Subresource(_STREAM, "", "v1", "PodAttachOptions"),
     ("pods", "binding"): Subresource(("create",), "", "v1", "Binding"),

@@ -117,8 +117,8 @@ def is_long_running(info: RequestInfo) -> bool:
 def _key(info: RequestInfo) -> _Key:
     """The labels of a request. Whatever a client makes up is counted as one, so that their number has a limit."""
     verb = _VERBS.get(info.verb, "other")
-    served = by_plural(info.group, info.resource)
-    if served is None or served.version != info.version:
+    served = by_plural(info.group, info.resource, info.version) if info.version else None
+    if served is None:
         first = info.path[1:].partition("/")[0] if not info.resource else ""
         return verb, "", "", "", f"/{first}" if first in _PATHS else "", ""
     subresource = info.subresource if info.subresource in served.subresources else ""

@@ -81,7 +81,8 @@ def operations(resources: Iterable[Resource]) -> Iterator[Operation]:
     """All operations of these resources."""
     for resource in resources:
         yield from _of_collection(resource)
-        yield from _of_object(resource, "", resource.kind, ("get", "update", "patch", "delete"))
+        own = [verb for verb in ("get", "update", "patch", "delete") if verb in resource.verbs]
+        yield from _of_object(resource, "", resource.kind, own)
         for name in resource.subresources:
             found = subresource(resource, name)
             yield from _of_object(resource, name, found.kind, found.verbs, found.group, found.version)
@@ -95,64 +96,64 @@ _TEXT = ("log", "exec", "attach", "portforward", "proxy")
 
 
 def _of_collection(resource: Resource) -> Iterator[Operation]:
-    kind = {"group": resource.group, "version": resource.version, "kind": resource.kind}
-    listed = schemas.definition_name(resource.api_version, f"{resource.kind}List")
     schema = schemas.definition_name(resource.api_version, resource.kind)
-    if listed is None or schema is None:
+    if schema is None:
         return
-    names = _names(resource)
-    listing = {"kind": kind, "tag": _tag(resource), "answer": listed, "produces": (JSON, YAML, WATCH)}
-    word = f"{names}{'Namespaced' if resource.namespaced else ''}{resource.kind}"
+    names, scope = _names(resource), "Namespaced" if resource.namespaced else ""
     own = (NAMESPACE,) if resource.namespaced else ()
-    path = resource.path("{namespace}")
-    yield Operation(
+    kind = {"group": resource.group, "version": resource.version, "kind": resource.kind}
+    path, tag = resource.path("{namespace}"), _tag(resource)
+    if "list" in resource.verbs:
+        yield _listing(resource, f"list{names}{scope}{resource.kind}", path, own)
+    if "create" in resource.verbs:
+        yield Operation(
+            path=path,
+            method="post",
+            action="post",
+            id=f"create{names}{scope}{resource.kind}",
+            tag=tag,
+            description=f"create an object of kind {resource.kind}",
+            kind=kind,
+            answer=schema,
+            body=schema,
+            path_parameters=own,
+            query_parameters=(*WRITE, PRETTY),
+        )
+    if "deletecollection" in resource.verbs:
+        yield Operation(
+            path=path,
+            method="delete",
+            action="deletecollection",
+            id=f"delete{names}Collection{scope}{resource.kind}",
+            tag=tag,
+            description=f"delete all that is selected of kind {resource.kind}",
+            kind=kind,
+            answer=STATUS,
+            body=f"{_META}DeleteOptions",
+            body_required=False,
+            path_parameters=own,
+            query_parameters=(*LIST, DRY_RUN, *DELETE, PRETTY),
+        )
+    if "list" in resource.verbs and resource.namespaced:
+        yield _listing(resource, f"list{names}{resource.kind}ForAllNamespaces", resource.path(), ())
+
+
+def _listing(resource: Resource, id_: str, path: str, parameters: tuple[Parameter, ...]) -> Operation:
+    listed = schemas.definition_name(resource.api_version, f"{resource.kind}List")
+    assert listed is not None, resource
+    return Operation(
         path=path,
         method="get",
         action="list",
-        id=f"list{word}",
+        id=id_,
+        tag=_tag(resource),
         description=f"list or watch objects of kind {resource.kind}",
-        path_parameters=own,
+        kind={"group": resource.group, "version": resource.version, "kind": resource.kind},
+        answer=listed,
+        path_parameters=parameters,
         query_parameters=(*LIST, PRETTY),
-        **listing,  # type: ignore[arg-type]
+        produces=(JSON, YAML, WATCH),
     )
-    yield Operation(
-        path=path,
-        method="post",
-        action="post",
-        id=f"create{word}",
-        tag=_tag(resource),
-        description=f"create an object of kind {resource.kind}",
-        kind=kind,
-        answer=schema,
-        body=schema,
-        path_parameters=own,
-        query_parameters=(*WRITE, PRETTY),
-    )
-    yield Operation(
-        path=path,
-        method="delete",
-        action="deletecollection",
-        id=f"delete{names}Collection{'Namespaced' if resource.namespaced else ''}{resource.kind}",
-        tag=_tag(resource),
-        description=f"delete all that is selected of kind {resource.kind}",
-        kind=kind,
-        answer=STATUS,
-        body=f"{_META}DeleteOptions",
-        body_required=False,
-        path_parameters=own,
-        query_parameters=(*LIST, DRY_RUN, *DELETE, PRETTY),
-    )
-    if resource.namespaced:
-        yield Operation(
-            path=resource.path(),
-            method="get",
-            action="list",
-            id=f"list{names}{resource.kind}ForAllNamespaces",
-            description=f"list or watch objects of kind {resource.kind}",
-            path_parameters=(),
-            query_parameters=(*LIST, PRETTY),
-            **listing,  # type: ignore[arg-type]
-        )
 
 
 def _of_object(

@@ -32,12 +32,19 @@ def _schema(node: Any) -> Any:
     if not isinstance(node, dict):
         return node
     if "allOf" in node:  # a reference that was wrapped for what stands beside it
-        rest = {key: _schema(value) for key, value in node.items() if key != "allOf"}
+        rest = {key: _member(key, value) for key, value in node.items() if key != "allOf"}
         return {**_schema(node["allOf"][0]), **rest}
-    found = {key: _schema(value) for key, value in node.items() if key not in ("oneOf", "anyOf", "not")}
+    found = {key: _member(key, value) for key, value in node.items() if key not in ("oneOf", "anyOf", "not")}
     if isinstance(found.get("$ref"), str):
         found["$ref"] = _REFERENCE_2 + found["$ref"].removeprefix(_REFERENCE_3)
     return found
+
+
+def _member(key: str, value: Any) -> Any:
+    """A field of a schema; the properties of one may be called `allOf` and the like, as those of a schema are."""
+    if key == "properties" and isinstance(value, dict):
+        return {name: _schema(inner) for name, inner in value.items()}
+    return _schema(value)
 
 
 def _operation(operation: Operation) -> dict[str, Any]:

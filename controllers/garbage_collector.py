@@ -19,7 +19,7 @@ from functools import partial
 from typing import Any
 
 from apimachinery.meta import Object, deletion_requested, name, namespace, resource_version, uid
-from apimachinery.resources import BUILTIN, EVENTS, Resource, by_kind
+from apimachinery.resources import EVENTS, STORED, Resource, by_kind
 from controllers.context import Context
 from controllers.ownership_graph import FOREGROUND, ORPHAN, Item, OwnershipGraph, OwnerState, plan_item
 from controllers.requests import settle_or_raise, unless_gone
@@ -28,7 +28,7 @@ REMEMBERED_OWNERS = 1000
 # An owner of thousands that waits for its dependents looks at those that are left this often at most.
 GATHER_SECONDS = 0.02
 # Nothing owns events, and there are many of them.
-COLLECTED = tuple(resource for resource in BUILTIN if resource != EVENTS and "watch" in resource.verbs)
+COLLECTED = tuple(resource for resource in STORED if resource != EVENTS)
 
 
 class GarbageCollector:

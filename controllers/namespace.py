@@ -25,14 +25,14 @@ from apimachinery.meta import (
     namespace,
     with_condition,
 )
-from apimachinery.resources import BUILTIN, EVENTS, NAMESPACES, PODS, Resource
+from apimachinery.resources import EVENTS, NAMESPACES, PODS, STORED, Resource
 from apimachinery.time import rfc3339
 from controllers.context import Context
 from controllers.requests import settle, settle_or_raise, unless_gone, write_status
 
 logger = logging.getLogger(__name__)
 
-CONTENT = tuple(resource for resource in BUILTIN if resource.namespaced and "list" in resource.verbs)
+CONTENT = tuple(resource for resource in STORED if resource.namespaced)
 FINALIZER = "kubernetes"
 # Many objects leave at about the same time: one look at what is left serves them all.
 GATHER_SECONDS = 0.05

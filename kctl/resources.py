@@ -92,7 +92,7 @@ async def targets(client: Client, words: Sequence[str]) -> list[tuple[Resource, 
     if names and "," in kinds:
         raise CommandError("names can be given with one resource type only", exit_status=2)
     if kinds == "all":
-        return [(resource, []) for resource in resources.BUILTIN if "all" in resource.categories]
+        return [(resource, []) for resource in resources.STORED if "all" in resource.categories]
     return [(await find(client, kind), list(names)) for kind in kinds.split(",")]
 
 

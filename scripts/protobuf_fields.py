@@ -1,10 +1,11 @@
 """Makes `apimachinery/protobuf_fields.json`: what the numbers of Kubernetes' protobuf messages stand for.
 
-    .venv/bin/python scripts/protobuf_fields.py API APIMACHINERY > apimachinery/protobuf_fields.json
+    .venv/bin/python scripts/protobuf_fields.py FOLDER > apimachinery/protobuf_fields.json
 
-API and APIMACHINERY are checkouts of kubernetes/api and kubernetes/apimachinery of the served version. Numbers and
-types come from the `.proto` files; what these don't say (whether a zero is a value or stands for nothing, and whether
-a message's fields are those of the object around it) comes from the tags of the Go types beside them.
+FOLDER holds checkouts of kubernetes/api, apimachinery, apiextensions-apiserver and kube-aggregator, of the served
+version, each under that name. Numbers and types come from the `.proto` files; what these don't say (whether a zero is
+a value or stands for nothing, and whether a message's fields are those of the object around it) comes from the tags
+of the Go types beside them.
 
 A field is `name TYPE`, where TYPE is `[]` for a list or `{}` for a map by strings, `*` if zero is a value, `=` if the
 fields of the message belong to the object around it; then a scalar, or a message (of the same package, or by its
@@ -36,20 +37,26 @@ PACKAGES = (
     "node/v1",
     "policy/v1",
     "rbac/v1",
+    "resource/v1",
     "scheduling/v1",
     "storage/v1",
 )
-MACHINERY = ("pkg/apis/meta/v1", "pkg/runtime")
+OTHERS = (
+    "apimachinery/pkg/apis/meta/v1",
+    "apimachinery/pkg/runtime",
+    "apiextensions-apiserver/pkg/apis/apiextensions/v1",
+    "kube-aggregator/pkg/apis/apiregistration/v1",
+)
 _MESSAGE = re.compile(r"^message (\w+) \{(.*?)^\}", re.MULTILINE | re.DOTALL)
 _FIELD = re.compile(r"^\s+(?:(optional|repeated) )?([\w.]+|map<string, ?[\w.]+>) (\w+) = (\d+)", re.MULTILINE)
 _STRUCT = re.compile(r"^type (\w+) struct \{(.*?)^\}", re.MULTILINE | re.DOTALL)
-_TAG = re.compile(r'^\s+(?:\w+ +)?(\*?)[\w.\[\]*]+ +`json:"([^"]*)"[^`]*protobuf:"\w+,(\d+)', re.MULTILINE)
+_TAG = re.compile(r'^\s+(?:\w+ +)?(\*?)[\w.\[\]*]+ +`(?:json:"([^"]*)"[^`]*)?protobuf:"\w+,(\d+)', re.MULTILINE)
 
 
-def main(api: Path, machinery: Path) -> None:
-    """Read both checkouts and print the table."""
+def main(checkouts: Path) -> None:
+    """Read the checkouts and print the table."""
     table: dict[str, dict[str, str]] = {}
-    for folder in (*(api / package for package in PACKAGES), *(machinery / package for package in MACHINERY)):
+    for folder in (checkouts / path for path in (*(f"api/{package}" for package in PACKAGES), *OTHERS)):
         proto = (folder / "generated.proto").read_text()
         found = re.search(r"^package ([\w.]+);", proto, re.MULTILINE)
         assert found is not None, folder
@@ -59,7 +66,7 @@ def main(api: Path, machinery: Path) -> None:
                 n: field(found[1], t, label, name, tags.get((message, n)))
                 for label, t, name, n in _FIELD.findall(body)
             }
-            table[f"{found[1]}.{message}".replace("k8s.io.", "io.k8s.", 1)] = fields
+            table[schema_name(f"{found[1]}.{message}")] = fields
     json.dump(table, sys.stdout, indent=0, sort_keys=True, separators=(",", ":"))
     print()
 
@@ -76,6 +83,11 @@ def go_tags(folder: Path) -> dict[tuple[str, str], tuple[bool, str]]:
     return tags
 
 
+def schema_name(name: str) -> str:
+    """The name of a message as the schemas have it."""
+    return name.replace("k8s.io.", "io.k8s.", 1).replace("_", "-")
+
+
 def field(package: str, kind: str, label: str, name: str, tag: tuple[bool, str] | None) -> str:
     """One field as it stands in the table."""
     pointer, json_name = tag or (False, name)
@@ -86,11 +98,10 @@ def field(package: str, kind: str, label: str, name: str, tag: tuple[bool, str] 
         form, kind = "{}", kind.removesuffix(">").partition(",")[2].strip()
     elif not form:
         form = ("=" if inline else "") + ("*" if pointer else "")
-    kind = kind.removeprefix(".").replace("k8s.io.", "io.k8s.", 1)
-    own = package.replace("k8s.io.", "io.k8s.", 1) + "."
+    kind, own = schema_name(kind.removeprefix(".")), schema_name(package) + "."
     json_name = name if json_name in ("", "-") else json_name
     return f"{json_name} {form}{kind.removeprefix(own)}"
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(Path(sys.argv[1]))

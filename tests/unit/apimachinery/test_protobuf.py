@@ -89,6 +89,29 @@ def test_an_object_inside_of_another_keeps_its_own_encoding() -> None:
     assert (found["data"], found["revision"]) == ({"spec": {"replicas": 2}}, 7)
 
 
+def test_a_schema_inside_a_schema_takes_the_form_that_it_has_in_json() -> None:
+    text = message((5, "string"))
+    choices = ((24, message((1, text))), (30, message((1, 1))), (33, message((1, 0))), (8, message((1, b'{"a":1}'))))
+    schema = message((5, "object"), *choices, (32, message((1, "x"), (2, message((2, "y"))))))
+    version = message((1, "v1"), (4, message((1, schema))))
+    found = decoded("apiextensions.k8s.io/v1", "CustomResourceDefinition", message((2, message((7, version)))))
+    assert found["spec"]["versions"] == [
+        {
+            "name": "v1",
+            "schema": {
+                "openAPIV3Schema": {
+                    "type": "object",
+                    "items": {"type": "string"},
+                    "additionalProperties": True,
+                    "additionalItems": False,
+                    "default": {"a": 1},
+                    "dependencies": {"x": ["y"]},
+                }
+            },
+        }
+    ]
+
+
 def test_options_may_come_under_any_group() -> None:
     found = decoded("apps/v1", "DeleteOptions", message((1, 0), (2, message((1, "uid"))), (4, "Orphan")))
     assert found == {"gracePeriodSeconds": 0, "preconditions": {"uid": "uid"}, "propagationPolicy": "Orphan"}
