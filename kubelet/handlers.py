@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kubelet.pod_spec import Container
-from kubelet.runtime import ExecIO, Runtime
+from kubelet.runtime import ExecHandle, ExecIO, Runtime
 
 OUTPUT_BYTES_MAX = 10 * 1024
 PROBE_USER_AGENT, HOOK_USER_AGENT = "kube-probe/1.35", "kube-lifecycle/1.35"
@@ -39,20 +39,22 @@ async def run_command(
     """Run a command in a container. Raises NoAnswer, after killing it, when it takes too long; RuntimeFailure."""
     reader, writer = os.pipe2(os.O_CLOEXEC)
     os.set_blocking(reader, False)
+    handle: ExecHandle | None = None
     with closing(_Collector(reader)) as output:
         try:
-            handle = await runtime.exec(pod_uid, container_id, argv, io=ExecIO(stdout_fd=writer, stderr_fd=writer))
-        finally:
-            os.close(writer)
-        try:
             async with asyncio.timeout(timeout_seconds):
+                try:
+                    io = ExecIO(stdout_fd=writer, stderr_fd=writer)
+                    handle = await runtime.exec(pod_uid, container_id, argv, io=io)
+                finally:
+                    os.close(writer)
                 code = await handle.wait()
                 return Answer(code, await output.text())
-        except TimeoutError:
-            handle.kill()
-            raise NoAnswer(f'command "{" ".join(argv)}" timed out') from None
-        except asyncio.CancelledError:
-            handle.kill()
+        except (TimeoutError, asyncio.CancelledError) as error:
+            if handle is not None:
+                handle.kill()
+            if isinstance(error, TimeoutError):
+                raise NoAnswer(f'command "{" ".join(argv)}" timed out') from None
             raise
 
 

@@ -75,8 +75,8 @@ TRANSITIONS: dict[State, dict[State, str]] = {
 }
 
 DEADLINE_EXCEEDED = Verdict("DeadlineExceeded", "Pod was active on the node longer than the specified deadline")
-# A pod that starts faster than this is reported once, when it runs.
-FIRST_STATUS_SECONDS = 0.2
+# A pod that starts, or ends, faster than this is reported once, when it has.
+QUIET_SECONDS = 0.2
 RETRY_FIRST_SECONDS, RETRY_MAX_SECONDS = 0.5, 30.0
 
 Step = Callable[[], Awaitable["State | None"]]
@@ -105,9 +105,10 @@ class PodWorker:
         self._rejected = False
         self._is_adopted = False
         self._verdict: Verdict | None = None
-        self._began = self._clock.now()
+        now = self._clock.now()
+        self._quiet_until = now + QUIET_SECONDS
         told = get_path(pod, "status", "startTime", default="")
-        self._active_since = parse_rfc3339(told) if told else self._began
+        self._active_since = parse_rfc3339(told) if told else now
         self._until: float | None = None
         self._failures = 0
         self._setup_failures = 0
@@ -184,6 +185,8 @@ class PodWorker:
         why = TRANSITIONS[self.state][following]
         logger.info(self._words(f"pod {following.value.lower()}", why=why))
         self.state = following
+        if following is State.TERMINATING:
+            self._quiet_until = self._clock.now() + QUIET_SECONDS
 
     def _words(self, message: str, **fields: str) -> str:
         return kv(message, pod=namespaced_key(self.pod), uid=self.uid, state=self.state.value, **fields)
@@ -350,9 +353,8 @@ class PodWorker:
         """Have the pod's status written, unless there will be a better one in a moment."""
         if not self._has_something_to_say():
             return
-        quiet_until = self._began + FIRST_STATUS_SECONDS
-        if self._operations.going_on and not self._runs.waiting and self._clock.now() < quiet_until:
-            self._wait_until(quiet_until)
+        if self._operations.going_on and not self._runs.waiting and self._clock.now() < self._quiet_until:
+            self._wait_until(self._quiet_until)
             return
         self._services.writer.set(self.pod, self._status())
 

@@ -192,7 +192,7 @@ async def test_a_container_that_obeys_ends_its_pod_at_once(node: FakeNode) -> No
     node.delete(grace_seconds=30)
     await node.settle()
     assert "web" not in node.api.pods
-    assert [status["phase"] for _, status in node.api.writes if "phase" in status] == ["Running", "Succeeded"]
+    assert [status["phase"] for _, status in node.api.writes] == ["Running", "Succeeded"]
 
 
 async def test_a_second_deletion_shortens_the_grace_period_and_none_lengthens_it(node: FakeNode) -> None:
