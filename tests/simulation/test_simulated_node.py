@@ -14,7 +14,7 @@ from kubelet.volumes import VolumeFailure
 from tests.support.fake_node import FakeNode, fake_node
 from tests.support.pods import container, pod
 
-SEEDS = range(25)
+SEEDS = range(16)
 STEPS = 60
 CALM_SECONDS = 900.0
 SIDECAR = container("proxy", restartPolicy="Always")
