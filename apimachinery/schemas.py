@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,11 +19,10 @@ import orjson
 
 from apimachinery.field import FieldError, invalid_value, not_supported, required, wrong_type
 from apimachinery.meta import Object
-from apimachinery.quantity import FORM_MESSAGE, canonical
 from apimachinery.resources import Resource, by_kind
 
 SCHEMA_VERSION = "v1.35.0"
-_PREFIX = "#/$defs/"
+REFERENCE_PREFIX = "#/$defs/"
 _QUANTITY = "io.k8s.apimachinery.pkg.api.resource.Quantity"
 _OBJECT_META = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
 _GVK = "x-kubernetes-group-version-kind"
@@ -95,7 +94,7 @@ def resolve(node: Definition) -> Definition:
                     break
         if reference is None:
             return node
-        node = definitions()[reference.removeprefix(_PREFIX)]
+        node = definitions()[reference.removeprefix(REFERENCE_PREFIX)]
 
 
 def field_schema(definition: Definition, name: str) -> Definition | None:
@@ -164,7 +163,7 @@ def _strict(node: Any) -> Any:
 
 def _schema_document(name: str) -> dict[str, Any]:
     needed = {key: definitions()[key] for key in sorted(_reachable(name))}
-    return {"$schema": "http://json-schema.org/draft-07/schema#", "$ref": _PREFIX + name, "$defs": needed}
+    return {"$schema": "http://json-schema.org/draft-07/schema#", "$ref": REFERENCE_PREFIX + name, "$defs": needed}
 
 
 @cache
@@ -182,7 +181,7 @@ def _reachable(name: str) -> frozenset[str]:
 
 def _references(node: Any) -> list[str]:
     if isinstance(node, dict):
-        own = [node["$ref"].removeprefix(_PREFIX)] if isinstance(node.get("$ref"), str) else []
+        own = [node["$ref"].removeprefix(REFERENCE_PREFIX)] if isinstance(node.get("$ref"), str) else []
         return own + [reference for value in node.values() for reference in _references(value)]
     if isinstance(node, list):
         return [reference for value in node for reference in _references(value)]
@@ -295,78 +294,6 @@ def _zero(node: Definition) -> Any:
     kinds = target.get("type") or ()
     kind = next((kind for kind in ([kinds] if isinstance(kinds, str) else kinds) if kind != "null"), "")
     return {"object": {}, "array": [], "string": "", "integer": 0, "number": 0, "boolean": False}.get(kind)
-
-
-@cache
-def _quantity_paths(name: str) -> dict[str, Any]:
-    """The fields below a definition that hold quantities, as nested steps; `*` for map values, `[]` for items."""
-    return _quantities(definitions()[name], frozenset())
-
-
-def _quantities(node: Definition, above: frozenset[int]) -> dict[str, Any]:
-    if str(node.get("$ref", "")).endswith(_QUANTITY):
-        return {"": True}
-    target = resolve(node)
-    if target is definitions()[_QUANTITY]:
-        return {"": True}
-    if id(target) in above:
-        return {}
-    inside = above | {id(target)}
-    found: dict[str, Any] = {}
-    for key, inner in (target.get("properties") or {}).items():
-        if below := _quantities(inner, inside):
-            found[key] = below
-    if isinstance(target.get("items"), dict) and (below := _quantities(target["items"], inside)):
-        found["[]"] = below
-    extra = target.get("additionalProperties")
-    if isinstance(extra, dict) and (below := _quantities(extra, inside)):
-        found["*"] = below
-    return found
-
-
-def normalize_quantities(resource: Resource, obj: Object) -> list[FieldError]:
-    """Bring every quantity of a private copy into canonical form, in place; returns what is no quantity."""
-    name = definition_name(resource.api_version, resource.kind)
-    if name is None:
-        return []
-    steps = _quantity_paths(name)
-    try:
-        _normalize(steps, obj)
-        return []
-    except ValueError:
-        return list(_wrong_quantities(steps, obj, ""))
-
-
-def _normalize(steps: dict[str, Any], value: Any) -> Any:
-    """Raises ValueError at the first that is no quantity."""
-    if "" in steps:
-        return canonical(value)
-    if isinstance(value, dict):
-        every = steps.get("*")
-        # The steps are fewer than the fields of most objects.
-        for key, below in steps.items() if every is None else [(key, every) for key in value]:
-            inner = value.get(key)
-            if inner is not None:
-                value[key] = _normalize(below, inner)
-    elif isinstance(value, list) and "[]" in steps:
-        value[:] = [_normalize(steps["[]"], item) for item in value]
-    return value
-
-
-def _wrong_quantities(steps: dict[str, Any], value: Any, path: str) -> Iterator[FieldError]:
-    if "" in steps:
-        try:
-            canonical(value)
-        except ValueError:
-            yield invalid_value(path, value, FORM_MESSAGE)
-    elif isinstance(value, list) and "[]" in steps:
-        for number, item in enumerate(value):
-            yield from _wrong_quantities(steps["[]"], item, f"{path}[{number}]")
-    elif isinstance(value, dict):
-        for key, inner in value.items():
-            below = steps.get(key) or steps.get("*")
-            if below and inner is not None:
-                yield from _wrong_quantities(below, inner, f"{path}.{key}".lstrip("."))
 
 
 def openapi_components(resources: Iterable[Resource], extra: Iterable[str] = ()) -> dict[str, Any]:

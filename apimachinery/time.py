@@ -5,7 +5,9 @@ Times inside Wherry are float seconds since 1970; the clock itself is passed in,
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import lru_cache
 
 
 def rfc3339(unix_seconds: float) -> str:
@@ -24,6 +26,25 @@ def parse_rfc3339(text: str) -> float:
     if moment.tzinfo is None:
         raise ValueError(f"{text!r} has no time zone")
     return moment.timestamp()
+
+
+@lru_cache(maxsize=4096)
+def canonical_time(text: str) -> str:
+    """The form in which Kubernetes keeps a Time: whole seconds in UTC. Raises ValueError."""
+    return _canonical(text, rfc3339)
+
+
+@lru_cache(maxsize=4096)
+def canonical_micro_time(text: str) -> str:
+    """The form in which Kubernetes keeps a MicroTime: microseconds in UTC. Raises ValueError."""
+    return _canonical(text, rfc3339_micro)
+
+
+def _canonical(text: str, form: Callable[[float], str]) -> str:
+    try:
+        return form(parse_rfc3339(text))
+    except (ValueError, OverflowError, OSError) as error:
+        raise ValueError(f"must be a time as of RFC 3339, such as 2026-01-02T03:04:05Z ({error})") from error
 
 
 def human_duration(seconds: float) -> str:

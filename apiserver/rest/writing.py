@@ -11,7 +11,7 @@ import uuid
 from dataclasses import dataclass
 from functools import lru_cache
 
-from apimachinery import schemas
+from apimachinery import canonical
 from apimachinery.errors import MODIFIED, ApiError, already_exists, bad_request, conflict, invalid
 from apimachinery.field import FieldError
 from apimachinery.meta import Object
@@ -44,8 +44,8 @@ class Change:
 
 
 def complete(strategy: Strategy, obj: Object) -> None:
-    """Bring what was sent into its full form: canonical quantities, defaults. Raises ApiError 400."""
-    normalize_quantities(strategy, obj)
+    """Bring what was sent into its full form: canonical forms, defaults. Raises ApiError 400."""
+    canonicalize(strategy, obj)
     strategy.default(obj)
 
 
@@ -186,9 +186,9 @@ def ends_deletion(strategy: Strategy, obj: Object) -> bool:
     )
 
 
-def normalize_quantities(strategy: Strategy, obj: Object) -> None:
-    """Bring quantities into their canonical form. Raises ApiError 400."""
-    if errors := schemas.normalize_quantities(strategy.resource, obj):
+def canonicalize(strategy: Strategy, obj: Object) -> None:
+    """Bring quantities and times into their canonical form. Raises ApiError 400."""
+    if errors := canonical.canonicalize(strategy.resource, obj):
         told = ", ".join(error.message() for error in errors)
         resource = strategy.resource
         message = f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: {told}'

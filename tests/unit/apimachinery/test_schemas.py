@@ -45,24 +45,3 @@ def test_strictly_valid_is_what_needs_neither_pruning_nor_a_second_look(pod: dic
     if valid:
         assert schemas.prune(PODS, pod) is pod
         assert schemas.unknown_fields(PODS, pod) == schemas.validate(PODS, pod) == []
-
-
-def test_quantities_get_their_canonical_form_wherever_they_stand() -> None:
-    limits = {"cpu": "1000m", "memory": "1024Mi", "example.com/gpu": 2}
-    volumes = [{"name": "v", "emptyDir": {"sizeLimit": "0.5Gi"}}, {"name": "w", "emptyDir": {}}]
-    pod = _pod(containers=[{"name": "c", "resources": {"limits": limits}}], volumes=volumes, overhead={"cpu": "0.1"})
-    assert schemas.normalize_quantities(PODS, pod) == []
-    assert pod["spec"]["containers"][0]["resources"]["limits"] == {
-        "cpu": "1",
-        "memory": "1Gi",
-        "example.com/gpu": "2",
-    }
-    assert pod["spec"]["volumes"][0]["emptyDir"]["sizeLimit"] == "512Mi"
-    assert pod["spec"]["overhead"] == {"cpu": "100m"}
-
-
-def test_what_is_no_quantity_is_named_by_its_path() -> None:
-    requests = {"cpu": "1", "memory": "much"}
-    pod = _pod(containers=[{"name": "c", "resources": {"requests": requests}}], overhead={"cpu": "1 2"})
-    errors = schemas.normalize_quantities(PODS, pod)
-    assert [error.path for error in errors] == ["spec.containers[0].resources.requests.memory", "spec.overhead.cpu"]

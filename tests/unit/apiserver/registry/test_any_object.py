@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from apimachinery import schemas
+from apimachinery import canonical, schemas
 from apimachinery.resources import BUILTIN, Resource
 from apiserver.registry import strategy
 from apiserver.registry.metadata import validate_metadata, validate_metadata_update
@@ -77,7 +77,7 @@ def objects(resource: Resource) -> st.SearchStrategy[Any]:
         obj["kind"], obj["apiVersion"] = resource.kind, resource.api_version
         if resource.namespaced:
             metadata["namespace"] = "default"
-        schemas.normalize_quantities(resource, obj)
+        canonical.canonicalize(resource, obj)
         return obj
 
     return values(name, DEPTH_MAX).map(ready)

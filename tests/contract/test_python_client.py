@@ -1,0 +1,104 @@
+"""The official Python client against a real API server: typed objects, patches, watches, errors."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.support.apiserver import ApiServerProcess, running
+
+kubernetes = pytest.importorskip("kubernetes", reason="the package kubernetes is not installed")
+
+NAMESPACE = "python-client"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServerProcess]:
+    with running(tmp_path_factory.mktemp("python-client")) as process:
+        asyncio.run(process.wait_ready())
+        yield process
+
+
+@pytest.fixture(scope="module")
+def core(server: ApiServerProcess) -> Any:
+    kubernetes.config.load_kube_config(str(server.kubeconfig))
+    core = kubernetes.client.CoreV1Api()
+    core.create_namespace({"metadata": {"name": NAMESPACE}})
+    core.create_namespaced_service_account(NAMESPACE, {"metadata": {"name": "default"}})
+    return core
+
+
+def deployment(replicas: int) -> Any:
+    client = kubernetes.client
+    container = client.V1Container(name="c", image="web:1", ports=[client.V1ContainerPort(container_port=80)])
+    template = client.V1PodTemplateSpec(
+        metadata=client.V1ObjectMeta(labels={"app": "web"}), spec=client.V1PodSpec(containers=[container])
+    )
+    selector = client.V1LabelSelector(match_labels={"app": "web"})
+    spec = client.V1DeploymentSpec(replicas=replicas, selector=selector, template=template)
+    return client.V1Deployment(metadata=client.V1ObjectMeta(name="web"), spec=spec)
+
+
+def test_typed_objects_go_there_and_back(core: Any) -> None:
+    apps = kubernetes.client.AppsV1Api()
+    made = apps.create_namespaced_deployment(NAMESPACE, deployment(2))
+    assert (made.spec.replicas, made.spec.strategy.type, made.metadata.generation) == (2, "RollingUpdate", 1)
+    made.spec.replicas = 3
+    assert apps.replace_namespaced_deployment("web", NAMESPACE, made).spec.replicas == 3
+    patched = apps.patch_namespaced_deployment("web", NAMESPACE, {"spec": {"replicas": 4}})
+    assert patched.spec.replicas == 4
+    scale = apps.read_namespaced_deployment_scale("web", NAMESPACE)
+    assert (scale.spec.replicas, scale.status.selector) == (4, "app=web")
+    listed = apps.list_namespaced_deployment(NAMESPACE, label_selector="app!=none")
+    assert [item.metadata.name for item in listed.items] == ["web"]
+    apps.delete_namespaced_deployment("web", NAMESPACE)
+    assert apps.list_deployment_for_all_namespaces().items == []
+
+
+def test_a_watch_goes_on_from_a_list(core: Any) -> None:
+    version = core.list_namespaced_config_map(NAMESPACE).metadata.resource_version
+    core.create_namespaced_config_map(NAMESPACE, {"metadata": {"name": "a"}, "data": {"x": "1"}})
+    core.patch_namespaced_config_map("a", NAMESPACE, {"data": {"x": "2"}})
+    core.delete_namespaced_config_map("a", NAMESPACE)
+    stream = kubernetes.watch.Watch().stream(
+        core.list_namespaced_config_map, NAMESPACE, resource_version=version, timeout_seconds=2
+    )
+    seen = [(event["type"], event["object"].data) for event in stream]
+    assert seen == [("ADDED", {"x": "1"}), ("MODIFIED", {"x": "2"}), ("DELETED", {"x": "2"})]
+
+
+def test_pages_are_followed_by_their_tokens(core: Any) -> None:
+    for number in range(5):
+        core.create_namespaced_config_map(NAMESPACE, {"metadata": {"name": f"page-{number}"}})
+    names, token = [], None
+    while True:
+        page = core.list_namespaced_config_map(NAMESPACE, limit=2, _continue=token)
+        names += [item.metadata.name for item in page.items]
+        token = page.metadata._continue
+        if not token:
+            break
+    assert names == [f"page-{number}" for number in range(5)]
+    core.delete_collection_namespaced_config_map(NAMESPACE)
+    assert core.list_namespaced_config_map(NAMESPACE).items == []
+
+
+def test_errors_are_statuses(core: Any) -> None:
+    with pytest.raises(kubernetes.client.ApiException) as missing:
+        core.read_namespaced_pod("none", NAMESPACE)
+    assert missing.value.status == 404 and '"reason":"NotFound"' in missing.value.body
+    with pytest.raises(kubernetes.client.ApiException) as wrong:
+        core.create_namespaced_pod(NAMESPACE, {"metadata": {"name": "a"}, "spec": {"containers": []}})
+    assert wrong.value.status == 422 and "spec.containers" in wrong.value.body
+
+
+def test_dynamic_clients_find_their_way(core: Any) -> None:
+    dynamic = kubernetes.dynamic.DynamicClient(kubernetes.client.ApiClient())
+    pods = dynamic.resources.get(api_version="v1", kind="Pod")
+    spec = {"containers": [{"name": "c", "image": "i"}]}
+    body = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "dynamic"}, "spec": spec}
+    assert pods.create(body=body, namespace=NAMESPACE).spec.restartPolicy == "Always"
+    assert [item.metadata.name for item in pods.get(namespace=NAMESPACE).items] == ["dynamic"]
+    pods.delete(name="dynamic", namespace=NAMESPACE)
