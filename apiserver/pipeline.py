@@ -316,8 +316,9 @@ class Pipeline:
 
 def resolve(http: web.BaseRequest, info: RequestInfo, user: User, query: Mapping[str, str]) -> Call:
     """What a path stands for. Raises ApiError 404 for what is not served, 405 for what can't be done there."""
-    resource = resources.by_plural(info.group, info.resource)
-    if resource is None or resource.version != info.version:
+    resource = resources.by_plural(info.group, info.resource, info.version)
+    # What is only answered, and second names of what is stored, have no place here.
+    if resource is None or resource.stored_as is not None or "watch" not in resource.verbs:
         raise path_not_found()
     if info.subresource and info.subresource not in resource.subresources:
         raise path_not_found()
