@@ -8,6 +8,7 @@ import logging
 import signal
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import uvloop
 
@@ -18,6 +19,8 @@ from kubelet import agent, options
 
 logger = logging.getLogger("kubelet")
 
+CERTIFICATE_FILES = ("ca.crt", "kubelet.crt", "kubelet.key")
+
 
 def main() -> int:
     """Run until told to end; mistakes are told in one line."""
@@ -25,16 +28,25 @@ def main() -> int:
     logs.setup(given.verbosity)
     try:
         config = load(given.kubeconfig)
+        _check_certificates(given.cert_dir)
         uvloop.run(_run(given, config))
     except (KubeconfigError, OSError, TimeoutError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except BaseExceptionGroup as group:
         for part in _leaves(group):
-            logger.error(kv("node agent failed", error=repr(part)), exc_info=part)
+            if not isinstance(part, OSError):  # a fault of ours, and not of the machine's
+                logger.error(kv("node agent failed", error=repr(part)), exc_info=part)
             print(f"error: {part}", file=sys.stderr)
         return 1
     return 0
+
+
+def _check_certificates(folder: Path) -> None:
+    """Say which file is missing before anything has begun. Raises OSError."""
+    for name in CERTIFICATE_FILES:
+        if not (folder / name).is_file():
+            raise OSError(f"{folder / name} is missing: `python -m apiserver node-credentials` issues it")
 
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:

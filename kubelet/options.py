@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TypeVar
 
@@ -65,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--kubeconfig", required=True, help="how to reach the API server, and as whom")
     add("--node-name", required=True, help="the name of the Node")
-    add("--node-ip", required=True, help="the address by which other nodes reach this one")
+    add("--node-ip", required=True, type=_checked(_address), help="the address by which other nodes reach this one")
     add("--root-dir", required=True, type=Path, help="where pods, addresses and logs are kept")
     add("--image-dir", type=Path, help="the image store; several node agents may share one (ROOT/images)")
     add("--cert-dir", type=Path, help="holds ca.crt, kubelet.crt and kubelet.key (ROOT/pki)")
@@ -97,6 +98,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("-v", action="count", default=0, help="log more")
     return parser
+
+
+def _address(text: str) -> str:
+    return str(ip_address(text))
 
 
 def _checked(parse_value: Callable[[str], T]) -> Callable[[str], T]:
