@@ -55,15 +55,15 @@ async def watch(store: Store, call: Call, seconds_min: float, now: Callable[[], 
     try:
         watcher = await store.watch(call.key, selected, since)
         for some in _pieces([(ADDED, entry) for entry in initial]):
-            await _write(response, b"".join([lines.event(kind, entry) for kind, entry in some]))
+            await _write(call, response, b"".join([lines.event(kind, entry) for kind, entry in some]))
         if send_initial:
-            await _write(response, lines.bookmark(since, initial_events_end=True))
-        await _follow(store, watcher, response, lines, seconds, bookmarks=bookmarks)
+            await _write(call, response, lines.bookmark(since, initial_events_end=True))
+        await _follow(store, watcher, call, response, lines, seconds, bookmarks=bookmarks)
     except Ended:
         pass
     except ApiError as error:
         # The status line was sent long ago: what is wrong is told in an event.
-        await _write(response, encoding.watch_line("ERROR", orjson.dumps(error.status())))
+        await _write(call, response, encoding.watch_line("ERROR", orjson.dumps(error.status())))
     finally:
         if watcher is not None:
             store.unwatch(call.key, watcher)
@@ -78,8 +78,14 @@ async def _begin(call: Call) -> web.StreamResponse:
     return response
 
 
-async def _write(response: web.StreamResponse, data: bytes) -> None:
+async def _write(call: Call, response: web.StreamResponse, data: bytes) -> None:
     """Send; a client that takes nothing any more is cut off. Raises ConnectionResetError."""
+    transport = call.http.transport
+    if transport is None:
+        raise ConnectionResetError("the client of a watch is gone")
+    if transport.get_write_buffer_size() == 0:
+        await response.write(data)  # nothing is in the way: this waits for nobody
+        return
     try:
         async with asyncio.timeout(STUCK_SECONDS_MAX):
             await response.write(data)
@@ -88,7 +94,14 @@ async def _write(response: web.StreamResponse, data: bytes) -> None:
 
 
 async def _follow(
-    store: Store, watcher: Watcher, response: web.StreamResponse, lines: _Lines, seconds: float, *, bookmarks: bool
+    store: Store,
+    watcher: Watcher,
+    call: Call,
+    response: web.StreamResponse,
+    lines: _Lines,
+    seconds: float,
+    *,
+    bookmarks: bool,
 ) -> None:
     """Send what happens until the time is over. Raises ApiError when the watcher is cut off, or Ended."""
     loop = asyncio.get_running_loop()
@@ -100,14 +113,14 @@ async def _follow(
     try:
         while True:
             for some in _pieces(await watcher.next_batch()):
-                await _write(response, b"".join([lines.event(kind, entry) for kind, entry in some]))
+                await _write(call, response, b"".join([lines.event(kind, entry) for kind, entry in some]))
             moment = loop.time()
             if moment >= end:
                 return
             if moment < due or watcher.has_events:
                 continue
             # Nothing waits in the buffer: all up to the store's revision has been sent.
-            await _write(response, lines.bookmark(store.revision))
+            await _write(call, response, lines.bookmark(store.revision))
             due = min(moment + BOOKMARK_SECONDS, last) if moment < last else end
             timer = loop.call_at(due, watcher.wake)
     finally:
