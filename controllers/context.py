@@ -6,6 +6,7 @@ handlers that turn events into keys; nothing happens before `run_controller`.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -115,9 +116,20 @@ class Controller(Protocol):
         """Bring what the key names one step nearer to what is wanted. Raising has it tried again later."""
 
 
-async def run_controller(name: str, controller: Controller, *, workers: int) -> None:
-    """Run a controller until cancelled, once its caches are filled."""
-    for informer in controller.informers:
-        await informer.wait_synced()
+async def run_controller(
+    name: str, controller: Controller, *, workers: int, patience_seconds: float | None = None
+) -> None:
+    """Run a controller until cancelled, once its caches are filled.
+
+    With a patience it starts without those that can't be filled: one resource that the server does not serve, or does
+    not let us read, must not stop what is done for all others.
+    """
+    try:
+        async with asyncio.timeout(patience_seconds):
+            for informer in controller.informers:
+                await informer.wait_synced()
+    except TimeoutError:
+        missing = [one.resource.group_resource for one in controller.informers if not one.has_synced]
+        logger.warning(kv("starting without some caches", controller=name, missing=",".join(missing)))
     logger.info(kv("controller started", controller=name, workers=workers))
     await run_workers(controller.queue, controller.reconcile, name=name, workers=workers)

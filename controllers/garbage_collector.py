@@ -42,7 +42,7 @@ class GarbageCollector:
         self.informers = tuple(informers.values())
         self.queue = context.queue()
         self._graph = OwnershipGraph(informers)
-        self._absent: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._absent: OrderedDict[tuple[str, ...], None] = OrderedDict()
         for resource, informer in informers.items():
             informer.add_handler(partial(self._changed, resource))
 
@@ -94,14 +94,15 @@ class GarbageCollector:
         scope = namespace(item.obj)
         if resource is None or (resource.namespaced and not scope):
             return OwnerState.SOLID  # not to be found out: better kept than lost
-        if (scope, reference["uid"]) in self._absent:
+        wanted = (scope, *(str(reference[key]) for key in ("apiVersion", "kind", "name", "uid")))
+        if wanted in self._absent:
             return OwnerState.ABSENT
         place = scope if resource.namespaced else None
         found = await unless_gone(self._metadata_client.get(resource, reference["name"], place))
         if found is not None and uid(found) == reference["uid"]:
             waits = Item(resource, found).waits_for_dependents
             return OwnerState.WAITING if waits else OwnerState.SOLID
-        self._absent[scope, reference["uid"]] = None
+        self._absent[wanted] = None
         if len(self._absent) > REMEMBERED_OWNERS:
             self._absent.popitem(last=False)
         self._tell_if_elsewhere(item, reference)

@@ -41,11 +41,16 @@ LEASE_NAMESPACE, LEASE_NAME = "kube-system", "kube-controller-manager"
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A controller, how many keys it works on at once, and the flag that says otherwise."""
+    """A controller, and how it is run.
+
+    `workers` keys are worked on at once, unless `flag` says otherwise; `patience_seconds` is how long it waits for its
+    caches, None: for ever.
+    """
 
     make: Callable[[Context], Controller]
     workers: int
     flag: str | None = None
+    patience_seconds: float | None = None
 
 
 CONTROLLERS = {
@@ -56,7 +61,7 @@ CONTROLLERS = {
     "replicaset-controller": Entry(ReplicaSetController, 5, "concurrent-replicaset-syncs"),
     "node-lifecycle-controller": Entry(NodeLifecycleController, 8),
     "taint-eviction-controller": Entry(TaintEvictionController, 8),
-    "garbage-collector-controller": Entry(GarbageCollector, 20, "concurrent-gc-syncs"),
+    "garbage-collector-controller": Entry(GarbageCollector, 20, "concurrent-gc-syncs", patience_seconds=30.0),
     "namespace-controller": Entry(NamespaceController, 10, "concurrent-namespace-syncs"),
     "pod-garbage-collector-controller": Entry(PodGarbageCollector, 4),
 }
@@ -111,5 +116,6 @@ async def run_controllers(config: Config, options: Options, names: Sequence[str]
             informers.metadata.start(group)
             for name, controller in controllers.items():
                 workers = options.concurrent_syncs.get(name, CONTROLLERS[name].workers)
-                group.create_task(run_controller(name, controller, workers=workers))
+                patience = CONTROLLERS[name].patience_seconds
+                group.create_task(run_controller(name, controller, workers=workers, patience_seconds=patience))
             logger.info(kv("controllers starting", controllers=len(controllers)))

@@ -39,11 +39,15 @@ async def _attempt(call: Coroutine[Any, Any, T]) -> T | ApiError:
 
 
 async def unless_gone(call: Coroutine[Any, Any, T]) -> T | None:
-    """What the call answers; None if its object does not exist (any more)."""
+    """What the call answers; None if its object does not exist (any more).
+
+    A server that does not serve the kind at all says 404 too, but names no object: that is an error, since nothing
+    follows from it for the object.
+    """
     try:
         return await call
     except ApiError as error:
-        if is_not_found(error):
+        if is_not_found(error) and (error.details or {}).get("name"):
             return None
         raise
 

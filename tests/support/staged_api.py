@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from itertools import count
 from typing import Any
 
-from apimachinery.errors import MODIFIED, ApiError, already_exists, conflict, not_found
+from apimachinery.errors import MODIFIED, ApiError, already_exists, conflict, not_found, path_not_found
 from apimachinery.meta import Object, get_path, name, namespaced_key
 from apimachinery.patch import merge_patch
 from apimachinery.resources import Resource
@@ -128,3 +128,23 @@ class RefusingApi(StagedApi):
             self.calls.append(("create", resource.plural))
             raise ApiError(403, "Forbidden", "exceeded quota")
         return await super().create(resource, obj, namespace, **more)
+
+
+class NarrowApi(StagedApi):
+    """One that does not serve some resources."""
+
+    def __init__(self, *unserved: Resource) -> None:
+        super().__init__()
+        self.unserved = set(unserved)
+
+    async def list(self, resource: Resource, namespace: str | None = None, **more: Any) -> Object:
+        """404 for the path, or the collection."""
+        if resource in self.unserved:
+            raise path_not_found()
+        return await super().list(resource, namespace, **more)
+
+    async def get(self, resource: Resource, which: str, namespace: str | None = None, **more: Any) -> Object:
+        """404 for the path, or the object."""
+        if resource in self.unserved:
+            raise path_not_found()
+        return await super().get(resource, which, namespace, **more)

@@ -11,18 +11,19 @@ import pytest
 
 from apiclient.events import EventRecorder
 from apimachinery.meta import Object
-from apimachinery.resources import DEPLOYMENTS, PODS, REPLICASETS
+from apimachinery.resources import CONFIGMAPS, DEPLOYMENTS, PODS, REPLICASETS, SECRETS
 from controllers.context import Context, Controller, Informers, Options, run_controller
 from controllers.deployment import DeploymentController
+from controllers.garbage_collector import GarbageCollector
 from controllers.replicaset import ReplicaSetController
 from tests.support.clock import ManualClock
-from tests.support.staged_api import RefusingApi, StagedApi
+from tests.support.staged_api import NarrowApi, RefusingApi, StagedApi
 from tests.support.workloads import deployment, replica_set
 
 
 @asynccontextmanager
 async def running(
-    api: StagedApi, clock: ManualClock, *makers: Callable[[Context], Controller]
+    api: StagedApi, clock: ManualClock, *makers: Callable[[Context], Controller], patience: float | None = None
 ) -> AsyncIterator[None]:
     """Some controllers at work on a staged API."""
     client: Any = api
@@ -32,8 +33,9 @@ async def running(
     try:
         async with asyncio.TaskGroup() as group:
             informers.whole.start(group)
+            informers.metadata.start(group)
             for controller in controllers:
-                group.create_task(run_controller("test", controller, workers=2))
+                group.create_task(run_controller("test", controller, workers=2, patience_seconds=patience))
             await clock.settle()
             yield
             raise _Over
@@ -130,3 +132,18 @@ async def test_a_taken_name_of_another_template_is_avoided_by_counting_collision
         [web] = api.objects(DEPLOYMENTS)
         assert web["status"]["collisionCount"] == 1
         assert len(api.objects(REPLICASETS)) == 2
+
+
+async def test_a_resource_that_is_not_served_neither_stops_the_collector_nor_makes_owners_absent(
+    clock: ManualClock,
+) -> None:
+    api = NarrowApi(SECRETS)
+    async with running(api, clock, GarbageCollector, patience=0.05):
+        for which, kind, group in (("lost", "ConfigMap", "v1"), ("unsure", "Secret", "v1")):
+            owner = {"apiVersion": group, "kind": kind, "name": "gone", "uid": "no-such-uid"}
+            metadata = {"name": which, "namespace": "default", "ownerReferences": [owner]}
+            await api.create(CONFIGMAPS, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata})
+        async with asyncio.timeout(10):
+            await clock.run_until(lambda: api.count("delete", CONFIGMAPS) > 0)
+        await clock.advance(60)
+        assert [obj["metadata"]["name"] for obj in api.objects(CONFIGMAPS)] == ["unsure"]
