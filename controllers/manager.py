@@ -43,8 +43,8 @@ LEASE_NAMESPACE, LEASE_NAME = "kube-system", "kube-controller-manager"
 class Entry:
     """A controller, and how it is run.
 
-    `workers` keys are worked on at once, unless `flag` says otherwise; `patience_seconds` is how long it waits for its
-    caches, None: for ever.
+    `workers` keys are worked on at once, unless `flag` says otherwise; it waits for its caches for
+    `patience_seconds`, None: for ever.
     """
 
     make: Callable[[Context], Controller]
