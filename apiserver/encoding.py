@@ -50,29 +50,31 @@ def list_metadata(revision: int, token: str = "", remaining: int | None = None) 
     return metadata
 
 
-def object_list(resource: Resource, entries: Sequence[Entry], metadata: dict[str, Any]) -> list[bytes]:
-    """The pieces of a list of objects."""
-    prefix = kind_prefix(resource.kind, resource.api_version)
-    skip = len(prefix)
-    return _list(
-        f"{resource.kind}List", resource.api_version, metadata, (b"{" + entry.raw[skip:] for entry in entries)
-    )
+def object_list(resource: Resource, entries: Sequence[Entry], metadata: dict[str, Any]) -> list[bytes | memoryview]:
+    """The pieces of a list of objects: views of the versions' bytes, without their kind."""
+    skip = len(kind_prefix(resource.kind, resource.api_version))
+    items = (memoryview(entry.raw)[skip:] for entry in entries)
+    return _list(f"{resource.kind}List", resource.api_version, metadata, items, begin=b"{")
 
 
-def partial_list(api_version: str, entries: Sequence[Entry], metadata: dict[str, Any]) -> list[bytes]:
+def partial_list(api_version: str, entries: Sequence[Entry], metadata: dict[str, Any]) -> list[bytes | memoryview]:
     """The pieces of a list of metadata."""
-    return _list("PartialObjectMetadataList", api_version, metadata, (partial(e, api_version) for e in entries))
+    items = (partial(entry, api_version) for entry in entries)
+    return _list("PartialObjectMetadataList", api_version, metadata, items)
 
 
-def _list(kind: str, api_version: str, metadata: dict[str, Any], items: Iterable[bytes]) -> list[bytes]:
-    head = kind_prefix(kind, api_version) + b'"metadata":' + orjson.dumps(metadata) + b',"items":['
-    pieces = [head]
+def _list(
+    kind: str, api_version: str, metadata: dict[str, Any], items: Iterable[bytes | memoryview], begin: bytes = b""
+) -> list[bytes | memoryview]:
+    """`begin` is what each item lacks at its beginning."""
+    pieces: list[bytes | memoryview] = []
+    between = b"," + begin
     for item in items:
-        pieces += (item, b",")
-    if len(pieces) > 1:
-        pieces.pop()
-    pieces.append(b"]}")
-    return pieces
+        pieces += (between, item)
+    head = kind_prefix(kind, api_version) + b'"metadata":' + orjson.dumps(metadata) + b',"items":['
+    if pieces:
+        pieces[0] = begin
+    return [head, *pieces, b"]}"]
 
 
 def partial(entry: Entry, api_version: str) -> bytes:

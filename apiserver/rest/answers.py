@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
-import zlib
 from collections.abc import Iterator, Sequence
 
 import orjson
@@ -13,16 +11,12 @@ from aiohttp import web
 from apimachinery.errors import not_acceptable
 from apimachinery.meta import Object
 from apiserver import encoding, tables
-from apiserver.responses import ReadyResponse
 from apiserver.rest.call import Call
 from apiserver.rest.negotiation import Representation, negotiate
 from apiserver.rest.reading import Page
+from apiserver.rest.sending import Piece, send
 from apiserver.storage.entry import Entry
 
-# Compression costs more than it saves below this, and for a client on the same machine always.
-GZIP_BYTES_MIN = 128 << 10
-GZIP_LEVEL = 1
-WARNINGS_BYTES_MAX = 4096
 # Representations are made of so many objects before others may run.
 SLICE = 256
 
@@ -52,6 +46,7 @@ async def many(call: Call, page: Page, now: float) -> web.StreamResponse:
     """An answer with a list. Raises ApiError 406."""
     wanted = representation(call)
     metadata = encoding.list_metadata(page.revision, page.token, page.remaining)
+    pieces: Sequence[Piece]
     match wanted.kind:
         case "":
             pieces = encoding.object_list(call.resource, page.entries, metadata)
@@ -86,38 +81,3 @@ def _slices(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
 async def document(call: Call, obj: Object, status: int = 200) -> web.StreamResponse:
     """An answer with what is no stored object: a Scale, a Status."""
     return await send(call, [orjson.dumps(obj)], status)
-
-
-async def send(call: Call, pieces: Sequence[bytes], status: int = 200) -> web.StreamResponse:
-    """Send a body that is in pieces; a large one is compressed if the client is elsewhere and wants it so."""
-    headers = [("Warning", warning) for warning in _warnings(call.warnings)]
-    size = sum(map(len, pieces))
-    if size >= GZIP_BYTES_MIN and _wants_gzip(call.http):
-        body = await asyncio.to_thread(_gzip, pieces)
-        headers += [("Content-Encoding", "gzip"), ("Vary", "Accept-Encoding")]
-    else:
-        body = b"".join(pieces)
-    return ReadyResponse(body, status=status, headers=headers)
-
-
-def _gzip(pieces: Sequence[bytes]) -> bytes:
-    compressor = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, zlib.MAX_WBITS | 16)
-    parts = [compressor.compress(piece) for piece in pieces]
-    return b"".join([*parts, compressor.flush()])
-
-
-def _wants_gzip(http: web.BaseRequest) -> bool:
-    if "gzip" not in http.headers.get("Accept-Encoding", ""):
-        return False
-    return http.remote is None or not ipaddress.ip_address(http.remote).is_loopback
-
-
-def _warnings(texts: Sequence[str]) -> Iterator[str]:
-    """The values of Warning headers (RFC 7234); what would be more than clients take in is left out."""
-    size = 0
-    for text in texts:
-        escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-        size += len(escaped)
-        if size > WARNINGS_BYTES_MAX:
-            return
-        yield f'299 - "{escaped}"'

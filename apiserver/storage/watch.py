@@ -8,7 +8,6 @@ node can match: they are kept under those keys.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -17,6 +16,7 @@ from apimachinery.meta import Object
 from apiserver.storage.entry import Entry, at_revision
 
 BUFFER_EVENTS_MAX = 8192
+BUFFER_BYTES_MAX = 64 << 20
 ADDED, MODIFIED, DELETED = "ADDED", "MODIFIED", "DELETED"
 
 IndexKey = tuple[str, str]
@@ -98,11 +98,12 @@ def index_keys(entry: Entry) -> tuple[IndexKey, ...]:
 class Watcher:
     """One client's view of the changes, read in batches."""
 
-    __slots__ = ("_buffer", "_cut", "_waiting", "selection")
+    __slots__ = ("_buffer", "_bytes", "_cut", "_waiting", "selection")
 
     def __init__(self, selection: Selection) -> None:
         self.selection = selection
-        self._buffer: deque[tuple[str, Entry]] = deque()
+        self._buffer: list[tuple[str, Entry]] = []
+        self._bytes = 0
         self._waiting: asyncio.Future[None] | None = None
         self._cut: Exception | None = None
 
@@ -111,12 +112,13 @@ class Watcher:
         kind = self.selection.seen_as(event)
         if kind is None or self._cut is not None:
             return
-        if len(self._buffer) >= BUFFER_EVENTS_MAX:
-            self._buffer.clear()
+        if len(self._buffer) >= BUFFER_EVENTS_MAX or self._bytes >= BUFFER_BYTES_MAX:
+            self._buffer = []
             self.end(expired("the watch was too slow and has been ended; list again"))
             return
         gone = kind == DELETED and event.type != DELETED
         self._buffer.append((kind, event.left() if gone else event.entry))
+        self._bytes += len(event.entry.raw)
         self.wake()
 
     def end(self, reason: Exception) -> None:
@@ -138,8 +140,7 @@ class Watcher:
         """All that has arrived. Raises ApiError once cut off, Ended at the end."""
         if not self._buffer and self._cut is not None:
             raise self._cut
-        batch = list(self._buffer)
-        self._buffer.clear()
+        batch, self._buffer, self._bytes = self._buffer, [], 0
         return batch
 
     async def next_batch(self) -> list[tuple[str, Entry]]:

@@ -20,7 +20,7 @@ def entry(name: str = "a", revision: int = 7, **fields: Any) -> Entry:
     return Entry("ns", name, revision, encoding.encode(CONFIGMAPS, obj, revision))
 
 
-def joined(pieces: list[bytes]) -> Any:
+def joined(pieces: list[bytes | memoryview]) -> Any:
     return orjson.loads(b"".join(pieces))
 
 

@@ -350,6 +350,15 @@ async def test_a_slow_watcher_is_cut_off_and_the_others_are_not(
     assert cut.value.code == 410
 
 
+async def test_a_watcher_that_holds_too_much_memory_is_cut_off(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("apiserver.storage.watch.BUFFER_BYTES_MAX", 100)
+    slow = await store.watch(PODS, Selection(), 0)
+    for n in range(3):
+        await put(store, pod(f"p{n}") | {"data": "x" * 100})
+    with pytest.raises(ApiError, match="too slow"):
+        slow.take()
+
+
 async def test_waiting_for_a_revision_ends_when_it_is_visible(store: Store) -> None:
     waiting = asyncio.gather(store.wait_for_revision(2), store.wait_for_revision(2))
     with pytest.raises(TimeoutError):

@@ -1,0 +1,95 @@
+"""Sends a body that is in pieces: a small one at once, a large one bit by bit, so that it is never there as a whole.
+
+A large body is compressed where that pays: for a client that wants it so and is not on this machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import zlib
+from collections.abc import Iterator, Sequence
+
+from aiohttp import web
+
+from apiserver.responses import JSON, ReadyResponse
+from apiserver.rest.call import Call
+
+Piece = bytes | memoryview
+
+# Compression costs more than it saves below this, and for a client on the same machine always.
+GZIP_BYTES_MIN = 128 << 10
+GZIP_LEVEL = 1
+STREAMED_BYTES_MIN, CHUNK_BYTES = 1 << 20, 256 << 10
+WARNINGS_BYTES_MAX = 4096
+
+
+async def send(call: Call, pieces: Sequence[Piece], status: int = 200) -> web.StreamResponse:
+    """Send a JSON body. Raises ConnectionResetError if the client goes away meanwhile."""
+    headers = [("Warning", warning) for warning in warnings(call.warnings)]
+    size = sum(map(len, pieces))
+    compress = size >= GZIP_BYTES_MIN and wants_gzip(call.http)
+    if compress:
+        headers += [("Content-Encoding", "gzip"), ("Vary", "Accept-Encoding")]
+    if size >= STREAMED_BYTES_MIN:
+        return await _stream(call, pieces, status, headers, size=None if compress else size)
+    body = b"".join(pieces)
+    if compress:
+        body = await asyncio.to_thread(_gzip, body)
+    return ReadyResponse(body, status=status, headers=headers)
+
+
+async def _stream(
+    call: Call, pieces: Sequence[Piece], status: int, headers: list[tuple[str, str]], size: int | None
+) -> web.StreamResponse:
+    """Send in chunks, each when the client has taken most of the one before; compressed if the size is unknown."""
+    response = web.StreamResponse(status=status, headers=[("Content-Type", JSON), *headers])
+    compressor = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, zlib.MAX_WBITS | 16) if size is None else None
+    response.content_length = size
+    if size is None:
+        response.enable_chunked_encoding()
+    await response.prepare(call.http)
+    for chunk in chunks(pieces):
+        if compressor is None:
+            await response.write(chunk)
+        elif packed := await asyncio.to_thread(compressor.compress, chunk):
+            await response.write(packed)
+    await response.write_eof(compressor.flush() if compressor is not None else b"")
+    return response
+
+
+def chunks(pieces: Sequence[Piece]) -> Iterator[bytes]:
+    """The same bytes in pieces of a size that is worth a write."""
+    gathered: list[Piece] = []
+    size = 0
+    for piece in pieces:
+        gathered.append(piece)
+        size += len(piece)
+        if size >= CHUNK_BYTES:
+            yield b"".join(gathered)
+            gathered, size = [], 0
+    if gathered:
+        yield b"".join(gathered)
+
+
+def _gzip(body: bytes) -> bytes:
+    compressor = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, zlib.MAX_WBITS | 16)
+    return compressor.compress(body) + compressor.flush()
+
+
+def wants_gzip(http: web.BaseRequest) -> bool:
+    """Whether the client accepts compression and is far enough away for it to pay."""
+    if "gzip" not in http.headers.get("Accept-Encoding", ""):
+        return False
+    return http.remote is None or not ipaddress.ip_address(http.remote).is_loopback
+
+
+def warnings(texts: Sequence[str]) -> Iterator[str]:
+    """The values of Warning headers (RFC 7234); what would be more than clients take in is left out."""
+    size = 0
+    for text in texts:
+        escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+        size += len(escaped)
+        if size > WARNINGS_BYTES_MAX:
+            return
+        yield f'299 - "{escaped}"'
