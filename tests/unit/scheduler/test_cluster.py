@@ -173,6 +173,31 @@ def test_placing_equal_pods_as_a_class_gives_what_placing_them_one_by_one_gives(
         assert as_classes.do(kind, subject) == one_by_one.do(kind, subject)
 
 
+# Few kinds of nodes, so that many have the same score, and full ones that others were measured against.
+SHAPES: list[dict[str, Any]] = [
+    {"cpu": 4},
+    {"cpu": 4, "pods": 1},
+    {"cpu": 2, "memory": "16Gi", "labels": {"disk": "ssd"}},
+    {"cpu": 2, "memory": "16Gi", "pods": 2, "labels": {"disk": "ssd"}},
+    {"cpu": 4, "pods": 2, "taints": [{"key": "taint", "effect": "PreferNoSchedule"}]},
+    {"cpu": 64, "memory": "256Gi", "labels": {"disk": "ssd"}},
+]
+runs = st.tuples(st.sampled_from(range(len(TEMPLATES))), st.integers(1, 60))
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.sampled_from(range(len(SHAPES))), min_size=10, max_size=60), st.lists(runs, max_size=6))
+def test_runs_of_equal_pods_go_where_they_would_go_one_by_one(shapes: list[int], todo: list[tuple[int, int]]) -> None:
+    as_classes, one_by_one = World(make_cluster()), World(make_cluster())
+    one_by_one.cluster._evaluations = OneByOne()  # type: ignore[assignment]
+    for world in (as_classes, one_by_one):
+        for number, shape in enumerate(shapes):
+            add_node(world.cluster, make_node(f"n{number}", **SHAPES[shape]))
+    for template, count in todo:
+        for _ in range(count):
+            assert as_classes.do("pod", template) == one_by_one.do("pod", template)
+
+
 def test_a_large_cluster_is_filled_alike_by_classes_and_one_by_one() -> None:
     def fill(world: World) -> list[str]:
         shapes = random.Random(7)
