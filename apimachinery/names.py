@@ -107,3 +107,10 @@ def config_key(value: str) -> list[str]:
     )
     problems = _check(value, _CONFIG_KEY, SUBDOMAIN_MAX, message)
     return [*problems, "must not start with '..'"] if value.startswith("..") else problems
+
+
+def path_segment(value: str) -> list[str]:
+    """A name that may stand in a URL's path as it is: the widest that there is, as of roles."""
+    if value in (".", ".."):
+        return [f"may not be '{value}'"]
+    return [f"may not contain '{character}'" for character in "/%" if character in value]

@@ -28,8 +28,10 @@ class TokenFileError(Exception):
 class Authenticator:
     """Finds out who sends a request."""
 
-    def __init__(self, tokens: Mapping[str, User], *, now: Callable[[], float]) -> None:
+    def __init__(self, tokens: Mapping[str, User], *, now: Callable[[], float], anonymous: bool = True) -> None:
+        """`anonymous`: whether a request without credentials may go on as that of nobody."""
         self._now = now
+        self._anonymous = anonymous
         # Only keyed digests are kept and compared: the time that a look-up takes tells nothing of a token.
         self._key = secrets.token_bytes(32)
         self._users = {self._digest(token): user for token, user in tokens.items()}
@@ -41,7 +43,7 @@ class Authenticator:
         if certified is not None and certified.expires > self._now():
             return certified.user
         header = request.headers.get("Authorization")
-        if header is None and certified is None:
+        if header is None and certified is None and self._anonymous:
             return ANONYMOUS
         scheme, _, token = (header or "").partition(" ")
         user = self._users.get(self._digest(token.strip())) if scheme.lower() == "bearer" else None

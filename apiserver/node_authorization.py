@@ -1,22 +1,38 @@
-"""What a node may do depends on which node it is: its own Node and Lease, the pods that are bound to it, and the
-Secrets and ConfigMaps that those pods refer to. A node that has been taken over can harm no other.
+"""What a node may do depends on which node it is: its own Node and Lease, the pods that are bound to it, and what
+those pods refer to. A node that has been taken over can harm no other. All else is granted to every node alike.
 
 Source: https://kubernetes.io/docs/reference/access-authn-authz/node/ and the admission plugin NodeRestriction
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable
+from typing import Protocol
 
-from apimachinery.meta import Object
-from apiserver.policy import NODES
+from apimachinery.meta import Object, get_path
+from apimachinery.resources import (
+    CONFIGMAPS,
+    CSINODES,
+    LEASES,
+    NODES,
+    PERSISTENTVOLUMECLAIMS,
+    PERSISTENTVOLUMES,
+    PODS,
+    RESOURCECLAIMS,
+    RESOURCESLICES,
+    SECRETS,
+    SERVICEACCOUNTS,
+    VOLUMEATTACHMENTS,
+    Resource,
+)
+from apiserver.decision import ALLOWED, NO_OPINION, Decision
+from apiserver.node_graph import NodeGraph, storage_secrets
+from apiserver.rbac.rules import Rule, RuleIndex
 from apiserver.request_info import RequestInfo, User
 
-NODE_USER_PREFIX = "system:node:"
+NODES_GROUP, NODE_USER_PREFIX = "system:nodes", "system:node:"
 LEASE_NAMESPACE = "kube-node-lease"
-_LEASE_VERBS = ("get", "create", "update", "patch", "delete")
+_OF_ITS_OWN = ("get", "create", "update", "patch", "delete")
 _OF_OWN_PODS = (
     ("get", ""),
     ("delete", ""),
@@ -25,140 +41,185 @@ _OF_OWN_PODS = (
     ("create", "eviction"),
 )
 
-FindPod = Callable[[str, str], Object | None]
-PodsOf = Callable[[str, str], Iterable[Object]]
+
+class Cluster(Protocol):
+    """Where objects are read, which must cost no I/O."""
+
+    def get(self, resource: Resource, namespace: str, name: str) -> Object | None:
+        """The newest version of an object."""
+
+    def list(self, resource: Resource, namespace: str) -> Iterable[Object]:
+        """All objects of a namespace, or of all."""
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """Allowed, refused with a reason, or (None) left to the roles that all nodes have."""
-
-    allowed: bool | None
-    reason: str = ""
-
-
-ALLOW, NO_OPINION = Decision(True), Decision(None)
-
-
-def _refuse(reason: str) -> Decision:
-    return Decision(False, reason)
+def identify(user: User) -> str | None:
+    """The node that a user is."""
+    if NODES_GROUP not in user.groups or not user.name.startswith(NODE_USER_PREFIX):
+        return None
+    return user.name.removeprefix(NODE_USER_PREFIX)
 
 
 class NodeAuthorizer:
-    """Decides about nodes; it is told how to find a pod (namespace, name) and the pods of a (namespace, node)."""
+    """Decides about nodes: by `graph` what depends on their pods, by `rules` what all of them may do."""
 
-    def __init__(self, find_pod: FindPod, pods_of: PodsOf) -> None:
-        self._find_pod = find_pod
-        self._pods_of = pods_of
-
-    @staticmethod
-    def identify(user: User) -> str | None:
-        """The node that a user is."""
-        if NODES not in user.groups or not user.name.startswith(NODE_USER_PREFIX):
-            return None
-        return user.name.removeprefix(NODE_USER_PREFIX)
+    def __init__(self, cluster: Cluster, graph: NodeGraph, rules: Iterable[Rule]) -> None:
+        self._cluster = cluster
+        self._graph = graph
+        self._rules = RuleIndex(rules)
 
     def decide(self, node: str, info: RequestInfo) -> Decision:
         """Whether this node may do this."""
         match info.group, info.resource:
-            case "", "nodes":
-                return _about_node(node, info)
-            case "", "pods":
+            case NODES.key:
+                return self._about_node(node, info)
+            case PODS.key:
                 return self._about_pod(node, info)
-            case "", "secrets" | "configmaps":
-                return self._about_reference(node, info)
-            case "coordination.k8s.io", "leases":
+            case SECRETS.key:
+                return self._about_reference(node, SECRETS, info)
+            case CONFIGMAPS.key:
+                return self._about_reference(node, CONFIGMAPS, info)
+            case SERVICEACCOUNTS.key:
+                return self._about_token(node, info)
+            case PERSISTENTVOLUMECLAIMS.key:
+                return self._about_claim(node, info)
+            case PERSISTENTVOLUMES.key | VOLUMEATTACHMENTS.key | RESOURCECLAIMS.key:
+                return self._about_storage(node, info)
+            case LEASES.key:
                 return _about_lease(node, info)
-        return NO_OPINION
+            case CSINODES.key:
+                return _about_csi_node(node, info)
+            case RESOURCESLICES.key:
+                return self._about_slice(node, info)
+        return self._like_all(info)
+
+    def _like_all(self, info: RequestInfo) -> Decision:
+        return ALLOWED if self._rules.find(info) is not None else NO_OPINION
+
+    def _about_node(self, node: str, info: RequestInfo) -> Decision:
+        if info.verb in ("get", "list", "watch"):
+            return self._like_all(info)
+        if info.verb == "create" and not info.subresource:
+            return ALLOWED  # the name is in the body: the admission plugin NodeRestriction looks at it
+        if info.verb not in ("update", "patch") or info.subresource not in ("", "status"):
+            return _not(f"node '{node}' cannot {info.verb} this resource")
+        return ALLOWED if info.name == node else _not(f"node '{node}' is not allowed to modify node '{info.name}'")
 
     def _about_pod(self, node: str, info: RequestInfo) -> Decision:
         if info.verb in ("list", "watch") and not info.subresource:
             if info.field("spec.nodeName") == node:
-                return ALLOW
-            return _refuse("can only list/watch pods with spec.nodeName field selector")
+                return ALLOWED
+            return _not("can only list/watch pods with spec.nodeName field selector")
         if (info.verb, info.subresource) not in _OF_OWN_PODS:
-            return _refuse(f"node '{node}' can only read its pods, delete and evict them and change their status")
-        pod = self._find_pod(info.namespace, info.name)
+            return _not(f"node '{node}' can only read its pods, delete and evict them and change their status")
+        pod = self._cluster.get(PODS, info.namespace, info.name)
         # Of a pod that is gone the node must hear that it is not found, else it would keep it.
-        if pod is None or (pod.get("spec") or {}).get("nodeName") == node:
-            return ALLOW
-        return _refuse(f"node '{node}' can only do this with pods that are bound to it")
+        if pod is None or get_path(pod, "spec", "nodeName") == node:
+            return ALLOWED
+        return _not(f"node '{node}' can only do this with pods that are bound to it")
 
-    def _about_reference(self, node: str, info: RequestInfo) -> Decision:
-        if info.verb not in ("get", "list", "watch") or info.subresource:
-            return _refuse("can only read resources of this type")
+    def _about_reference(self, node: str, resource: Resource, info: RequestInfo) -> Decision:
+        if info.verb not in ("get", "list", "watch"):
+            return _not("can only read resources of this type")
+        if info.subresource:
+            return _not("cannot read subresource")
         if not info.namespace:
-            return _refuse("can only read namespaced object of this type")
+            return _not("can only read namespaced object of this type")
         if not info.selected_name:
-            return _refuse("No Object name found")
-        wanted = (info.resource, info.selected_name)
-        if any(wanted in references(pod) for pod in self._pods_of(info.namespace, node)):
-            return ALLOW
-        return _refuse(f"no relationship found between node '{node}' and this object")
+            return _not("No Object name found")
+        if self._graph.refers(node, resource, info.namespace, info.selected_name):
+            return ALLOWED
+        if resource is SECRETS and self._of_volume(node, info.namespace, info.selected_name):
+            return ALLOWED
+        return _unrelated(node)
+
+    def _of_volume(self, node: str, namespace: str, secret: str) -> bool:
+        """Whether a Secret holds the credentials of a volume that a pod of the node has claimed."""
+        for volume in self._cluster.list(PERSISTENTVOLUMES, ""):
+            claim = get_path(volume, "spec", "claimRef", default={})
+            for _, name in storage_secrets(volume.get("spec") or {}):
+                if name == secret and self._has_claim(node, claim):
+                    return bool(claim.get("namespace") == namespace)
+        return False
+
+    def _has_claim(self, node: str, claim: Object) -> bool:
+        name, namespace = claim.get("name"), claim.get("namespace")
+        return bool(name and namespace) and self._graph.refers(
+            node, PERSISTENTVOLUMECLAIMS, str(namespace), str(name)
+        )
+
+    def _about_token(self, node: str, info: RequestInfo) -> Decision:
+        if info.verb != "create" or not info.name:
+            return _not("can only create tokens for individual service accounts")
+        if info.subresource != "token":
+            return _not("can only create token subresource of serviceaccount")
+        return self._if_referred(node, SERVICEACCOUNTS, info)
+
+    def _about_claim(self, node: str, info: RequestInfo) -> Decision:
+        if info.subresource == "status":
+            if info.verb not in ("update", "patch"):
+                return _not("can only get/update/patch this type")
+        elif refusal := _unless_get(info):
+            return refusal
+        return self._if_referred(node, PERSISTENTVOLUMECLAIMS, info)
+
+    def _about_storage(self, node: str, info: RequestInfo) -> Decision:
+        if refusal := _unless_get(info):
+            return refusal
+        if info.resource == RESOURCECLAIMS.plural:
+            return self._if_referred(node, RESOURCECLAIMS, info)
+        resource = PERSISTENTVOLUMES if info.resource == PERSISTENTVOLUMES.plural else VOLUMEATTACHMENTS
+        found = self._cluster.get(resource, "", info.name)
+        if found is not None and resource is VOLUMEATTACHMENTS:
+            related = get_path(found, "spec", "nodeName") == node
+        else:
+            related = found is not None and self._has_claim(node, get_path(found, "spec", "claimRef", default={}))
+        return ALLOWED if related else _unrelated(node)
+
+    def _about_slice(self, node: str, info: RequestInfo) -> Decision:
+        if info.subresource:
+            return _not("cannot authorize ResourceSlice subresources")
+        if info.verb == "create":
+            return ALLOWED  # whose it is to be is in the body: NodeRestriction looks at it
+        if info.verb in ("list", "watch", "deletecollection"):
+            if info.field("spec.nodeName") == node:
+                return ALLOWED
+            return _not("can only list/watch/deletecollection resourceslices with nodeName field selector")
+        found = self._cluster.get(RESOURCESLICES, "", info.name)
+        return ALLOWED if get_path(found, "spec", "nodeName") == node else _unrelated(node)
+
+    def _if_referred(self, node: str, resource: Resource, info: RequestInfo) -> Decision:
+        return ALLOWED if self._graph.refers(node, resource, info.namespace, info.name) else _unrelated(node)
 
 
-def _about_node(node: str, info: RequestInfo) -> Decision:
-    if info.verb in ("get", "list", "watch"):
-        return NO_OPINION
-    if info.verb == "create" and not info.subresource:
-        return ALLOW  # the name is in the body: the admission plugin NodeRestriction looks at it
-    if info.verb not in ("update", "patch") or info.subresource not in ("", "status"):
-        return _refuse(f"node '{node}' cannot {info.verb} this resource")
-    return ALLOW if info.name == node else _refuse(f"node '{node}' is not allowed to modify node '{info.name}'")
+def _not(reason: str) -> Decision:
+    return Decision(False, reason)
+
+
+def _unrelated(node: str) -> Decision:
+    return _not(f"no relationship found between node '{node}' and this object")
+
+
+def _unless_get(info: RequestInfo) -> Decision | None:
+    if info.verb != "get":
+        return _not("can only get individual resources of this type")
+    return _not("cannot get subresource") if info.subresource else None
 
 
 def _about_lease(node: str, info: RequestInfo) -> Decision:
-    if info.verb not in _LEASE_VERBS:
-        return _refuse("can only get, create, update, patch, or delete a node lease")
+    if info.verb not in _OF_ITS_OWN:
+        return _not("can only get, create, update, patch, or delete a node lease")
     if info.namespace != LEASE_NAMESPACE:
-        return _refuse(f'can only access leases in the "{LEASE_NAMESPACE}" system namespace')
+        return _not(f'can only access leases in the "{LEASE_NAMESPACE}" system namespace')
     if info.verb != "create" and info.name != node:
-        return _refuse("can only access node lease with the same name as the requesting node")
-    return ALLOW
+        return _not("can only access node lease with the same name as the requesting node")
+    return ALLOWED
 
 
-def references(pod: Object) -> set[tuple[str, str]]:
-    """The (resource, name) of every Secret and ConfigMap that a pod refers to."""
-    return set(_references(pod.get("spec") or {}))
-
-
-def _references(spec: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    for secret in spec.get("imagePullSecrets") or ():
-        yield "secrets", secret.get("name", "")
-    for volume in spec.get("volumes") or ():
-        yield from _of_volume(volume)
-    for kind in ("initContainers", "containers", "ephemeralContainers"):
-        for container in spec.get(kind) or ():
-            yield from _of_environment(container)
-
-
-def _of_volume(volume: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    if secret := volume.get("secret"):
-        yield "secrets", secret.get("secretName", "")
-    if config_map := volume.get("configMap"):
-        yield "configmaps", config_map.get("name", "")
-    for source in (volume.get("projected") or {}).get("sources") or ():
-        if secret := source.get("secret"):
-            yield "secrets", secret.get("name", "")
-        if config_map := source.get("configMap"):
-            yield "configmaps", config_map.get("name", "")
-    # Volumes of storage systems name their credentials in either of these fields.
-    for inner in volume.values():
-        if isinstance(inner, dict):
-            for key in ("secretRef", "nodePublishSecretRef"):
-                if reference := inner.get(key):
-                    yield "secrets", reference.get("name", "")
-
-
-def _of_environment(container: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    for source in container.get("envFrom") or ():
-        if reference := source.get("secretRef"):
-            yield "secrets", reference.get("name", "")
-        if reference := source.get("configMapRef"):
-            yield "configmaps", reference.get("name", "")
-    for variable in container.get("env") or ():
-        value_from = variable.get("valueFrom") or {}
-        if reference := value_from.get("secretKeyRef"):
-            yield "secrets", reference.get("name", "")
-        if reference := value_from.get("configMapKeyRef"):
-            yield "configmaps", reference.get("name", "")
+def _about_csi_node(node: str, info: RequestInfo) -> Decision:
+    if info.verb not in _OF_ITS_OWN:
+        return _not("can only get, create, update, patch, or delete a CSINode")
+    if info.subresource:
+        return _not("cannot authorize CSINode subresources")
+    if info.verb != "create" and info.name != node:
+        return _not("can only access CSINode with the same name as the requesting node")
+    return ALLOWED

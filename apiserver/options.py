@@ -37,6 +37,7 @@ class Options:
     tls_cert_file: Path | None
     tls_private_key_file: Path | None
     token_auth_file: Path | None
+    anonymous_auth: bool
     request_timeout_seconds: float
     min_request_timeout_seconds: float
     max_requests_inflight: int
@@ -75,6 +76,7 @@ def parse(arguments: Sequence[str]) -> Options:
         tls_cert_file=found.tls_cert_file,
         tls_private_key_file=found.tls_private_key_file,
         token_auth_file=found.token_auth_file,
+        anonymous_auth=found.anonymous_auth,
         request_timeout_seconds=found.request_timeout,
         min_request_timeout_seconds=found.min_request_timeout,
         max_requests_inflight=found.max_requests_inflight,
@@ -111,6 +113,15 @@ def _arguments() -> argparse.ArgumentParser:
     add("--tls-cert-file", type=Path, metavar="FILE", help="a serving certificate of your own")
     add("--tls-private-key-file", type=Path, metavar="FILE", help="its key")
     add("--token-auth-file", type=Path, metavar="FILE", help='lines of token,user,uid,"group,…" (DIR/tokens.csv)')
+    add(
+        "--anonymous-auth",
+        type=_flag,
+        nargs="?",
+        const=True,
+        default=True,
+        metavar="true|false",
+        help="requests without credentials are those of system:anonymous (%(default)s)",
+    )
     add("--request-timeout", type=_duration, default=60.0, metavar="1m0s", help="for all but watches and streams")
     add(
         "--min-request-timeout", type=_seconds, default=1800, metavar="SECONDS", help="how long watches live at least"
@@ -186,6 +197,12 @@ def _seconds(text: str) -> int:
     if not text.isdigit():
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number of 0 or more")
     return int(text)
+
+
+def _flag(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
+    return text.lower() == "true"
 
 
 def _count(text: str) -> int:

@@ -9,6 +9,7 @@ Source: https://kubernetes.io/docs/reference/access-authn-authz/rbac/#default-ro
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from apiserver.request_info import AUTHENTICATED, UNAUTHENTICATED
 
@@ -29,6 +30,17 @@ class Rule:
     resource_names: tuple[str, ...] = ()
     namespaces: tuple[str, ...] = ()
     non_resource_urls: tuple[str, ...] = ()
+
+    def wire(self) -> dict[str, Any]:
+        """The rule in the shape of the API."""
+        fields = {
+            "apiGroups": self.api_groups,
+            "resources": self.resources,
+            "resourceNames": self.resource_names,
+            "nonResourceURLs": self.non_resource_urls,
+            "verbs": self.verbs,
+        }
+        return {key: list(values) for key, values in fields.items() if values}
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +130,8 @@ ROLES = (
     Role("cluster-admin", (Rule(ALL, ALL, ALL), Rule(ALL, non_resource_urls=ALL)), groups=(MASTERS,)),
     Role("system:kube-scheduler", SCHEDULER, users=("system:kube-scheduler",)),
     Role("system:kube-controller-manager", CONTROLLERS, users=("system:kube-controller-manager",)),
-    Role("system:node", NODE, groups=(NODES,)),
-    Role("system:node-proxier", NODE_PROXIER, groups=(NODES,)),
+    Role("system:node", NODE),
+    Role("system:node-proxier", NODE_PROXIER, users=("system:kube-proxy",)),
     Role(
         "system:monitoring",
         (_urls("/healthz", "/healthz/*", "/livez", "/livez/*", "/readyz", "/readyz/*", "/metrics", "/metrics/*"),),
@@ -136,3 +148,8 @@ ROLES = (
         groups=(AUTHENTICATED, UNAUTHENTICATED),
     ),
 )
+
+
+def node_rules() -> list[dict[str, Any]]:
+    """What every node may do, whichever it is. It is not bound to their group: nothing can take it from them."""
+    return [rule.wire() for rule in (*NODE, *NODE_PROXIER)]

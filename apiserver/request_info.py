@@ -26,6 +26,8 @@ class User:
     name: str
     uid: str = ""
     groups: tuple[str, ...] = ()
+    # What else is known of them, as the pod that a token was made for: (key, values).
+    extra: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

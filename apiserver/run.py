@@ -13,15 +13,15 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import uvloop
 
 from apimachinery import resources
 from apimachinery.errors import ApiError
-from apimachinery.meta import Object, get_path
-from apiserver import admission, bootstrap, logs
+from apimachinery.meta import Object
+from apiserver import admission, bootstrap, logs, policy
 from apiserver.authentication import Authenticator, TokenFileError, read_token_file
 from apiserver.authorization import Authorizer
 from apiserver.discovery import Discovery
@@ -29,11 +29,13 @@ from apiserver.health import Health
 from apiserver.logs import kv
 from apiserver.metrics import Metrics
 from apiserver.node_authorization import NodeAuthorizer
+from apiserver.node_graph import NodeGraph
 from apiserver.node_proxy import NodeProxy
 from apiserver.openapi import OpenAPI
 from apiserver.options import Options
 from apiserver.paths import Paths
 from apiserver.pipeline import Pipeline
+from apiserver.rbac.authorizer import RbacAuthorizer
 from apiserver.renewal import renew_forever
 from apiserver.rest.call import storage_key
 from apiserver.rest.cluster import StoredCluster
@@ -42,6 +44,7 @@ from apiserver.server import Server, TlsError, node_context, tls_context
 from apiserver.storage.expiry import expire_forever
 from apiserver.storage.log import StorageError
 from apiserver.storage.store import Store
+from apiserver.storage.watch import DELETED, Event
 
 log = logging.getLogger(__name__)
 
@@ -122,7 +125,7 @@ def _paths(options: Options, store: Store, health: Health, metrics: Metrics) -> 
 
 def _pipeline(options: Options, store: Store, nodes: NodeProxy, paths: Paths) -> Pipeline:
     tokens = read_token_file(options.token_auth_file or options.data_dir / "tokens.csv")
-    authorizer = Authorizer(_node_authorizer(StoredCluster(store)))
+    authorizer = _authorizer(store)
     settings = admission.Settings(
         default_not_ready_toleration_seconds=options.default_not_ready_toleration_seconds,
         default_unreachable_toleration_seconds=options.default_unreachable_toleration_seconds,
@@ -130,7 +133,7 @@ def _pipeline(options: Options, store: Store, nodes: NodeProxy, paths: Paths) ->
     )
     return Pipeline(
         store,
-        authenticator=Authenticator(tokens, now=time.time),
+        authenticator=Authenticator(tokens, now=time.time, anonymous=options.anonymous_auth),
         authorize=authorizer.authorize,
         paths=paths.serve,
         nodes=nodes.serve,
@@ -141,14 +144,22 @@ def _pipeline(options: Options, store: Store, nodes: NodeProxy, paths: Paths) ->
     )
 
 
-def _node_authorizer(cluster: StoredCluster) -> NodeAuthorizer:
-    def find_pod(namespace: str, name: str) -> Object | None:
-        return cluster.get(resources.PODS, namespace, name)
+def _authorizer(store: Store) -> Authorizer:
+    """The authorizers, which hear of every change of what they decide by."""
+    cluster = StoredCluster(store)
+    roles = RbacAuthorizer(cluster)
+    for resource in (resources.ROLES, resources.CLUSTERROLES):
+        store.listen(storage_key(resource), lambda _: roles.role_changed())
+    for resource in (resources.ROLEBINDINGS, resources.CLUSTERROLEBINDINGS):
+        store.listen(storage_key(resource), lambda event: roles.binding_changed(*_before_and_after(event)))
+    graph = NodeGraph(partial(cluster.list, resources.PODS))
+    store.listen(storage_key(resources.PODS), lambda event: graph.pod_changed(*_before_and_after(event)))
+    return Authorizer(NodeAuthorizer(cluster, graph, policy.node_rules()), roles)
 
-    def pods_of(namespace: str, node: str) -> Iterator[Object]:
-        return (pod for pod in cluster.list(resources.PODS, namespace) if get_path(pod, "spec", "nodeName") == node)
 
-    return NodeAuthorizer(find_pod, pods_of)
+def _before_and_after(event: Event) -> tuple[Object | None, Object | None]:
+    before = event.previous.obj if event.previous is not None else None
+    return before, None if event.type == DELETED else event.entry.obj
 
 
 def _serving_files(options: Options) -> tuple[Path, Path]:

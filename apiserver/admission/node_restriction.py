@@ -14,7 +14,7 @@ from apimachinery import meta
 from apimachinery.meta import Object, get_path
 from apimachinery.resources import LEASES, NODES, PODS
 from apiserver.admission.plugin import CREATE, UPDATE, Attributes, Cluster, Plugin, refused
-from apiserver.node_authorization import LEASE_NAMESPACE, NodeAuthorizer
+from apiserver.node_authorization import LEASE_NAMESPACE, identify
 
 # Labels in Kubernetes' domains that are a node's own business.
 _OWN_LABELS = frozenset(
@@ -30,7 +30,7 @@ _RESTRICTED_DOMAIN = "node-restriction.kubernetes.io"
 
 
 async def _restrict(attributes: Attributes, cluster: Cluster) -> None:
-    node = NodeAuthorizer.identify(attributes.user)
+    node = identify(attributes.user)
     if node is None:
         return
     obj, old = attributes.obj, attributes.old

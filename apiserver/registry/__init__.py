@@ -31,7 +31,13 @@ _MODULES: dict[tuple[str, str], str] = {
     ("apps", "statefulsets"): "statefulsets",
     ("apps", "daemonsets"): "daemonsets",
     ("apps", "controllerrevisions"): "controllerrevisions",
+    ("batch", "jobs"): "jobs",
+    ("batch", "cronjobs"): "cronjobs",
     ("coordination.k8s.io", "leases"): "leases",
+    ("rbac.authorization.k8s.io", "roles"): "roles",
+    ("rbac.authorization.k8s.io", "rolebindings"): "rolebindings",
+    ("rbac.authorization.k8s.io", "clusterroles"): "clusterroles",
+    ("rbac.authorization.k8s.io", "clusterrolebindings"): "clusterrolebindings",
 }
 _found: dict[tuple[str, str], Strategy] = {}
 

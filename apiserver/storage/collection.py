@@ -5,7 +5,7 @@ from __future__ import annotations
 import bisect
 import itertools
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from apiserver.storage.entry import Entry
 from apiserver.storage.watch import ADDED, DELETED, MODIFIED, Dispatch, Event, Selection
@@ -15,6 +15,7 @@ HISTORY_EVENTS_MAX = 4096
 HISTORY_BYTES_MAX = 8 << 20
 
 Key = tuple[str, str]
+Listener = Callable[[Event], None]
 
 
 class Collection:
@@ -28,6 +29,7 @@ class Collection:
         self.history: deque[Event] = deque()
         self.since = since  # every change after this revision is in `history`
         self.watchers = Dispatch()
+        self.listeners: list[Listener] = []
         self._history_bytes = 0
 
     def apply(self, entry: Entry, *, deleted: bool) -> None:
@@ -46,6 +48,8 @@ class Collection:
             self.entries[key] = entry
             event = Event(ADDED if previous is None else MODIFIED, entry, previous)
         self.remember(event)
+        for listener in self.listeners:
+            listener(event)
         self.watchers.publish(event)
 
     def remember(self, event: Event) -> None:

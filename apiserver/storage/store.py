@@ -19,7 +19,7 @@ from typing import NamedTuple, TypeVar
 
 from apimachinery.errors import expired
 from apiserver.logs import kv
-from apiserver.storage.collection import Collection, Key
+from apiserver.storage.collection import Collection, Key, Listener
 from apiserver.storage.encryption import Encryption
 from apiserver.storage.entry import Entry
 from apiserver.storage.group_commit import Conflict, Encode, GroupCommit
@@ -237,6 +237,14 @@ class Store:
     def unwatch(self, resource: str, watcher: Watcher) -> None:
         """Forget a watcher."""
         self._collection(resource).watchers.remove(watcher)
+
+    def listen(self, resource: str, listener: Listener) -> None:
+        """Have every change told within this process, before its writer is answered.
+
+        What is derived from objects (who may do what, say) so holds for the very next request. A listener must be
+        quick, and must not fail.
+        """
+        self._collection(resource).listeners.append(listener)
 
     def watcher_count(self) -> int:
         """How many watchers there are."""

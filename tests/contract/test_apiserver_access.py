@@ -55,10 +55,11 @@ async def test_health_and_version_are_open_to_anybody(session: aiohttp.ClientSes
 
 
 @pytest.mark.parametrize("path", ["/api", "/api/v1/pods", "/metrics", "/openapi/v2", "/no/such/path", "/readyz/ping"])
-async def test_everything_else_needs_credentials(session: aiohttp.ClientSession, path: str) -> None:
+async def test_everything_else_is_not_for_anybody(session: aiohttp.ClientSession, path: str) -> None:
     status, body = await answer(session, path)
-    assert status == 401
-    assert body["kind"] == "Status" and body["reason"] == "Unauthorized" and body["code"] == 401
+    assert status == 403
+    assert body["kind"] == "Status" and body["reason"] == "Forbidden" and body["code"] == 403
+    assert 'User "system:anonymous" cannot' in body["message"]
 
 
 @pytest.mark.parametrize("header", ["Bearer wrong", "Bearer", "Basic YTpi"])

@@ -71,6 +71,12 @@ def test_whoever_shows_nothing_is_anonymous(authenticator: Authenticator) -> Non
     assert authenticator.authenticate(request()) is ANONYMOUS
 
 
+def test_whoever_shows_nothing_is_refused_where_nobody_may_be_anonymous() -> None:
+    with pytest.raises(ApiError) as refused:
+        Authenticator({}, now=lambda: NOW, anonymous=False).authenticate(request())
+    assert refused.value.code == 401
+
+
 def test_a_token_file_is_read(tmp_path: Path) -> None:
     path = tmp_path / "tokens.csv"
     path.write_text('t1,jane,7,"developers,testers"\n\nt2,joe,8\n')

@@ -1,16 +1,22 @@
 """Who may do what: the parts of a cluster have Kubernetes' own rights and no more."""
 
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl
 
 import pytest
 
+from apimachinery import resources
 from apimachinery.errors import ApiError
 from apimachinery.meta import Object
+from apimachinery.resources import Resource
 from apiserver.authentication import ANONYMOUS
 from apiserver.authorization import Authorizer
-from apiserver.node_authorization import NodeAuthorizer, references
-from apiserver.policy import Role, Rule
+from apiserver.node_authorization import NodeAuthorizer
+from apiserver.node_graph import NodeGraph, references
+from apiserver.policy import node_rules
+from apiserver.rbac import defaults
+from apiserver.rbac.authorizer import RbacAuthorizer
 from apiserver.request_info import AUTHENTICATED, User, parse
 
 ADMIN = User("jane", groups=("system:masters", AUTHENTICATED))
@@ -21,24 +27,59 @@ NOBODY = User("joe", groups=(AUTHENTICATED,))
 
 
 def pod(name: str, node: str, **spec: Any) -> Object:
-    return {"metadata": {"name": name, "namespace": "a"}, "spec": {"nodeName": node, "containers": [], **spec}}
+    return {
+        "kind": "Pod",
+        "metadata": {"name": name, "namespace": "a"},
+        "spec": {"nodeName": node, "containers": [], **spec},
+    }
 
 
 PODS = [
-    pod("mine", "n1", volumes=[{"name": "v", "secret": {"secretName": "used"}}]),
+    pod(
+        "mine",
+        "n1",
+        serviceAccountName="runner",
+        volumes=[
+            {"name": "v", "secret": {"secretName": "used"}},
+            {"name": "d", "persistentVolumeClaim": {"claimName": "data"}},
+        ],
+    ),
     pod("other", "n2", volumes=[{"name": "v", "secret": {"secretName": "foreign"}}]),
 ]
 
 
+class Objects:
+    """A cluster in which nothing but these objects is."""
+
+    def __init__(self, *objects: Object) -> None:
+        self.objects = list(objects)
+
+    def get(self, resource: Resource, namespace: str, name: str) -> Object | None:
+        return next((o for o in self.list(resource, namespace) if o["metadata"]["name"] == name), None)
+
+    def list(self, resource: Resource, namespace: str) -> list[Object]:
+        found = [o for o in self.objects if o["kind"] == resource.kind]
+        return [o for o in found if namespace in ("", o["metadata"].get("namespace", ""))]
+
+
+def authorizer_of(cluster: Objects) -> Authorizer:
+    graph = NodeGraph(partial(cluster.list, resources.PODS))
+    return Authorizer(NodeAuthorizer(cluster, graph, node_rules()), RbacAuthorizer(cluster))
+
+
 @pytest.fixture
 def authorizer() -> Authorizer:
-    def find(namespace: str, name: str) -> Object | None:
-        return next((p for p in PODS if namespace == "a" and p["metadata"]["name"] == name), None)
+    return authorizer_of(Objects(*PODS, *defaults.objects()))
 
-    def of(namespace: str, node: str) -> list[Object]:
-        return [p for p in PODS if namespace == "a" and p["spec"]["nodeName"] == node]
 
-    return Authorizer(NodeAuthorizer(find, of))
+def granted(*rules: Object, to: str) -> list[Object]:
+    """A ClusterRole with these rules, bound to a user."""
+    reference = {"apiGroup": resources.CLUSTERROLES.group, "kind": "ClusterRole", "name": "role"}
+    subject = {"kind": "User", "apiGroup": resources.CLUSTERROLES.group, "name": to}
+    return [
+        {"kind": "ClusterRole", "metadata": {"name": "role"}, "rules": list(rules)},
+        {"kind": "ClusterRoleBinding", "metadata": {"name": "b"}, "roleRef": reference, "subjects": [subject]},
+    ]
 
 
 def refusal(authorizer: Authorizer, user: User, asked: str) -> ApiError | None:
@@ -80,6 +121,8 @@ def test_masters_may_do_everything(authorizer: Authorizer, asked: str) -> None:
         (NODE, "GET /api/v1/namespaces/a/secrets?watch=1&fieldSelector=metadata.name%3Dused"),
         (NODE, "PUT /apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/n1"),
         (NODE, "GET /apis/discovery.k8s.io/v1/endpointslices?watch=1"),
+        (NODE, "POST /api/v1/namespaces/a/serviceaccounts/runner/token"),
+        (NODE, "GET /api/v1/namespaces/a/persistentvolumeclaims/data"),
         (NOBODY, "GET /apis/apps/v1"),
         (NOBODY, "GET /openapi/v3/api/v1"),
         (ANONYMOUS, "GET /readyz"),
@@ -111,6 +154,10 @@ def test_each_part_may_do_its_work(authorizer: Authorizer, user: User, asked: st
         (NODE, "GET /api/v1/namespaces/a/secrets"),
         (NODE, "GET /api/v1/secrets?fieldSelector=metadata.name%3Dused"),
         (NODE, "PUT /api/v1/namespaces/a/secrets/used"),
+        (NODE, "POST /api/v1/namespaces/a/serviceaccounts/default/token"),
+        (NODE, "GET /api/v1/namespaces/a/serviceaccounts/runner"),
+        (NODE, "GET /api/v1/namespaces/a/persistentvolumeclaims/theirs"),
+        (NODE, "GET /api/v1/namespaces/a/persistentvolumeclaims"),
         (NODE, "PUT /apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/n2"),
         (NODE, "POST /apis/apps/v1/namespaces/a/deployments"),
         (NODE, "GET /api/v1/namespaces/a/pods/mine/exec"),
@@ -127,9 +174,11 @@ def test_and_nothing_else(authorizer: Authorizer, user: User, asked: str) -> Non
 @pytest.mark.parametrize(
     "asked", ["GET /api", "GET /api/v1/pods", "GET /metrics", "GET /readyz/ping", "POST /readyz"]
 )
-def test_whoever_shows_no_credentials_is_asked_for_them(authorizer: Authorizer, asked: str) -> None:
+def test_whoever_shows_no_credentials_gets_no_further_than_to_health_and_version(
+    authorizer: Authorizer, asked: str
+) -> None:
     error = refusal(authorizer, ANONYMOUS, asked)
-    assert error is not None and error.code == 401
+    assert error is not None and error.code == 403
 
 
 @pytest.mark.parametrize(
@@ -158,8 +207,8 @@ def test_a_refusal_has_kubernetes_words(authorizer: Authorizer, asked: str, mess
 
 def test_reading_rights_are_not_enough_to_run_commands() -> None:
     """A WebSocket is opened by a GET, which alone would ask for `get` on pods/exec."""
-    reader = Role("reader", (Rule(("get",), ("",), ("pods/exec", "pods/log")),), users=("joe",))
-    authorizer = Authorizer(NodeAuthorizer(lambda *_: None, lambda *_: []), [reader])
+    rule = {"apiGroups": [""], "resources": ["pods/exec", "pods/log"], "verbs": ["get"]}
+    authorizer = authorizer_of(Objects(*granted(rule, to="joe")))
     assert refusal(authorizer, NOBODY, "GET /api/v1/namespaces/a/pods/web/log") is None
     error = refusal(authorizer, NOBODY, "GET /api/v1/namespaces/a/pods/web/exec")
     assert error is not None and 'cannot create resource "pods/exec"' in error.message

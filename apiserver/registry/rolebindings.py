@@ -1,0 +1,11 @@
+"""RoleBindings."""
+
+from __future__ import annotations
+
+from apimachinery import names
+from apimachinery.resources import ROLEBINDINGS
+from apiserver.registry.strategy import Strategy, nothing, replace_all
+
+STRATEGY = Strategy(
+    ROLEBINDINGS, prepare_create=nothing, prepare_update=replace_all, validate_name=names.path_segment
+)
