@@ -24,7 +24,15 @@ _TITLES = {
     "FieldValueTooMany": "Too many",
     "FieldValueTypeInvalid": "Invalid value",
 }
-_WITHOUT_VALUE = ("FieldValueRequired", "FieldValueForbidden", "FieldValueTooLong", "FieldValueTooMany")
+_WITHOUT_VALUE = ("FieldValueRequired", "FieldValueForbidden", "FieldValueTooLong")
+
+
+class _Omitted:
+    """The type of a value that is not told."""
+
+
+# Stands for the value where the message does not repeat it: what is wrong is a combination of several fields.
+OMITTED = _Omitted()
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +47,7 @@ class FieldError:
     def body(self) -> str:
         """The message without the path, as it stands in a cause."""
         text = _TITLES[self.type]
-        if self.type not in _WITHOUT_VALUE:
+        if self.type not in _WITHOUT_VALUE and self.value is not OMITTED:
             text = f"{text}: {_shown(self.value)}"
         return f"{text}: {self.detail}" if self.detail else text
 
@@ -98,4 +106,9 @@ def forbidden_field(path: str, detail: str) -> FieldError:
 
 def too_long(path: str, maximum: int) -> FieldError:
     """The value is longer than allowed."""
-    return FieldError(path, "FieldValueTooLong", "", f"may not be more than {maximum} bytes")
+    return FieldError(path, "FieldValueTooLong", "", f"may not be more than {maximum} byte{'s' * (maximum != 1)}")
+
+
+def too_many(path: str, count: int, maximum: int) -> FieldError:
+    """There are more items than allowed."""
+    return FieldError(path, "FieldValueTooMany", count, f"must have at most {maximum} item{'s' * (maximum != 1)}")

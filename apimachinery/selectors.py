@@ -154,12 +154,17 @@ class FieldSelector:
 
 
 # Fields that Kubernetes leaves out of an object when they are zero; a selector still finds them by that value.
-_ZEROS = {"spec.hostNetwork": "false", "spec.unschedulable": "false", "status.replicas": "0"}
+_ZEROS = {
+    **{"spec.hostNetwork": "false", "spec.unschedulable": "false"},
+    **{"status.replicas": "0", "status.successful": "0"},
+}
+# Names that selectors have for fields which objects call something else.
+_ALIASES = {"status.successful": "status.succeeded"}
 
 
 def field_text(obj: Mapping[str, Any], path: str) -> str:
     """A field's value as a selector sees it."""
-    value = get_path(obj, *path.split("."), default=_ZEROS.get(path, ""))
+    value = get_path(obj, *_ALIASES.get(path, path).split("."), default=_ZEROS.get(path, ""))
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

@@ -234,3 +234,32 @@ def file_in_volume(value: str, path: str, errors: Errors) -> None:
     relative_path(value, path, errors)
     if value.startswith("..") and not value.startswith("../"):
         errors.append(invalid_value(path, value, "must not start with '..'"))
+
+
+_PATH_FORM = r"[A-Za-z0-9/\-._~%!$&'()*+,;=:]+"
+_PATH = re.compile(_PATH_FORM)
+
+
+def domain_path(value: str, path: str, errors: Errors) -> None:
+    """A path in somebody's domain, as `acme.io/foo`."""
+    if not value:
+        errors.append(required(path))
+        return
+    host, _, rest = value.partition("/")
+    if not host or not rest:
+        errors.append(invalid_value(path, value, 'must be a domain-prefixed path (such as "acme.io/foo")'))
+        return
+    dns_subdomain(host, path, errors)
+    if not _PATH.fullmatch(rest):
+        why = f"Invalid path (regex used for validation is '{_PATH_FORM}')"
+        errors.append(invalid_value(path, rest, why))
+
+
+def domain_key(value: str, path: str, errors: Errors) -> None:
+    """The key of a label in somebody's domain, as `acme.io/foo`."""
+    if not value:
+        errors.append(required(path))
+    elif problems := _qualified_problems(value):
+        errors += [invalid_value(path, value, why) for why in problems]
+    elif "/" not in value:
+        errors.append(invalid_value(path, value, 'must be a domain-prefixed key (such as "acme.io/foo")'))

@@ -47,4 +47,5 @@ STRATEGY = Strategy(
     validate=validate,
     columns=(NAME, Column("Holder", _holder, description="Who has the lease."), AGE),
     create_on_update=True,
+    unconditional_update=False,
 )

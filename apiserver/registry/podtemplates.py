@@ -50,5 +50,4 @@ STRATEGY = Strategy(
         Column("Pod Labels", _labels, description="The labels for the pod template."),
     ),
     counts_generations=True,
-    create_on_update=True,
 )

@@ -65,4 +65,5 @@ STRATEGY = Strategy(
     selectable=("status.replicas",),
     counts_generations=True,
     scale=Scale(),
+    orphans_dependents=True,
 )

@@ -141,5 +141,4 @@ STRATEGY = Strategy(
         ),
         AGE,
     ),
-    create_on_update=True,
 )

@@ -184,3 +184,7 @@ class Strategy:
     scale: Scale | None = None
     # A PUT to a name that does not exist creates it (Kubernetes allows that for a few kinds only).
     create_on_update: bool = False
+    # A PUT need not name the version that it is meant for.
+    unconditional_update: bool = True
+    # A deletion that doesn't say what becomes of the dependents leaves them, as in the first versions of the API.
+    orphans_dependents: bool = False

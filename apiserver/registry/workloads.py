@@ -5,7 +5,7 @@ Source: kubernetes/pkg/apis/apps/validation/validation.go and pkg/printers/inter
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from apimachinery.errors import ApiError
@@ -18,6 +18,7 @@ from apiserver.registry.metadata import validate_label_selector
 from apiserver.registry.pod_spec import validate_template
 from apiserver.registry.strategy import Cell, Column
 
+CellOf = Callable[[Object], Cell]
 NONE = "<none>"
 REPLICAS_DESCRIPTION = "The number of pods that are wanted."
 
@@ -93,7 +94,7 @@ def validate_collisions(obj: Object, old: Object, errors: Errors) -> None:
         errors.append(invalid_value("status.collisionCount", new or 0, "cannot be decremented"))
 
 
-def number(*path: str) -> Any:
+def number(*path: str) -> CellOf:
     """The cell of a number, 0 where there is none."""
 
     def cell(obj: Object) -> Cell:

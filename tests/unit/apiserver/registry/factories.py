@@ -9,6 +9,9 @@ from apimachinery.meta import Object
 from apimachinery.resources import Resource
 from apiserver.registry import strategy
 from apiserver.registry.metadata import validate_metadata, validate_metadata_update
+from apiserver.registry.strategy import Since
+
+NOW = 1767323045.0  # 2026-01-02T03:04:05Z
 
 
 def pod(**spec: Any) -> Object:
@@ -72,3 +75,9 @@ def status_problems(resource: Resource, status: Object, old: Object) -> list[str
     rules.default(obj)
     rules.prepare_status(obj, old)
     return [error.message() for error in rules.validate_status(obj, old)]
+
+
+def shown(resource: Resource, obj: Object) -> dict[str, Any]:
+    """The cells of an object's row, by their column."""
+    cells = {column.name: column.cell(obj) for column in strategy(resource).columns}
+    return {name: cell.at(NOW) if isinstance(cell, Since) else cell for name, cell in cells.items()}

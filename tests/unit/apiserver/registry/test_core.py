@@ -22,19 +22,16 @@ from apimachinery.resources import (
     RESOURCEQUOTAS,
     SECRETS,
     SERVICEACCOUNTS,
-    Resource,
 )
 from apiserver.registry import strategy
-from apiserver.registry.strategy import Since
 from tests.unit.apiserver.registry.factories import (
     created,
     problems,
+    shown,
     status_problems,
     template,
     update_problems,
 )
-
-NOW = 1767323045.0  # 2026-01-02T03:04:05Z
 
 
 def named(**fields: Any) -> Object:
@@ -47,11 +44,6 @@ def cluster_wide(**fields: Any) -> Object:
 
 def encoded(text: str) -> str:
     return base64.b64encode(text.encode()).decode()
-
-
-def shown(resource: Resource, obj: Object) -> dict[str, Any]:
-    cells = {column.name: column.cell(obj) for column in strategy(resource).columns}
-    return {name: cell.at(NOW) if isinstance(cell, Since) else cell for name, cell in cells.items()}
 
 
 # ConfigMaps and Secrets

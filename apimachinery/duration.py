@@ -1,0 +1,32 @@
+"""Durations as Go writes them: `1h30m`, `1.5s`, `300ms`.
+
+Source: https://pkg.go.dev/time#ParseDuration
+"""
+
+from __future__ import annotations
+
+import re
+
+_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_PART = re.compile(r"([0-9]*)(\.[0-9]*)?([^0-9.]+)?")
+
+
+def parse_duration(text: str) -> float:
+    """Seconds. Raises ValueError."""
+    rest = text[1:] if text[:1] in ("+", "-") else text
+    if rest == "0":
+        return 0.0
+    total = 0.0
+    if not rest:
+        raise ValueError(f'time: invalid duration "{text}"')
+    while rest:
+        match = _PART.match(rest)
+        if match is None or not (match[1] or (match[2] or "")[1:]):
+            raise ValueError(f'time: invalid duration "{text}"')
+        if not match[3]:
+            raise ValueError(f'time: missing unit in duration "{text}"')
+        if match[3] not in _UNITS:
+            raise ValueError(f'time: unknown unit "{match[3]}" in duration "{text}"')
+        total += float(f"{match[1] or 0}{match[2] or ''}") * _UNITS[match[3]]
+        rest = rest[match.end() :]
+    return -total if text.startswith("-") else total
