@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 MAKE_ATTEMPTS_MAX = 5
+VACATE_ROUNDS_MAX = 20
+VACATED = "node-agent"
 REMOVE_ATTEMPTS_MAX = 2000
 REMOVE_PAUSE_SECONDS = 0.005
 
@@ -67,6 +69,26 @@ def change(writes: Sequence[tuple[str, str]]) -> None:
             refused.append((path, value))
     for path, value in refused:
         write(path, value)
+
+
+def vacate(root: str) -> None:
+    """Move the processes in the root of a cgroup namespace into a child, unless it is the whole machine's root.
+
+    On v2 a group that hands its controllers on may hold no processes itself (cgroups(7), "no internal
+    processes"); in a container, the node agent and what started it are in the very group that must.
+    """
+    if not os.path.exists(f"{root}/cgroup.type"):
+        return  # only the machine's root has no such file, and is exempt from the rule
+    make(f"{root}/{VACATED}")
+    for _ in range(VACATE_ROUNDS_MAX):
+        pids = read(f"{root}/cgroup.procs").split()
+        if not pids:
+            return
+        for pid in pids:
+            try:
+                write(f"{root}/{VACATED}/cgroup.procs", pid)
+            except ProcessLookupError:
+                pass  # ended meanwhile; those that it forked are found in the next round
 
 
 def make(directory: str) -> None:

@@ -15,7 +15,7 @@ from kubelet.runtime import capabilities, cgroupfs, cgroups, disk, plan, seccomp
 from kubelet.runtime.api import ContainerSpec, ContainerState, ExecIO, RuntimeFailure, SandboxSpec, SandboxState
 from kubelet.runtime.forker import Forker
 from kubelet.runtime.link import Disconnected, connect
-from kubelet.runtime.pod import Pod
+from kubelet.runtime.pod import UNANSWERED, Pod
 
 logger = logging.getLogger(__name__)
 
@@ -69,6 +69,8 @@ class Runtime:
         TimeoutError when another kubelet uses the same root_dir; OSError when there are no cgroups.
         """
         self._hierarchies = cgroups.present()
+        if self._hierarchies.version == 2:
+            cgroupfs.vacate(self._hierarchies.unified)
         disk.make_folders(self._root)
         self._lock_fd = await asyncio.to_thread(disk.lock, self._root)
         group = cgroups.group(self._hierarchies, f"{self._cgroup_root}/supervisors", {}, is_container=True)
@@ -242,7 +244,7 @@ class Runtime:
             await pod.request("start", plan=container_plan)
         except RuntimeFailure as error:
             # Without an answer the process may still be at work in there: remove_sandbox will take it away.
-            if error.reason != "SandboxNotFound":
+            if error.reason not in ("SandboxNotFound", UNANSWERED):
                 await _in_thread(disk.remove_tree, folder)
             raise
         except asyncio.CancelledError:
@@ -258,9 +260,12 @@ class Runtime:
         """Take over a pod that an earlier kubelet made; one whose supervisor is dead is kept as such."""
         record = disk.read_record(folder)
         if record is None:
-            await _in_thread(disk.remove_sandbox, folder, [])
+            try:
+                await _in_thread(disk.remove_sandbox, folder, [])
+            except RuntimeFailure as error:
+                logger.warning(kv("leftovers of a pod stay", folder=folder, error=error.message))
             return
-        spec = SandboxSpec(**record["spec"])
+        spec = SandboxSpec(**{key: value for key, value in record["spec"].items() if key in SandboxSpec.__slots__})
         pod = Pod(spec, folder, record["cgroups"], self._changed)
         self._pods[spec.pod_uid] = pod
         try:
@@ -269,7 +274,12 @@ class Runtime:
         except (OSError, Disconnected, TimeoutError) as error:
             logger.warning(kv("supervisor lost", pod=f"{spec.pod_namespace}/{spec.pod_name}", error=repr(error)))
             process = (record["supervisor_pid"], record["supervisor_start_ticks"])
-            await _in_thread(disk.kill_process, *process)
+            try:
+                await _in_thread(disk.kill_process, *process)
+            except RuntimeFailure as stuck:
+                logger.warning(
+                    kv("supervisor hangs", pod=f"{spec.pod_namespace}/{spec.pod_name}", error=stuck.message)
+                )
             pod.lost()
 
     def _changed(self, pod: Pod) -> None:

@@ -126,7 +126,7 @@ def take_descriptors(stdio: Sequence[int], status_fd: int, target_fd: int = -1) 
     What isn't open can't leak into the container, nor be used by it while it shares the pid namespace with
     a child that is not there yet (CVE-2016-9962, CVE-2024-21626).
     """
-    for signo in (signal.SIGPIPE, signal.SIGCHLD, signal.SIGINT, signal.SIGTERM, signal.SIGXFSZ):
+    for signo in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD, signal.SIGINT, signal.SIGTERM):
         signal.signal(signo, signal.SIG_DFL)
     signal.set_wakeup_fd(-1)
     for target, fd in enumerate(stdio):
@@ -145,8 +145,9 @@ def take_descriptors(stdio: Sequence[int], status_fd: int, target_fd: int = -1) 
 
 
 def start_session(launch: Launch) -> None:
-    """No terminal and no process group of the node's (setsid(2))."""
+    """No terminal, process group or session keyring of the node's (setsid(2), session-keyring(7))."""
     os.setsid()
+    sc.join_new_session_keyring()
 
 
 def read_seccomp(launch: Launch) -> None:
@@ -162,7 +163,7 @@ def set_oom_score(launch: Launch) -> None:
     Lowering it below where it is takes CAP_SYS_RESOURCE, which some hosts keep even from root.
     """
     wanted = launch.plan["oom_score_adj"]
-    if wanted is None:
+    if str(wanted) == cgroupfs.read("/proc/self/oom_score_adj").strip():
         return
     try:
         cgroupfs.write("/proc/self/oom_score_adj", str(wanted))

@@ -157,7 +157,7 @@ def process(wanted: Mapping[str, Any], *, tty: bool) -> dict[str, Any]:
         "cwd": cwd,
         "tty": tty,
         "no_new_privileges": bool(wanted.get("noNewPrivileges")),
-        "oom_score_adj": wanted.get("oomScoreAdj"),
+        "oom_score_adj": wanted.get("oomScoreAdj") or 0,
         "rlimits": [rlimit(entry) for entry in wanted.get("rlimits") or []],
         "capabilities": capability_sets(wanted.get("capabilities") or {}),
         **user(wanted.get("user") or {}),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import socket
 import time
 from collections.abc import Callable
@@ -19,7 +20,11 @@ from kubelet.runtime.api import ContainerState, RuntimeFailure, SandboxSpec, San
 from kubelet.runtime.link import Disconnected, Link, connect
 
 RECONNECT_SECONDS = 0.2
+RECONNECTS_MAX = 50
+FATE_SECONDS_MAX = 5.0
 LOST_EXIT_CODE = 137
+# The reason of a RuntimeFailure when it is not known what became of a request.
+UNANSWERED = "RuntimeUnanswered"
 
 
 class Pod:
@@ -36,6 +41,8 @@ class Pod:
         self._pidfd = -1
         self._closed = False
         self._ready: asyncio.Future[None] | None = None
+        self._known: asyncio.Future[None] | None = None
+        self._reconnects = 0
         self._sessions: dict[int, asyncio.Future[int]] = {}
         self._ends: dict[str, asyncio.Future[None]] = {}
 
@@ -52,11 +59,22 @@ class Pod:
                 raise Disconnected
             return await self._link.request(op, **fields)
         except Disconnected:
-            message = f"the supervisor of pod {self.state.pod_uid} is gone"
-            raise RuntimeFailure("SandboxNotFound", message) from None
+            await self._fate()
+            if self.state.alive:
+                raise RuntimeFailure(UNANSWERED, f"the connection to pod {self.state.pod_uid} was lost") from None
+            raise RuntimeFailure("SandboxNotFound", f"the supervisor of pod {self.state.pod_uid} is dead") from None
         except TimeoutError:
             message = f"the supervisor of pod {self.state.pod_uid} does not answer"
-            raise RuntimeFailure("SandboxNotFound", message) from None
+            raise RuntimeFailure(UNANSWERED, message) from None
+
+    async def _fate(self) -> None:
+        """Wait, for a moment, until it is known whether the connection or the supervisor is lost."""
+        self._known = self._known or asyncio.get_running_loop().create_future()
+        try:
+            async with asyncio.timeout(FATE_SECONDS_MAX):
+                await asyncio.shield(self._known)
+        except TimeoutError:
+            return  # neither yet: the process hangs while it ends, or is very slow
 
     def post(self, op: str, **fields: Any) -> None:
         """Ask without waiting for an answer."""
@@ -95,6 +113,7 @@ class Pod:
         self._drop_pidfd()
         self.state.alive = False
         self.state.netns_path = ""
+        self._fate_known()
         self._end_waiting()
         if self.removing:
             return  # remove_sandbox killed it, and takes away what would be written here
@@ -109,6 +128,12 @@ class Pod:
             self._store(state)
         if not self._closed:
             self._changed(self)
+
+    def _fate_known(self) -> None:
+        if self._known is not None:
+            if not self._known.done():
+                self._known.set_result(None)
+            self._known = None
 
     def _end_waiting(self) -> None:
         """Whoever waits for the end of something has it."""
@@ -152,6 +177,8 @@ class Pod:
             before = self.state.container(state.id)
             missed |= before is not None and before.status != state.status
             self._store(state)
+        self._reconnects = 0
+        self._fate_known()
         self._answer(None)
         if missed:
             self._changed(self)
@@ -173,6 +200,11 @@ class Pod:
 
     def _reconnect(self) -> None:
         if self._closed or not self.state.alive:
+            return
+        self._reconnects += 1
+        if self._reconnects > RECONNECTS_MAX:
+            # Nothing can be done for the pod by a supervisor that nobody reaches: let it be started anew.
+            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
             return
         try:
             self._link = Link(connect(self.folder), self._event, self._disconnected)

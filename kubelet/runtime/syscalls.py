@@ -79,8 +79,8 @@ BPF_PROG_LOAD = 5
 BPF_PROG_ATTACH = 8
 
 _NUMBERS = {
-    "x86_64": {"seccomp": 317, "bpf": 321},
-    "aarch64": {"seccomp": 277, "bpf": 280},
+    "x86_64": {"seccomp": 317, "bpf": 321, "keyctl": 250},
+    "aarch64": {"seccomp": 277, "bpf": 280, "keyctl": 219},
 }.get(os.uname().machine, {})
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -119,6 +119,7 @@ _close_range = _function("syscall", _ulong, ctypes.c_uint, ctypes.c_uint, _int)
 _openat2 = _function("syscall", _ulong, _int, _str, _str, _size)
 _mount_setattr = _function("syscall", _ulong, _int, _str, _int, _str, _size)
 _seccomp = _function("syscall", _ulong, _int, _int, _ptr)
+_keyctl = _function("syscall", _ulong, _ulong, _ptr)
 _bpf = _function("syscall", _ulong, _int, _str, _size)
 _clone3 = _function("syscall", _ulong, _str, _size)
 
@@ -312,6 +313,12 @@ def seccomp_set_filter(program: bytes, flags: int) -> None:
     fprog = ctypes.create_string_buffer(struct.pack("@HP", len(program) // 8, ctypes.addressof(buffer)))
     if _seccomp(_number("seccomp"), SECCOMP_SET_MODE_FILTER, flags, ctypes.addressof(fprog)):
         _raise("seccomp")
+
+
+def join_new_session_keyring() -> None:
+    """KEYCTL_JOIN_SESSION_KEYRING of keyctl(2), anonymous; a kernel without keyrings has none to leave."""
+    if _keyctl(_number("keyctl"), 1, None) < 0 and ctypes.get_errno() != errno.ENOSYS:
+        _raise("keyctl")
 
 
 def bpf(command: int, attributes: bytes) -> int:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 # So long after the last request a spare is forked: not while a pod's containers are being started.
 IDLE_MILLISECONDS = 30
+SUPERVISOR_OOM_SCORE = -998
 SPARE_NAMESPACES = sc.CLONE_NEWNET | sc.CLONE_NEWUTS | sc.CLONE_NEWIPC
 
 
@@ -38,15 +39,38 @@ def main(arguments: list[str]) -> None:
     sc.set_process_name("kubelet-zygote")
     # Nobody in a container may trace or open what this process and those that it forks have (ptrace(2)).
     sc.prctl(sc.PR_SET_DUMPABLE, 0)
+    reset_signals()
     # The kernel reaps supervisors by itself (sigaction(2)).
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    protect_from_oom_killer()
     os.chdir("/")
     os.umask(0o022)
     gc.collect()
     # What is loaded by now is never looked at by a collection, which would write to its pages and unshare them.
     gc.freeze()
     Zygote(kubelet, lock_fd).serve()
+
+
+def reset_signals() -> None:
+    """What is ignored or blocked would stay so through every fork and execve, as with a kubelet under nohup(1)."""
+    for signo in range(1, signal.NSIG):
+        if signal.getsignal(signo) == signal.SIG_IGN:
+            signal.signal(signo, signal.SIG_DFL)
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def protect_from_oom_killer() -> None:
+    """Let the kernel kill anything before a supervisor, which would take its whole pod along.
+
+    Some hosts keep the right to (CAP_SYS_RESOURCE) even from root; there supervisors are as likely as others of
+    their small size. Containers set a score of their own.
+    """
+    try:
+        cgroupfs.write("/proc/self/oom_score_adj", str(SUPERVISOR_OOM_SCORE))
+    except PermissionError:
+        pass
 
 
 def keep_descriptors(socket_fd: int, lock_fd: int) -> tuple[socket, int]:

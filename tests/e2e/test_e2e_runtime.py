@@ -61,6 +61,15 @@ async def test_a_signal_may_go_to_every_process_of_a_container(node: Node) -> No
     await node.printed(started.id, "parent")
 
 
+async def test_signals_that_the_kubelet_ignores_are_heard_by_containers(tmp_path: Path) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        async with started_node(tmp_path) as node:
+            assert await node.output("grep -E 'Sig(Ign|Blk)' /proc/1/status | cut -f2") == f"{0:016x}\n" * 2
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 async def test_output_is_in_the_log_before_the_end_is_told(node: Node) -> None:
     started = await node.run("echo out; echo err >&2; printf unfinished")
     await node.ended(started.id)
