@@ -94,7 +94,12 @@ async def run(replicas: int, runs: int) -> None:
                 await asyncio.sleep(IDLE_SECONDS)
                 idle = pss_mb(pid)
                 before = cpu_seconds(pid)
-                results = [await measure(client, replicas) for _ in range(runs)]
+                try:
+                    results = [await measure(client, replicas) for _ in range(runs)]
+                except TimeoutError:
+                    raise SystemExit(
+                        f"not done in {SECONDS_MAX:g} s; the manager says:\n{manager.log()[-4000:]}"
+                    ) from None
                 used = (cpu_seconds(pid) - before) / runs / replicas * 1000
                 after = pss_mb(pid)
     ups, downs, writes = ([result[part] for result in results] for part in range(3))

@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from apiclient.clock import Clock
 from apiclient.controller import run_workers
@@ -24,6 +24,9 @@ from apimachinery.resources import DEPLOYMENTS, LEASES, NAMESPACES, NODES, PODS,
 
 _POD_SPEC = ("nodeName", "tolerations")
 _POD_STATUS = ("phase", "reason", "conditions", "containerStatuses")
+
+# How long the first list of one resource may keep the next from being asked for.
+TURN_SECONDS_MAX = 1.0
 
 logger = logging.getLogger(__name__)
 
@@ -77,12 +80,29 @@ class Informers:
 
     def __init__(self, client: Client, metadata_client: Client, *, clock: Clock) -> None:
         self.whole = InformerFactory(client, transform=as_controllers_need, clock=clock)
-        self.metadata = InformerFactory(metadata_client, transform=metadata_alone, clock=clock)
+        self._metadata_client = metadata_client
+        self._metadata: dict[Resource, Informer] = {}
+        self._clock = clock
 
     def of(self, resource: Resource) -> Informer:
         """The informer of a resource; whether more than metadata is in it, WHOLE_OBJECTS says."""
-        factory = self.whole if resource in WHOLE_OBJECTS else self.metadata
-        return factory.informer(resource)
+        if resource in WHOLE_OBJECTS:
+            return self.whole.informer(resource)
+        if resource not in self._metadata:
+            informer = Informer(self._metadata_client, resource, transform=metadata_alone, clock=self._clock)
+            self._metadata[resource] = informer
+        return self._metadata[resource]
+
+    def start(self, group: asyncio.TaskGroup) -> None:
+        """Run all informers as tasks of this group."""
+        self.whole.start(group)
+        group.create_task(self._start_in_turn(group))
+
+    async def _start_in_turn(self, group: asyncio.TaskGroup) -> None:
+        """Metadata, one resource after another: fifty handshakes at once would hold up what nodes wait for."""
+        for informer in self._metadata.values():
+            group.create_task(informer.run())
+            await synced_within(TURN_SECONDS_MAX, [informer], self._clock)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,19 +136,31 @@ class Controller(Protocol):
         """Bring what the key names one step nearer to what is wanted. Raising has it tried again later."""
 
 
+async def synced_within(seconds: float, informers: Sequence[Informer], clock: Clock) -> bool:
+    """Wait for the first lists of these informers, but no longer; True if all are there."""
+    lists: asyncio.Future[Any] = asyncio.gather(*(informer.wait_synced() for informer in informers))
+    alarm: asyncio.Future[Any] = asyncio.ensure_future(clock.sleep(seconds))
+    try:
+        await asyncio.wait({lists, alarm}, return_when=asyncio.FIRST_COMPLETED)
+        return lists.done()
+    finally:
+        for waiting in (lists, alarm):
+            waiting.cancel()
+        await asyncio.gather(lists, alarm, return_exceptions=True)
+
+
 async def run_controller(
-    name: str, controller: Controller, *, workers: int, patience_seconds: float | None = None
+    name: str, controller: Controller, *, workers: int, clock: Clock, patience_seconds: float | None = None
 ) -> None:
     """Run a controller until cancelled, once its caches are filled.
 
     With a patience it starts without those that can't be filled: one resource that the server does not serve, or does
     not let us read, must not stop what is done for all others.
     """
-    try:
-        async with asyncio.timeout(patience_seconds):
-            for informer in controller.informers:
-                await informer.wait_synced()
-    except TimeoutError:
+    if patience_seconds is None:
+        for informer in controller.informers:
+            await informer.wait_synced()
+    elif not await synced_within(patience_seconds, controller.informers, clock):
         missing = [one.resource.group_resource for one in controller.informers if not one.has_synced]
         logger.warning(kv("starting without some caches", controller=name, missing=",".join(missing)))
     logger.info(kv("controller started", controller=name, workers=workers))

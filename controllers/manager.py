@@ -112,10 +112,15 @@ async def run_controllers(config: Config, options: Options, names: Sequence[str]
         controllers = {name: CONTROLLERS[name].make(context) for name in names}
         async with asyncio.TaskGroup() as group:
             group.create_task(recorder.run())
-            informers.whole.start(group)
-            informers.metadata.start(group)
+            informers.start(group)
             for name, controller in controllers.items():
-                workers = options.concurrent_syncs.get(name, CONTROLLERS[name].workers)
-                patience = CONTROLLERS[name].patience_seconds
-                group.create_task(run_controller(name, controller, workers=workers, patience_seconds=patience))
+                entry = CONTROLLERS[name]
+                running = run_controller(
+                    name,
+                    controller,
+                    workers=options.concurrent_syncs.get(name, entry.workers),
+                    clock=clock,
+                    patience_seconds=entry.patience_seconds,
+                )
+                group.create_task(running)
             logger.info(kv("controllers starting", controllers=len(controllers)))

@@ -52,8 +52,8 @@ class Cluster:
         try:
             async with asyncio.TaskGroup() as group:
                 controller = NodeLifecycleController(context)
-                informers.whole.start(group)
-                group.create_task(run_controller("test", controller, workers=4))
+                informers.start(group)
+                group.create_task(run_controller("test", controller, workers=4, clock=self.clock))
                 await self.clock.settle()
                 yield
                 raise _Over

@@ -32,10 +32,11 @@ async def running(
     controllers = [make(context) for make in makers]
     try:
         async with asyncio.TaskGroup() as group:
-            informers.whole.start(group)
-            informers.metadata.start(group)
+            informers.start(group)
             for controller in controllers:
-                group.create_task(run_controller("test", controller, workers=2, patience_seconds=patience))
+                group.create_task(
+                    run_controller("test", controller, workers=2, clock=clock, patience_seconds=patience)
+                )
             await clock.settle()
             yield
             raise _Over
@@ -138,7 +139,7 @@ async def test_a_resource_that_is_not_served_neither_stops_the_collector_nor_mak
     clock: ManualClock,
 ) -> None:
     api = NarrowApi(SECRETS)
-    async with running(api, clock, GarbageCollector, patience=0.05):
+    async with running(api, clock, GarbageCollector, patience=30.0):
         for which, kind, group in (("lost", "ConfigMap", "v1"), ("unsure", "Secret", "v1")):
             owner = {"apiVersion": group, "kind": kind, "name": "gone", "uid": "no-such-uid"}
             metadata = {"name": which, "namespace": "default", "ownerReferences": [owner]}
