@@ -24,7 +24,7 @@ class Authorizer:
 
     def __init__(self, nodes: NodeAuthorizer, roles: RbacAuthorizer) -> None:
         self._nodes = nodes
-        self._roles = roles
+        self.roles = roles
 
     def authorize(self, user: User, info: RequestInfo) -> None:
         """Return if the request may go on. Raises ApiError 403."""
@@ -45,7 +45,7 @@ class Authorizer:
         by_node = self._nodes.decide(node, info) if node is not None else NO_OPINION
         if by_node.allowed:
             return by_node
-        by_roles = self._roles.decide(user, info)
+        by_roles = self.roles.decide(user, info)
         if by_roles.allowed or not by_node.reason:
             return by_roles
         return Decision(False, "\n".join(filter(None, (by_node.reason, by_roles.reason))))

@@ -51,18 +51,27 @@ async def _write(store: Store, resource: Resource, obj: Object, old: Entry | Non
     strategy = registry.strategy(resource)
     obj = {"kind": resource.kind, "apiVersion": resource.api_version, **obj, "metadata": dict(obj["metadata"])}
     writing.complete(strategy, obj)
-    if old is None:
-        writing.prepare_creation(strategy, obj, now)
-    else:
-        writing.prepare_update(strategy, obj, old)
-    metadata = obj["metadata"]
     try:
-        await store.commit(
-            storage_key(resource),
-            metadata.get("namespace", ""),
-            metadata["name"],
-            expected=old.revision if old is not None else 0,
-            encode=lambda revision: encoding.encode(resource, obj, revision),
-        )
+        if old is not None and reconcile.replaces(obj, old.obj):
+            await _commit(store, resource, old.obj, old, deleted=True)
+            obj["metadata"].pop("resourceVersion", None)
+            old = None
+        if old is None:
+            writing.prepare_creation(strategy, obj, now)
+        else:
+            writing.prepare_update(strategy, obj, old)
+        await _commit(store, resource, obj, old)
     except Conflict:
         pass  # another server of the same database has started in this moment, and written the same
+
+
+async def _commit(store: Store, resource: Resource, obj: Object, old: Entry | None, *, deleted: bool = False) -> None:
+    metadata = obj["metadata"]
+    await store.commit(
+        storage_key(resource),
+        metadata.get("namespace", ""),
+        metadata["name"],
+        expected=old.revision if old is not None else 0,
+        encode=lambda revision: encoding.encode(resource, obj, revision),
+        deleted=deleted,
+    )

@@ -137,7 +137,7 @@ def _pipeline(options: Options, store: Store, nodes: NodeProxy, paths: Paths) ->
         authorize=authorizer.authorize,
         paths=paths.serve,
         nodes=nodes.serve,
-        plugins=admission.plugins(settings),
+        plugins=admission.plugins(settings, authorizer),
         limits=Limits(options.max_requests_inflight, options.max_mutating_requests_inflight),
         watch_seconds_min=options.min_request_timeout_seconds,
         now=time.time,

@@ -10,6 +10,7 @@ from apiserver.admission import (
     namespace_lifecycle,
     node_restriction,
     priority,
+    role_escalation,
     service_account,
     service_addresses,
     taint_nodes_by_condition,
@@ -25,6 +26,7 @@ from apiserver.admission.plugin import (
     mutate,
     validate,
 )
+from apiserver.authorization import Authorizer
 
 __all__ = [
     "CONNECT",
@@ -50,8 +52,8 @@ class Settings:
     service_cluster_ip_range: str = "10.96.0.0/12"
 
 
-def plugins(settings: Settings) -> tuple[Plugin, ...]:
-    """All plugins."""
+def plugins(settings: Settings, authorizer: Authorizer) -> tuple[Plugin, ...]:
+    """All plugins; some ask what the writer may do besides the write itself."""
     return (
         namespace_lifecycle.PLUGIN,
         limit_ranger.PLUGIN,
@@ -63,4 +65,5 @@ def plugins(settings: Settings) -> tuple[Plugin, ...]:
             settings.default_not_ready_toleration_seconds, settings.default_unreachable_toleration_seconds
         ),
         service_addresses.plugin(settings.service_cluster_ip_range),
+        role_escalation.plugin(authorizer),
     )

@@ -8,8 +8,6 @@ Source: https://kubernetes.io/docs/reference/access-authn-authz/rbac/#auto-recon
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-
 from apimachinery import meta
 from apimachinery.meta import Object
 from apiserver.rbac.rules import RuleIndex, missing
@@ -71,11 +69,3 @@ def _identity(subject: Object) -> tuple[str, ...]:
 def _empties(wanted: Object, existing: Object) -> Object:
     """What is empty in one and absent in the other says the same."""
     return {key: value for key, value in wanted.items() if not value and not existing.get(key)}
-
-
-def changes(expected: Iterable[Object], existing: Iterable[Object | None]) -> Iterator[tuple[Object, Object | None]]:
-    """(what is to be written, what it replaces) for everything that is not as it should be."""
-    for one, found in zip(expected, existing, strict=True):
-        wanted = plan(one, found)
-        if wanted is not None:
-            yield wanted, found

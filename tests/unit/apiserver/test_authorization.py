@@ -1,23 +1,19 @@
 """Who may do what: the parts of a cluster have Kubernetes' own rights and no more."""
 
-from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl
 
 import pytest
 
-from apimachinery import resources
 from apimachinery.errors import ApiError
 from apimachinery.meta import Object
-from apimachinery.resources import Resource
+from apimachinery.resources import SECRETS
 from apiserver.authentication import ANONYMOUS
 from apiserver.authorization import Authorizer
-from apiserver.node_authorization import NodeAuthorizer
 from apiserver.node_graph import NodeGraph, references
-from apiserver.policy import node_rules
 from apiserver.rbac import defaults
-from apiserver.rbac.authorizer import RbacAuthorizer
 from apiserver.request_info import AUTHENTICATED, User, parse
+from tests.support.access import Objects, authorizer_of, granted, rule
 
 ADMIN = User("jane", groups=("system:masters", AUTHENTICATED))
 SCHEDULER = User("system:kube-scheduler", groups=(AUTHENTICATED,))
@@ -48,38 +44,9 @@ PODS = [
 ]
 
 
-class Objects:
-    """A cluster in which nothing but these objects is."""
-
-    def __init__(self, *objects: Object) -> None:
-        self.objects = list(objects)
-
-    def get(self, resource: Resource, namespace: str, name: str) -> Object | None:
-        return next((o for o in self.list(resource, namespace) if o["metadata"]["name"] == name), None)
-
-    def list(self, resource: Resource, namespace: str) -> list[Object]:
-        found = [o for o in self.objects if o["kind"] == resource.kind]
-        return [o for o in found if namespace in ("", o["metadata"].get("namespace", ""))]
-
-
-def authorizer_of(cluster: Objects) -> Authorizer:
-    graph = NodeGraph(partial(cluster.list, resources.PODS))
-    return Authorizer(NodeAuthorizer(cluster, graph, node_rules()), RbacAuthorizer(cluster))
-
-
 @pytest.fixture
 def authorizer() -> Authorizer:
     return authorizer_of(Objects(*PODS, *defaults.objects()))
-
-
-def granted(*rules: Object, to: str) -> list[Object]:
-    """A ClusterRole with these rules, bound to a user."""
-    reference = {"apiGroup": resources.CLUSTERROLES.group, "kind": "ClusterRole", "name": "role"}
-    subject = {"kind": "User", "apiGroup": resources.CLUSTERROLES.group, "name": to}
-    return [
-        {"kind": "ClusterRole", "metadata": {"name": "role"}, "rules": list(rules)},
-        {"kind": "ClusterRoleBinding", "metadata": {"name": "b"}, "roleRef": reference, "subjects": [subject]},
-    ]
 
 
 def refusal(authorizer: Authorizer, user: User, asked: str) -> ApiError | None:
@@ -207,8 +174,7 @@ def test_a_refusal_has_kubernetes_words(authorizer: Authorizer, asked: str, mess
 
 def test_reading_rights_are_not_enough_to_run_commands() -> None:
     """A WebSocket is opened by a GET, which alone would ask for `get` on pods/exec."""
-    rule = {"apiGroups": [""], "resources": ["pods/exec", "pods/log"], "verbs": ["get"]}
-    authorizer = authorizer_of(Objects(*granted(rule, to="joe")))
+    authorizer = authorizer_of(Objects(*granted(rule("get", "pods/exec pods/log"), to="joe")))
     assert refusal(authorizer, NOBODY, "GET /api/v1/namespaces/a/pods/web/log") is None
     error = refusal(authorizer, NOBODY, "GET /api/v1/namespaces/a/pods/web/exec")
     assert error is not None and 'cannot create resource "pods/exec"' in error.message
@@ -248,3 +214,28 @@ def test_a_pods_references_are_all_found() -> None:
     config_maps = {name for kind, name in references({"spec": spec}) if kind == "configmaps"}
     assert secrets == {"pull", "mounted", "part", "driver", "all", "one"}
     assert config_maps == {"files", "rest", "settings", "key"}
+
+
+def test_what_a_node_has_to_do_with_follows_its_pods() -> None:
+    pods = list(PODS)
+    graph = NodeGraph(lambda namespace: [p for p in pods if p["metadata"]["namespace"] == namespace])
+    assert graph.refers("n1", SECRETS, "a", "used") and not graph.refers("n2", SECRETS, "a", "used")
+    late = pod("late", "n2", volumes=[{"name": "v", "secret": {"secretName": "used"}}])
+    graph.pod_changed(None, late)
+    assert graph.refers("n2", SECRETS, "a", "used")
+    graph.pod_changed(PODS[0], None)
+    assert not graph.refers("n1", SECRETS, "a", "used") and graph.refers("n2", SECRETS, "a", "used")
+    waiting = {**late, "spec": {**late["spec"], "nodeName": ""}}
+    graph.pod_changed(late, waiting)
+    assert not graph.refers("n2", SECRETS, "a", "used")
+
+
+def test_a_pod_that_was_there_before_is_counted_once() -> None:
+    """A namespace is read when it is first asked of; what changes before that must not be counted twice."""
+    pods = [PODS[0]]
+    graph = NodeGraph(lambda _: pods)
+    graph.pod_changed(None, PODS[0])
+    assert graph.refers("n1", SECRETS, "a", "used")
+    graph.pod_changed(PODS[0], None)
+    pods.clear()
+    assert not graph.refers("n1", SECRETS, "a", "used")

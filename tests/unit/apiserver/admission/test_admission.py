@@ -43,6 +43,7 @@ from apiserver.admission import (
 from apiserver.admission.default_toleration_seconds import plugin as default_toleration_seconds
 from apiserver.registry import strategy
 from apiserver.request_info import User
+from tests.support.access import Objects, authorizer_of
 
 ADMIN = User("kubernetes-admin", groups=("system:masters",))
 NODE = User("system:node:n1", groups=("system:nodes",))
@@ -552,7 +553,7 @@ async def test_a_usual_pod_passes_all_plugins():
     cluster = FakeCluster(ACTIVE, account())
     attributes = write(PODS, named(spec={"containers": [{"name": "c", "image": "i:1"}]}))
     strategy(PODS).default(attributes.obj or {})
-    table = plugins(Settings())
+    table = plugins(Settings(), authorizer_of(Objects()))
     await mutate(table, attributes, cluster)
     await validate(table, attributes, cluster)
     assert attributes.obj is not None
@@ -564,4 +565,5 @@ async def test_a_usual_pod_passes_all_plugins():
 
 def test_plugins_look_at_subresources_only_when_they_say_so():
     attributes = write(PODS, named(spec={}), subresource="binding")
-    assert [plugin.name for plugin in plugins(Settings()) if plugin.handles(attributes)] == []
+    table = plugins(Settings(), authorizer_of(Objects()))
+    assert [plugin.name for plugin in table if plugin.handles(attributes)] == []
