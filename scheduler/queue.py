@@ -25,6 +25,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import TypeVar
 
 from apimachinery.meta import Object, namespaced_key, uid
 from scheduler.framework import PodClass
@@ -33,6 +34,7 @@ from scheduler.pods import priority
 BACKOFF_FIRST_SECONDS = 1.0
 BACKOFF_MAX_SECONDS = 10.0
 UNSCHEDULABLE_MAX_SECONDS = 300.0
+VOID_ENTRIES_MAX = 1024
 
 
 class Part(Enum):
@@ -73,12 +75,18 @@ class QueuedPod:
         return namespaced_key(self.pod)
 
 
-# The highest priority first, then who has waited longest.
+# The highest priority first, then who has waited longest. Or: who is due first.
 Ordered = tuple[int, float, int, QueuedPod]
+Timed = tuple[float, int, QueuedPod]
+Entry = TypeVar("Entry", Ordered, Timed)
 
 
-def _ordered(queued: QueuedPod) -> Ordered:
-    return -priority(queued.pod), queued.since, queued.ticket, queued
+def _push(heap: list[Entry], entry: Entry, live: int) -> None:
+    """Add to a heap; should most of it be void, clear it up: nobody takes anything out while another one leads."""
+    heapq.heappush(heap, entry)
+    if len(heap) > 2 * live + VOID_ENTRIES_MAX:
+        heap[:] = [kept for kept in heap if kept[-1].ticket == kept[-2]]
+        heapq.heapify(heap)
 
 
 @dataclass(slots=True)
@@ -97,8 +105,8 @@ class SchedulingQueue:
     def __init__(self) -> None:
         self._pods: dict[str, QueuedPod] = {}
         self._active: list[Ordered] = []
-        self._backoff: list[tuple[float, int, QueuedPod]] = []
-        self._errors: list[tuple[float, int, QueuedPod]] = []
+        self._backoff: list[Timed] = []
+        self._errors: list[Timed] = []
         self._groups: dict[PodClass, _Group] = {}
         self._leftovers: deque[tuple[float, QueuedPod]] = deque()
         self._tickets = 0
@@ -164,8 +172,7 @@ class SchedulingQueue:
         group.rejectors, group.helped = rejectors, False
         group.size += 1
         queued.part = Part.UNSCHEDULABLE
-        self._draw(queued)
-        heapq.heappush(group.waiting, _ordered(queued))
+        _push(group.waiting, self._in_order(queued), group.size)
         if not queued.in_leftovers:
             queued.in_leftovers = True
             self._leftovers.append((now + UNSCHEDULABLE_MAX_SECONDS, queued))
@@ -174,7 +181,7 @@ class SchedulingQueue:
         """The attempt went wrong: the pod is tried again after its delay, whatever happens meanwhile."""
         if self._failed(queued, now):
             queued.part = Part.BACKOFF
-            heapq.heappush(self._errors, (queued.due, self._draw(queued), queued))
+            _push(self._errors, self._in_time(queued), len(self._pods))
             self.follow(queued.pod_class, now)
 
     def retry(self, queued: QueuedPod) -> None:
@@ -216,15 +223,14 @@ class SchedulingQueue:
             queued.part = Part.GATED
         else:
             queued.part = Part.ACTIVE
-            self._draw(queued)
-            heapq.heappush(self._active, _ordered(queued))
+            _push(self._active, self._in_order(queued), len(self._pods))
 
     def _resume(self, queued: QueuedPod, now: float) -> None:
         if queued.due <= now:
             self._admit(queued)
         else:
             queued.part = Part.BACKOFF
-            heapq.heappush(self._backoff, (queued.due, self._draw(queued), queued))
+            _push(self._backoff, self._in_time(queued), len(self._pods))
 
     def _promote_due(self, now: float) -> None:
         for heap in (self._backoff, self._errors):
@@ -262,6 +268,12 @@ class SchedulingQueue:
             if not group.size:
                 del self._groups[queued.pod_class]
         queued.part = Part.OUT
+
+    def _in_order(self, queued: QueuedPod) -> Ordered:
+        return -priority(queued.pod), queued.since, self._draw(queued), queued
+
+    def _in_time(self, queued: QueuedPod) -> Timed:
+        return queued.due, self._draw(queued), queued
 
     def _draw(self, queued: QueuedPod) -> int:
         self._tickets += 1

@@ -95,6 +95,8 @@ class Scheduler:
         """The binder's answer."""
         queued, now = placement.queued, self._clock.monotonic()
         if outcome is Outcome.BOUND:
+            if logger.isEnabledFor(logging.DEBUG):
+                logger.debug(kv("bound", pod=queued.key, node=placement.node, failures=queued.failures))
             self._cluster.bound(placement, now)
             self._reporter.placed(placement)
             return

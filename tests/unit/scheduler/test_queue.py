@@ -8,7 +8,7 @@ import pytest
 
 from scheduler.framework import PodClass
 from scheduler.pods import Usage
-from scheduler.queue import Part, QueuedPod, SchedulingQueue
+from scheduler.queue import VOID_ENTRIES_MAX, Part, QueuedPod, SchedulingQueue
 from tests.unit.scheduler.factories import make_pod
 
 CLASS, OTHER_CLASS = (PodClass((), Usage((), cpu, 0)) for cpu in (1, 2))
@@ -222,6 +222,24 @@ def test_an_attempt_that_was_called_off_does_not_count_as_a_failure() -> None:
     queue.retry(pop(queue))
     again = pop(queue)
     assert again.failures == 0
+
+
+def test_a_queue_that_nobody_takes_from_keeps_nothing_of_pods_that_are_gone() -> None:
+    queue = SchedulingQueue()
+    for _ in range(4 * VOID_ENTRIES_MAX):
+        add(queue, "pod")
+        queue.remove("uid-default-pod", now=0)
+    assert len(queue._active) <= 2 * VOID_ENTRIES_MAX
+    queue = SchedulingQueue()
+    add(queue, "steady")
+    queue.fail(pop(queue), frozenset({"Fit"}), now=0)
+    for _ in range(4 * VOID_ENTRIES_MAX):
+        add(queue, "pod")
+        queue.fail(pop(queue), frozenset({"Fit"}), now=0)
+        queue.remove("uid-default-pod", now=0)
+    assert len(queue._groups[CLASS].waiting) <= 2 * VOID_ENTRIES_MAX
+    queue.move(everything, now=100)
+    assert names(queue, now=100) == ["steady"]
 
 
 def test_a_pod_that_nothing_helps_is_tried_again_after_five_minutes_all_the_same() -> None:
