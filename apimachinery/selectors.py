@@ -158,13 +158,23 @@ _ZEROS = {
     **{"spec.hostNetwork": "false", "spec.unschedulable": "false"},
     **{"status.replicas": "0", "status.successful": "0"},
 }
-# Names that selectors have for fields which objects call something else.
-_ALIASES = {"status.successful": "status.succeeded"}
+# Names that selectors have for fields which objects call something else; the first that is set counts.
+_ALIASES: dict[str, tuple[str, ...]] = {
+    "status.successful": ("status.succeeded",),
+    "source": ("source.component", "reportingComponent"),
+    # Events are stored in the form of the core group, also those of events.k8s.io.
+    "reportingController": ("reportingComponent",),
+    **{
+        f"regarding.{field}": (f"involvedObject.{field}",)
+        for field in ("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath")
+    },
+}
 
 
 def field_text(obj: Mapping[str, Any], path: str) -> str:
     """A field's value as a selector sees it."""
-    value = get_path(obj, *_ALIASES.get(path, path).split("."), default=_ZEROS.get(path, ""))
+    found = (get_path(obj, *name.split(".")) for name in _ALIASES.get(path, (path,)))
+    value = next((one for one in found if one not in (None, "")), _ZEROS.get(path, ""))
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

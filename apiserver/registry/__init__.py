@@ -33,6 +33,8 @@ _MODULES: dict[tuple[str, str], str] = {
     ("apps", "controllerrevisions"): "controllerrevisions",
     ("batch", "jobs"): "jobs",
     ("batch", "cronjobs"): "cronjobs",
+    ("autoscaling", "horizontalpodautoscalers"): "horizontalpodautoscalers",
+    ("events.k8s.io", "events"): "events_events",
     ("coordination.k8s.io", "leases"): "leases",
     ("rbac.authorization.k8s.io", "roles"): "roles",
     ("rbac.authorization.k8s.io", "rolebindings"): "rolebindings",

@@ -51,6 +51,7 @@ def _checker(problems: Callable[[str], list[str]]) -> Callable[[str, str, Errors
 dns_label = _checker(_label_problems)
 dns_subdomain = _checker(subdomain_problems)
 qualified_name = _checker(_qualified_problems)
+path_segment = _checker(names.path_segment)
 
 
 def required_name(value: str | None, check: Callable[[str, str, Errors], None], path: str, errors: Errors) -> None:

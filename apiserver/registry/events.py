@@ -18,7 +18,15 @@ _MISMATCH = "does not match event.namespace"
 
 
 def validate(event: Object) -> Errors:
-    """An event stands in the namespace of what it is about; the newer form of events says who reports what."""
+    """What is wrong with an event in itself."""
+    return validate_event(event, reporter="reportingComponent")
+
+
+def validate_event(event: Object, *, reporter: str) -> Errors:
+    """An event stands in the namespace of what it is about; the newer form of events says who reports what.
+
+    `reporter` is what the field of who reports it is called where the event was sent to.
+    """
     errors: Errors = []
     namespace = event["metadata"].get("namespace") or ""
     about = (event.get("involvedObject") or {}).get("namespace") or ""
@@ -30,8 +38,8 @@ def validate(event: Object) -> Errors:
             errors.append(invalid_value("involvedObject.namespace", about, _MISMATCH))
         controller = event.get("reportingComponent") or ""
         if not controller:
-            errors.append(required("reportingComponent"))
-        checks.qualified_name(controller, "reportingComponent", errors)
+            errors.append(required(reporter))
+        checks.qualified_name(controller, reporter, errors)
         for field, maximum in _TEXT_MAX.items():
             text = event.get(field) or ""
             if not text and field != "message":
@@ -118,7 +126,7 @@ STRATEGY = Strategy(
     selectable=(
         *("involvedObject.kind", "involvedObject.namespace", "involvedObject.name", "involvedObject.uid"),
         *("involvedObject.apiVersion", "involvedObject.resourceVersion", "involvedObject.fieldPath"),
-        *("reason", "reportingComponent", "type"),
+        *("reason", "reportingComponent", "source", "type"),
     ),
     create_on_update=True,
 )
