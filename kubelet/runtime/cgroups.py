@@ -52,7 +52,7 @@ def discover(mountinfo: str) -> Hierarchies:
     unified = ""
     for line in mountinfo.splitlines():
         before, _, after = line.partition(" - ")
-        mount_point = before.split()[4].encode().decode("unicode_escape")
+        mount_point = before.split()[4]
         kind, _, options = after.split(" ", 2)
         if kind == "cgroup2" and not unified:
             unified = mount_point

@@ -32,8 +32,8 @@ def status_pair() -> tuple[socket, socket]:
 class Child:
     """One forked process, from its first step to its end.
 
-    `on_started` gets None or the failure; `on_exit` gets the wait status, and comes after `on_started`
-    succeeded, never after it failed.
+    `on_started` gets None, or the failure once the process is gone; `on_exit` gets the wait status, and comes
+    after `on_started` got None, never after a failure.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Child:
         self._on_started = on_started
         self._on_exit = on_exit
         self._executing = False
-        self._failed = False
+        self._failure: Failure | None = None
         self._timer = loop.call_later(START_SECONDS_MAX, self._too_slow)
         loop.watch(status.fileno(), READABLE, self._status_ready)
 
@@ -86,10 +86,12 @@ class Child:
             pass
         if self._status is not None:
             self._settled(_died())
-        if not self._failed:
-            self._on_exit(wait_status)
         os.close(self.pidfd)
         self.pidfd = -1
+        if self._failure is not None:
+            self._on_started(self._failure)
+        else:
+            self._on_exit(wait_status)
 
     def _status_ready(self, _events: int) -> None:
         self._receive()
@@ -119,7 +121,6 @@ class Child:
 
     def _too_slow(self) -> None:
         if self._status is not None:
-            self.kill(signal.SIGKILL)
             text = f"the container did not start within {START_SECONDS_MAX:.0f} seconds"
             self._settled({"reason": "CreateContainerError", "message": text})
 
@@ -130,8 +131,11 @@ class Child:
         self._loop.forget(self._status.fileno())
         self._status.close()
         self._status = None
-        self._failed = failure is not None
-        self._on_started(failure)
+        self._failure = failure
+        if failure is None:
+            self._on_started(None)
+        else:
+            self.kill(signal.SIGKILL)
 
 
 def _died() -> Failure:

@@ -156,12 +156,14 @@ class Runtime:
         state = pod.state.container(container_id)
         if state is None:
             return
-        if pod.state.alive:
+        try:
             if state.status != "exited":
-                await pod.request("signal", container=container_id, signo=signal.SIGKILL, all=False)
-                async with asyncio.timeout(CONTAINER_END_SECONDS_MAX):
-                    await pod.container_end(container_id)
-            await pod.request("remove", container=container_id)
+                await self._kill(pod, container_id)
+            if pod.state.alive and pod.state.container(container_id) is not None:
+                await pod.request("remove", container=container_id)
+        except RuntimeFailure as failure:
+            if failure.reason != "SandboxNotFound":
+                raise
         path = plan.group_path(self._cgroup_root, pod.state.spec, container_id)
         await _in_thread(disk.remove_cgroups, self._hierarchies.directories(path, cgroups.CONTROLLERS))
         await _in_thread(disk.remove_tree, pod.folder / "containers" / container_id)
@@ -224,6 +226,15 @@ class Runtime:
         present, fds = _descriptors(io)
         answer = await pod.request("attach", container=container_id, stdio=present, fds=fds)
         return ExecHandle(pod, answer["session"], answer["pid"])
+
+    async def _kill(self, pod: Pod, container_id: str) -> None:
+        await pod.request("signal", container=container_id, signo=signal.SIGKILL, all=False)
+        try:
+            async with asyncio.timeout(CONTAINER_END_SECONDS_MAX):
+                await pod.container_end(container_id)
+        except TimeoutError:
+            message = f"container {container_id} does not end even when killed"
+            raise RuntimeFailure("RemoveError", message) from None
 
     async def _start(self, pod: Pod, spec: ContainerSpec) -> ContainerState:
         path = plan.group_path(self._cgroup_root, pod.state.spec, spec.id)

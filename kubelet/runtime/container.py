@@ -13,9 +13,29 @@ from kubelet.runtime.streams import Sink, Source
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
+    from typing import Any, Protocol
 
     from kubelet.runtime.loop import Loop
+
+    class Viewer(Protocol):
+        """Somebody attached to a container's standard streams: an Attachment of sessions.py."""
+
+        @property
+        def full(self) -> bool:
+            """True while the viewer is so far behind that the container has to wait for it."""
+
+        def show(self, stream: str, data: bytes) -> None:
+            """Show output of the container."""
+
+        def read_on(self) -> None:
+            """The container's standard input takes more."""
+
+        def finish(self, exit_code: int) -> None:
+            """The container has ended."""
+
+        def close(self) -> None:
+            """Let go at once."""
+
 
 # Output that still comes after the end can only be that of a process in another container that was handed
 # the descriptor; it is not waited for longer than this.
@@ -109,8 +129,9 @@ class Container:
                     pass
 
     def reopen_log(self) -> None:
-        """Open the log path anew, after somebody renamed the file."""
-        self._log.reopen()
+        """Open the log path anew, after somebody renamed the file; one that has ended writes no more."""
+        if self.state["status"] != "exited":
+            self._log.reopen()
 
     def kill_rest(self) -> None:
         """Kill what the first process left behind where no pid namespace of its own died with it."""
@@ -220,28 +241,6 @@ class Container:
 
     def _save(self) -> None:
         wire.write_json(f"{self.directory}/state.json", self.state)
-
-
-class Viewer:
-    """Somebody attached to a container's standard streams; see sessions.py."""
-
-    full = False
-
-    def show(self, stream: str, data: bytes) -> None:
-        """Show output of the container."""
-        raise NotImplementedError
-
-    def read_on(self) -> None:
-        """The container's standard input takes more."""
-        raise NotImplementedError
-
-    def finish(self, exit_code: int) -> None:
-        """The container has ended."""
-        raise NotImplementedError
-
-    def close(self) -> None:
-        """Let go at once."""
-        raise NotImplementedError
 
 
 class _Pipe:

@@ -13,8 +13,10 @@ Everything here blocks and is safe to repeat.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import re
 import select
 import shutil
 import signal
@@ -132,11 +134,20 @@ def remove_cgroups(directories: Sequence[str]) -> None:
 def unmount_below(folder: Path) -> None:
     """Detach every mount in a folder, the last one first."""
     prefix = f"{os.path.realpath(folder)}/"
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-        mount_points = [line.split()[4].replace("\\040", " ") for line in file]
+    with open("/proc/self/mountinfo", "rb") as file:
+        mount_points = [os.fsdecode(_unescape(line.split()[4])) for line in file]
     for mount_point in reversed(mount_points):
         if mount_point.startswith(prefix):
-            sc.umount2(mount_point, sc.MNT_DETACH)
+            try:
+                sc.umount2(mount_point, sc.MNT_DETACH)
+            except OSError as error:
+                if error.errno not in (errno.EINVAL, errno.ENOENT):
+                    raise  # else it went with the one below it
+
+
+def _unescape(path: bytes) -> bytes:
+    """Blanks and their kin stand as octal numbers in /proc/PID/mountinfo (proc_pid_mountinfo(5))."""
+    return re.sub(rb"\\([0-7]{3})", lambda match: bytes([int(match[1], 8)]), path)
 
 
 def remove_tree(folder: Path) -> None:

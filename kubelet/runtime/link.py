@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import signal
 import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -106,7 +107,7 @@ class Link:
                 message, fds = wire.receive(self._socket)
             except BlockingIOError:
                 return
-            except OSError:
+            except (OSError, ValueError):
                 message, fds = None, []
             for fd in fds:
                 os.close(fd)
@@ -122,6 +123,9 @@ class Link:
         answer = self._waiting.get(message["id"])
         if answer is not None and not answer.done():
             answer.set_result(message)
+        elif "session" in message.get("ok", {}):
+            # Whoever asked for this exec or attach has stopped waiting, and will never end it.
+            self.post("signal_session", session=message["ok"]["session"], signo=signal.SIGKILL)
 
 
 def connect(folder: Path) -> socket.socket:

@@ -97,8 +97,9 @@ class Pod:
             await asyncio.shield(end)
 
     def forget(self, container_id: str) -> None:
-        """A container was removed."""
+        """A container was removed, or its start failed."""
         self.state.containers = [state for state in self.state.containers if state.id != container_id]
+        self._container_ended(container_id)
 
     def close(self) -> None:
         """Let go of the supervisor."""
@@ -154,6 +155,8 @@ class Pod:
             self._store(state)
             if state.status == "exited":
                 self._changed(self)
+        elif message["event"] == "gone":
+            self.forget(message["container"])
         elif message["event"] == "session":
             end = self._session(message["session"])
             if not end.done():
@@ -188,9 +191,12 @@ class Pod:
         position = next((i for i, other in enumerate(self.state.containers) if other.id == state.id), len(kept))
         self.state.containers = [*kept[:position], state, *kept[position:]]
         if state.status == "exited":
-            end = self._ends.pop(state.id, None)
-            if end is not None and not end.done():
-                end.set_result(None)
+            self._container_ended(state.id)
+
+    def _container_ended(self, container_id: str) -> None:
+        end = self._ends.pop(container_id, None)
+        if end is not None and not end.done():
+            end.set_result(None)
 
     def _disconnected(self) -> None:
         self._answer(Disconnected())

@@ -11,7 +11,6 @@ import signal
 
 from kubelet.runtime import launch, terminal
 from kubelet.runtime.child import Child, exit_code_of, status_pair
-from kubelet.runtime.container import Viewer
 from kubelet.runtime.streams import Sink, Source
 
 TYPE_CHECKING = False
@@ -50,6 +49,10 @@ class Sessions:
         if self._by_number.pop(session.number, None) is not None:
             message = {"event": "session", "session": session.number, "exit_code": exit_code}
             self._supervisor.tell(session.client, message)
+
+    def forget(self, session: Exec | Attachment) -> None:
+        """A session never began."""
+        self._by_number.pop(session.number, None)
 
     def client_gone(self, client: object) -> None:
         """End whatever a client that went away had asked for."""
@@ -118,7 +121,7 @@ class Exec:
                 assert self._child is not None
                 reply({"ok": {"session": self.number, "pid": self._child.host_pid}})
                 return
-            self._sessions.ended(self, 128)
+            self._sessions.forget(self)
             self._close()
             reply({"failed": {"reason": "ExecError", "message": failure["message"]}})
 
@@ -213,7 +216,7 @@ class Exec:
         self._master, self._stdio = -1, ()
 
 
-class Attachment(Viewer):
+class Attachment:
     """A viewer of a container's own standard streams."""
 
     def __init__(self, sessions: Sessions, container: Container, client: Any, stdio: Sequence[int]) -> None:
@@ -234,7 +237,7 @@ class Attachment(Viewer):
         container.viewers.append(self)
 
     @property
-    def full(self) -> bool:  # type: ignore[override]
+    def full(self) -> bool:
         """True while the viewer is so far behind that the container has to wait for it."""
         return any(sink.full for sink in self._sinks.values())
 

@@ -54,7 +54,7 @@ def run(plan: dict[str, Any], directory: str, kubelet: socket, lock_fd: int, *, 
         wire.send(kubelet, {"failed": {"reason": "CreatePodSandboxError", "message": text}})
         return
     supervisor.accept(kubelet)
-    wire.send(kubelet, {"event": "ready", **supervisor.describe()})
+    supervisor.tell(kubelet, {"event": "ready", **supervisor.describe()})
     os.close(lock_fd)
     supervisor.loop.run()
 
@@ -75,7 +75,6 @@ class Supervisor:
         self.start_ticks = wire.process_start_ticks(self.host_pid)
         self._save()
         sandbox.enter(plan, directory, made=made)
-        self._pause: Child | None = None
         self._pause_pidfd = -1
         if plan["shared_pid"]:
             self._hold_process_namespace()
@@ -124,8 +123,11 @@ class Supervisor:
 
     def changed(self, container: Container) -> None:
         """Tell every client the new state of a container."""
+        self._tell_all({"event": "container", "state": container.state})
+
+    def _tell_all(self, message: dict[str, Any]) -> None:
         for client in list(self._clients.values()):
-            self.tell(client, {"event": "container", "state": container.state})
+            self.tell(client, message)
 
     def container(self, container_id: str, *, running: bool = False) -> Container:
         """The container of this id, or Refused."""
@@ -207,6 +209,7 @@ class Supervisor:
                 reply({"ok": {}})
             else:
                 self.containers.pop(plan["id"], None)
+                self._tell_all({"event": "gone", "container": plan["id"]})
                 reply({"failed": failure})
 
         try:

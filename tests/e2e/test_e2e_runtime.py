@@ -227,6 +227,7 @@ async def test_a_command_that_can_not_be_run_is_a_run_container_error(
     assert failure.value.reason == "RunContainerError"
     assert failure.value.message == f"unable to start container process: {message}"
     assert list((node.root / "pods" / pod.pod_uid / "containers").iterdir()) == []
+    assert {Path(path).name for path in node.cgroups()} == {f"pod{pod.pod_uid}"}
     assert await node.output("echo fine", pod=pod) == "fine\n"
 
 

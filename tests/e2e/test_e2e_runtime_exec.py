@@ -162,6 +162,18 @@ async def test_a_command_can_be_killed(node: Node, idle: str) -> None:
     assert node.find(idle).status == "running"
 
 
+async def test_a_command_that_nobody_waits_for_any_more_is_ended(node: Node, idle: str) -> None:
+    uid = node.pod_of(idle).pod_uid
+    start = asyncio.create_task(node.runtime.exec(uid, idle, ["sleep", "4321"], io=ExecIO()))
+    await asyncio.sleep(0)
+    start.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await start
+    handle = await node.runtime.exec(uid, idle, ["sleep", "0.2"], io=ExecIO())
+    assert await code(handle) == 0
+    assert "sleep 4321" not in (await node.exec(idle, "ps ax"))[1]
+
+
 async def test_a_command_ends_with_its_container(node: Node, idle: str) -> None:
     uid = node.pod_of(idle).pod_uid
     handle = await node.runtime.exec(uid, idle, ["sleep", "1000"], io=ExecIO())

@@ -1,6 +1,7 @@
 """SIGKILL at any moment to the kubelet, the zygote or a supervisor: what runs on, what dies, what is found again."""
 
 import asyncio
+import contextlib
 import json
 import os
 import random
@@ -124,6 +125,23 @@ async def test_a_killed_zygote_is_replaced_and_disturbs_no_pod(node: Node) -> No
     assert await node.output("echo another") == "another\n"
     assert lives(started.pid)
     assert (await node.exec(started.id, "echo here"))[1] == "here\n"
+
+
+async def test_a_killed_spare_supervisor_fails_no_pod(node: Node) -> None:
+    def spares() -> list[int]:
+        found = []
+        for path in Path("/proc").glob("[0-9]*/comm"):
+            with contextlib.suppress(OSError):
+                if path.read_text() == "kubelet-spare\n" and node.cgroup_root in (path.parent / "cgroup").read_text():
+                    found.append(int(path.parent.name))
+        return [pid for pid in found if lives(pid)]
+
+    await until(spares, "a spare supervisor")
+    os.kill(spares()[0], signal.SIGKILL)
+    assert await node.output("echo fine") == "fine\n"
+    await until(spares, "another spare supervisor")
+    started = await node.run("exec sleep 1000")
+    assert (await node.exec(started.id, "echo fine"))[1] == "fine\n"
 
 
 @pytest.mark.parametrize("fields", [{}, {"share_process_namespace": True}, {"host_pid": True}])
