@@ -32,6 +32,8 @@ from tests.support.apiserver import REPOSITORY, ApiServerProcess, running
 PEER_PODS_PER_SECOND = 168
 FLOOR_PODS_PER_SECOND = 680
 REQUESTS_AT_ONCE = 32
+PODS_PER_NODE = 40
+WAIT_SECONDS_MAX = 300.0
 # No pod is admitted without it; the controllers, which make it otherwise, do not run here.
 SERVICE_ACCOUNT = {
     "apiVersion": "v1",
@@ -112,10 +114,11 @@ class BoundPods:
                 self._changed.set()
 
     async def wait_for(self, count: int) -> None:
-        """Until so many are bound."""
-        while len(self.names) < count:
-            self._changed.clear()
-            await self._changed.wait()
+        """Until so many are bound. Raises TimeoutError."""
+        async with asyncio.timeout(WAIT_SECONDS_MAX):
+            while len(self.names) < count:
+                self._changed.clear()
+                await self._changed.wait()
 
 
 async def run(nodes: int, pods: int, latencies: int, folder: Path) -> None:
@@ -176,6 +179,8 @@ def main() -> None:
     parser.add_argument("--pods", type=int, default=2000)
     parser.add_argument("--latencies", type=int, default=200, help="pods that are then made one at a time")
     options = parser.parse_args()
+    if options.pods + options.latencies > PODS_PER_NODE * options.nodes:
+        parser.error(f"a node has room for {PODS_PER_NODE} of these pods")
     with tempfile.TemporaryDirectory(prefix="wherry-bench-", dir="/var/tmp") as folder:
         uvloop.run(run(options.nodes, options.pods, options.latencies, Path(folder)))
 
