@@ -267,6 +267,37 @@ async def test_layers_may_have_any_name(node: Node) -> None:
     assert await node.output("ls /found", lower_dirs=[str(layer), str(node.image)]) == "/found\n"
 
 
+async def test_a_root_that_lies_ready_unpacked_is_used_as_it_is(node: Node) -> None:
+    root = {"path": str(node.image), "readonly": True}
+    script = "cat /etc/hosts; touch /x 2>/dev/null || echo refused"
+    assert await node.output(script, root=root, lower_dirs=[]) == "127.0.0.1 localhost\nrefused\n"
+
+
+async def test_the_root_folder_looks_as_the_image_has_it(node: Node) -> None:
+    layer = node.folder / "layer"
+    layer.mkdir()
+    layer.chmod(0o750)
+    os.chown(layer, 0, 77)
+    assert await node.output("stat -c '%a %g' /", lower_dirs=[str(layer), str(node.image)]) == "750 77\n"
+
+
+async def test_devices_of_the_config_are_made_and_may_be_used(node: Node) -> None:
+    linux = {
+        "devices": [{"path": "/dev/deep/zero2", "type": "c", "major": 1, "minor": 5, "fileMode": 0o600, "gid": 7}],
+        "resources": {"devices": [{"allow": True, "type": "c", "major": 1, "minor": 5, "access": "r"}]},
+    }
+    script = "stat -c '%a %g %t:%T' /dev/deep/zero2; head -c 3 /dev/deep/zero2 | wc -c"
+    assert await node.output(script, linux=linux) == "600 7 1:5\n3\n"
+
+
+async def test_the_oom_score_is_set_as_far_as_this_host_lets_it(node: Node) -> None:
+    started = await node.run("cat /proc/self/oom_score_adj", process={"oomScoreAdj": 567})
+    await node.ended(started.id)
+    assert node.log(started.id) == "567\n"
+    low = await node.ended((await node.run("cat /proc/self/oom_score_adj", process={"oomScoreAdj": -998})).id)
+    assert node.log(low.id) == "-998\n" or "CAP_SYS_RESOURCE is missing" in low.notices[0]
+
+
 async def test_the_kernel_parameters_of_a_pod_are_its_own(node: Node) -> None:
     here = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text()
     pod = await node.pod(sysctls={"net.ipv4.ip_unprivileged_port_start": "77", "kernel.shmmax": "123456"})
