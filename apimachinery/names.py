@@ -114,10 +114,3 @@ def path_segment(value: str) -> list[str]:
     if value in (".", ".."):
         return [f"may not be '{value}'"]
     return [f"may not contain '{character}'" for character in "/%" if character in value]
-
-
-def path_segment(value: str) -> list[str]:
-    """A name that need only fit into a URL's path, as those of roles: anything but `.`, `..`, slashes and percents."""
-    if value in (".", ".."):
-        return [f"may not be '{value}'"]
-    return [f"may not contain '{character}'" for character in "/%" if character in value]

@@ -13,6 +13,7 @@ from typing import Any
 
 from apiserver.request_info import AUTHENTICATED, UNAUTHENTICATED
 
+RBAC_GROUP = "rbac.authorization.k8s.io"
 MASTERS, NODES = "system:masters", "system:nodes"
 
 READ = ("get", "list", "watch")
@@ -45,12 +46,20 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """A ClusterRole with its bindings: the users and groups that have it."""
+    """A ClusterRole with its binding: the users, groups and service accounts (namespace, name) that have it.
+
+    One that `gathers` has the rules of all ClusterRoles with that label; `label` is what this one is gathered by.
+    """
 
     name: str
-    rules: tuple[Rule, ...]
+    rules: tuple[Rule, ...] = ()
     users: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
+    service_accounts: tuple[tuple[str, str], ...] = ()
+    gathers: str = ""
+    label: str = ""
+    # The name of the binding, if it is not the role's.
+    binding: str = ""
 
 
 def _core(verbs: tuple[str, ...], *resources: str, names: tuple[str, ...] = ()) -> Rule:

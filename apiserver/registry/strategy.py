@@ -90,6 +90,14 @@ NAME = Column("Name", _name, format="name", description=NAME_DESCRIPTION)
 AGE = Column("Age", age, description=AGE_DESCRIPTION)
 
 
+def _created(obj: Object) -> Cell:
+    return obj["metadata"].get("creationTimestamp") or UNKNOWN
+
+
+# What kinds show that have no columns of their own.
+CREATED_AT = Column("Created At", _created, type="date", description=AGE_DESCRIPTION)
+
+
 @dataclass(frozen=True, slots=True)
 class Scale:
     """Where the `scale` subresource finds its numbers in the object; `selector` is a LabelSelector or a map."""
@@ -170,7 +178,7 @@ class Strategy:
     validate_status: CheckFrom = no_errors_from
     # Of a name; the messages are those of `apimachinery.names`.
     validate_name: Callable[[str], list[str]] = names.dns1123_subdomain
-    columns: Sequence[Column] = (NAME, AGE)
+    columns: Sequence[Column] = (NAME, CREATED_AT)
     # Fields beyond metadata.name and metadata.namespace that a field selector may name.
     selectable: tuple[str, ...] = ()
     # metadata.generation counts the changes of everything but metadata and status.
