@@ -5,7 +5,8 @@
 
 Reads stop being different after `limit`: they go to `rest/reading.py` or `rest/watching.py` and to `encode`. What
 sets a resource apart stands in its `Strategy`; what is no resource (discovery, health, metrics) or a stream of a
-node agent is handed to the modules for those. Whatever is refused on the way is raised as an ApiError.
+node agent is handed to the modules for those; what is only asked and stored nowhere, to who answers it
+(`rest/questions.py`). Whatever is refused on the way is raised as an ApiError.
 """
 
 from __future__ import annotations
@@ -28,11 +29,12 @@ from apimachinery.meta import Object
 from apiserver import admission, encoding, registry
 from apiserver.admission import CREATE, DELETE, UPDATE, Attributes, Plugin
 from apiserver.request_info import RequestInfo, User
-from apiserver.rest import answers, decode, deletion, patching, reading, subresources, watching, writing
+from apiserver.rest import answers, decode, deletion, patching, questions, reading, subresources, watching, writing
 from apiserver.rest.call import Call
 from apiserver.rest.cluster import StoredCluster
 from apiserver.rest.deletion import DeleteOptions
 from apiserver.rest.limits import Limits
+from apiserver.rest.questions import Question, Questions
 from apiserver.rest.reading import Page
 from apiserver.rest.subresources import OBJECT, Subresource
 from apiserver.rest.writing import Change
@@ -74,6 +76,7 @@ class Pipeline:
         paths: Handler,
         nodes: Handler,
         plugins: Sequence[Plugin],
+        questions: Questions,
         limits: Limits,
         watch_seconds_min: float,
         now: Callable[[], float],
@@ -85,6 +88,7 @@ class Pipeline:
         self._paths = paths
         self._nodes = nodes
         self._plugins = plugins
+        self._questions = questions
         self._cluster = StoredCluster(store)
         self._limits = limits
         self._watch_seconds_min = watch_seconds_min
@@ -97,13 +101,25 @@ class Pipeline:
         if not info.resource:
             return await self._paths(http, info)
         query: Mapping[str, str] = http.query if "?" in http.raw_path else {}
-        call = resolve(http, info, user, query)
+        question = self._questions.get((info.group, info.resource, info.subresource))
+        call = resolve(http, info, user, query, asked=question is not None)
         if info.subresource in STREAMS:
             return await self._nodes(http, info)
         if info.verb == "watch":
             return await watching.watch(self._store, call, self._watch_seconds_min, self._now)
         async with self._limits.of(info.verb):
+            if question is not None and info.verb == "create":
+                return await self._ask(call, question)
             return await self._serve(call)
+
+    async def _ask(self, call: Call, question: Question) -> web.StreamResponse:
+        """Something is asked: nothing is written, and what was sent comes back with the answer."""
+        sent = await decode.sent(call, question.kind, await decode.read_body(call.http))
+        questions.place(call, sent)
+        attributes = self._attributes(call, Change(sent, None))
+        await admission.mutate(self._plugins, attributes, self._cluster)
+        await admission.validate(self._plugins, attributes, self._cluster)
+        return await answers.document(call, await question.answer(call, sent), 201)
 
     async def _serve(self, call: Call) -> web.StreamResponse:
         match call.info.verb:
@@ -314,11 +330,15 @@ class Pipeline:
         return await answers.many(call, Page(removed, self._store.revision), self._now())
 
 
-def resolve(http: web.BaseRequest, info: RequestInfo, user: User, query: Mapping[str, str]) -> Call:
-    """What a path stands for. Raises ApiError 404 for what is not served, 405 for what can't be done there."""
+def resolve(
+    http: web.BaseRequest, info: RequestInfo, user: User, query: Mapping[str, str], *, asked: bool = False
+) -> Call:
+    """What a path stands for; `asked`: somebody answers there. Raises ApiError 404 for what is not served, 405 for
+    what can't be done there.
+    """
     resource = resources.by_plural(info.group, info.resource, info.version)
-    # What is only answered, and second names of what is stored, have no place here.
-    if resource is None or resource.stored_as is not None or "watch" not in resource.verbs:
+    # What nobody answers, and second names of what is stored, have no place here.
+    if resource is None or resource.stored_as is not None or not (asked or "watch" in resource.verbs):
         raise path_not_found()
     if info.subresource and info.subresource not in resource.subresources:
         raise path_not_found()

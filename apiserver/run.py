@@ -138,6 +138,7 @@ def _pipeline(options: Options, store: Store, nodes: NodeProxy, paths: Paths) ->
         paths=paths.serve,
         nodes=nodes.serve,
         plugins=admission.plugins(settings, authorizer),
+        questions={},
         limits=Limits(options.max_requests_inflight, options.max_mutating_requests_inflight),
         watch_seconds_min=options.min_request_timeout_seconds,
         now=time.time,
