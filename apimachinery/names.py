@@ -11,6 +11,7 @@ LABEL_MAX, SUBDOMAIN_MAX = 63, 253
 _LABEL_1123 = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _LABEL_1035 = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 _SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+_WILDCARD_SUBDOMAIN = re.compile(rf"\*\.{_SUBDOMAIN.pattern}")
 _QUALIFIED = re.compile(r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]")
 _ENV_NAME = re.compile(r"[ -<>-~]+")
 _CONFIG_KEY = re.compile(r"[-._a-zA-Z0-9]+")
@@ -55,6 +56,17 @@ def dns1123_subdomain(value: str) -> list[str]:
         "'[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
     )
     return _check(value, _SUBDOMAIN, SUBDOMAIN_MAX, message)
+
+
+def wildcard_subdomain(value: str) -> list[str]:
+    """A DNS name whose first label is `*`."""
+    message = (
+        "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must consist "
+        "of lower case alphanumeric characters, '-' or '.' and end with an alphanumeric character (e.g. "
+        "'*.example.com', regex used for validation is "
+        "'\\*\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
+    )
+    return _check(value, _WILDCARD_SUBDOMAIN, SUBDOMAIN_MAX, message)
 
 
 def qualified_name(value: str) -> list[str]:

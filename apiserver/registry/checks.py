@@ -51,6 +51,8 @@ def _checker(problems: Callable[[str], list[str]]) -> Callable[[str, str, Errors
 dns_label = _checker(_label_problems)
 dns_subdomain = _checker(subdomain_problems)
 qualified_name = _checker(_qualified_problems)
+service_name = _checker(names.dns1035_label)
+wildcard_subdomain = _checker(names.wildcard_subdomain)
 path_segment = _checker(names.path_segment)
 
 
@@ -184,6 +186,47 @@ def cidr(value: str, path: str, errors: Errors) -> None:
     if parsed is None or not (bits.isascii() and bits.isdigit()) or int(bits) > parsed.max_prefixlen:
         message = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"
         errors.append(invalid_value(path, value, message))
+
+
+def strict_ip_address(value: str, path: str, errors: Errors) -> None:
+    """An IP address in its one canonical form, for fields that no older client has ever filled."""
+    errors += [invalid_value(path, value, why) for why in strict_ip_problems(value)]
+
+
+def strict_ip_problems(value: str) -> list[str]:
+    """What is wrong with an address that must be canonical."""
+    parsed = parse_ip(value)
+    if parsed is None:
+        return ["must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"]
+    if parsed.version == 6 and parsed.ipv4_mapped is not None:
+        return ["must not be an IPv4-mapped IPv6 address"]
+    if value == str(parsed):
+        return []
+    return ["must not have leading 0s"] if parsed.version == 4 else [f'must be in canonical form ("{parsed}")']
+
+
+def strict_cidr(value: str, path: str, errors: Errors) -> None:
+    """A network in its one canonical form."""
+    before = len(errors)
+    cidr(value, path, errors)
+    if len(errors) > before:
+        return
+    address, _, bits = value.partition("/")
+    parsed = parse_ip(address)
+    if parsed is None:
+        return
+    network = ipaddress.ip_network(f"{parsed}/{int(bits)}", strict=False)
+    why = ""
+    if bits != str(int(bits)) or (parsed.version == 4 and address != str(parsed)):
+        why = "must not have leading 0s in IP or prefix length"
+    elif parsed.version == 6 and parsed.ipv4_mapped is not None:
+        why = "must not have an IPv4-mapped IPv6 address"
+    elif parsed != network.network_address:
+        why = "must not have bits set beyond the prefix length"
+    elif value != str(network):
+        why = f'must be in canonical form ("{network}")'
+    if why:
+        errors.append(invalid_value(path, value, why))
 
 
 def one_of_each_family(addresses: Collection[str]) -> bool:
