@@ -1,0 +1,58 @@
+"""What can be seen to be wrong before evaluation: literals that a function can't read, arguments of `format`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from apimachinery.cel.errors import CelEvaluationError, Issue
+from apimachinery.cel.library.formatting import clauses, refusal
+from apimachinery.cel.library.regex import compile_regex
+from apimachinery.cel.library.times import parse_duration, parse_timestamp
+from apimachinery.cel.syntax import Call, ListLiteral, Literal, Node, walk
+
+_READERS: dict[str, Callable[[str], object]] = {
+    "duration": parse_duration,
+    "timestamp": parse_timestamp,
+    "matches": compile_regex,
+}
+
+
+def literal_issues(tree: Node) -> Iterator[Issue]:
+    """Wrong durations, timestamps and regular expressions, and values that a format's clauses do not fit."""
+    for node in walk(tree):
+        if not isinstance(node, Call) or not node.args:
+            continue
+        argument = node.args[-1]
+        if node.function in _READERS and isinstance(argument, Literal) and isinstance(argument.value, str):
+            if not _is_readable(node.function, argument.value):
+                yield Issue(argument.offset, f"invalid {node.function} argument")
+        elif node.function == "format" and isinstance(node.target, Literal) and isinstance(argument, ListLiteral):
+            yield from _format_issues(node.target, argument)
+
+
+def _is_readable(function: str, text: str) -> bool:
+    try:
+        _READERS[function](text)
+    except (ValueError, CelEvaluationError):
+        return False
+    return True
+
+
+def _format_issues(template: Literal, args: ListLiteral) -> Iterator[Issue]:
+    try:
+        wanted = [clause for _, clause, _ in clauses(template.value) if clause]
+    except CelEvaluationError as error:
+        yield Issue(template.offset, error.message)
+        return
+    have = args.elements
+    if len(wanted) > len(have):
+        yield Issue(template.offset, f"index {len(have)} out of range")
+    elif len(wanted) < len(have):
+        message = f"too many arguments supplied to string.format (expected {len(wanted)}, got {len(have)})"
+        yield Issue(have[len(wanted)].offset, message)
+    for clause, value in zip(wanted, have, strict=False):
+        is_number_word = clause in "fe" and value.type.kind == "string"
+        if value.type.kind not in ("dyn", "param", "error") and not is_number_word:
+            problem = refusal(clause, value.type)
+            if problem is not None:
+                yield Issue(value.offset, problem)
