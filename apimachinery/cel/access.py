@@ -6,7 +6,7 @@ from typing import Any
 
 from apimachinery.cel.closures import CompileNode, Evaluate, Frame, Part
 from apimachinery.cel.errors import CelEvaluationError, no_such_overload
-from apimachinery.cel.library.operators import index_map
+from apimachinery.cel.library.operators import index_map, optional_index
 from apimachinery.cel.syntax import Call, Ident, Literal, Node, Select
 from apimachinery.cel.types import CelType, ObjectType, optional_value
 from apimachinery.cel.values import Optional, index_list
@@ -121,7 +121,18 @@ def select_field(value: Any, name: str) -> Any:
         except KeyError:
             raise CelEvaluationError(f"no such key: {name}")
     if isinstance(value, Optional):
-        return Optional(select_field(value.value, name)) if value.has_value else value
+        return optional_field(value, name)
+    raise no_such_overload()
+
+
+def optional_field(value: Any, name: str) -> Optional:
+    """`value.?name`, also of an optional. Raises CelEvaluationError."""
+    if isinstance(value, Optional):
+        if not value.has_value:
+            return value
+        value = value.value
+    if isinstance(value, dict):
+        return Optional(value[name]) if name in value else Optional.NONE
     raise no_such_overload()
 
 
@@ -138,17 +149,7 @@ def _presence(operand: Evaluate, name: str) -> Evaluate:
 
 
 def _optional_select(operand: Evaluate, name: str) -> Evaluate:
-    def select(frame: Frame) -> Optional:
-        value = operand(frame)
-        if type(value) is Optional:
-            if not value.has_value:
-                return value
-            value = value.value
-        if isinstance(value, dict):
-            return Optional(value[name]) if name in value else Optional.NONE
-        raise no_such_overload()
-
-    return select
+    return lambda frame: optional_field(operand(frame), name)
 
 
 def compile_index(node: Call, compile_node: CompileNode) -> Part:
@@ -194,5 +195,5 @@ def index_any(container: Any, key: Any) -> Any:
     if isinstance(container, list):
         return index_list(container, key)
     if isinstance(container, Optional):
-        return Optional(index_any(container.value, key)) if container.has_value else container
+        return optional_index(container, key)
     raise no_such_overload()

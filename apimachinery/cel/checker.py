@@ -64,11 +64,10 @@ class Checker:
         """The type of the expression."""
         return self._types.apply(self._check(tree), unknown_is_dyn=True)
 
-    def finish(self, tree: Node) -> Node:
-        """The tree with all that was learned about the types of its nodes."""
+    def finish(self, tree: Node) -> None:
+        """Puts all that was learned about types into the nodes."""
         for node in walk(tree):
             node.type = self._types.apply(node.type, unknown_is_dyn=True)
-        return tree
 
     def _check(self, node: Node) -> CelType:
         kind = self._type(node)

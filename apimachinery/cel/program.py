@@ -52,11 +52,10 @@ class Program:
         checker = Checker(environment)
         self.expression = expression
         self.result_type: CelType = checker.check(tree)
-        if not checker.issues:
-            checker.issues += literal_issues(tree)
-        if checker.issues:
-            raise compile_error(expression, checker.issues)
-        self._part = compile_node(checker.finish(tree))
+        checker.finish(tree)
+        if issues := checker.issues or list(literal_issues(tree)):
+            raise compile_error(expression, issues)
+        self._part = compile_node(tree)
         self._slots = checker.slots
         self._variables = [
             (name, slot, conversion(environment.variables[name])) for name, slot in checker.variables.items()

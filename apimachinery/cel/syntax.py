@@ -123,10 +123,11 @@ def walk(tree: Node) -> Iterator[Node]:
     while waiting:
         node = waiting.pop()
         yield node
-        waiting += _children(node)
+        waiting += children(node)
 
 
-def _children(node: Node) -> list[Node]:
+def children(node: Node) -> list[Node]:
+    """The nodes right below a node."""
     match node:
         case Select():
             return [node.operand]

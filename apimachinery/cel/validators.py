@@ -8,7 +8,8 @@ from apimachinery.cel.errors import CelEvaluationError, Issue
 from apimachinery.cel.library.formatting import clauses, refusal
 from apimachinery.cel.library.regex import compile_regex
 from apimachinery.cel.library.times import parse_duration, parse_timestamp
-from apimachinery.cel.syntax import Call, ListLiteral, Literal, Node, walk
+from apimachinery.cel.syntax import Call, ListLiteral, Literal, MapLiteral, Node, children, walk
+from apimachinery.cel.types import optional_value
 
 _READERS: dict[str, Callable[[str], object]] = {
     "duration": parse_duration,
@@ -19,6 +20,7 @@ _READERS: dict[str, Callable[[str], object]] = {
 
 def literal_issues(tree: Node) -> Iterator[Issue]:
     """Wrong durations, timestamps and regular expressions, and values that a format's clauses do not fit."""
+    yield from _mixed_literals(tree)
     for node in walk(tree):
         if not isinstance(node, Call) or not node.args:
             continue
@@ -28,6 +30,29 @@ def literal_issues(tree: Node) -> Iterator[Issue]:
                 yield Issue(argument.offset, f"invalid {node.function} argument")
         elif node.function == "format" and isinstance(node.target, Literal) and isinstance(argument, ListLiteral):
             yield from _format_issues(node.target, argument)
+
+
+def _mixed_literals(tree: Node) -> Iterator[Issue]:
+    """Lists and maps whose elements are of several types, dyn among them; what is formatted may be mixed."""
+    waiting = [tree]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, Call) and node.function == "format":
+            continue
+        waiting += children(node)
+        if isinstance(node, ListLiteral):
+            yield from _mixed(node.elements, {node.elements[n] for n in node.optionals})
+        elif isinstance(node, MapLiteral):
+            yield from _mixed([entry.key for entry in node.entries if isinstance(entry.key, Node)], set())
+            yield from _mixed([e.value for e in node.entries], {e.value for e in node.entries if e.optional})
+
+
+def _mixed(nodes: list[Node], optionals: set[Node]) -> Iterator[Issue]:
+    types = [(optional_value(node.type) or node.type) if node in optionals else node.type for node in nodes]
+    for node, kind in zip(nodes, types, strict=True):
+        if kind != types[0]:
+            yield Issue(node.offset, f"expected type '{types[0]}' but found '{kind}'")
+            break
 
 
 def _is_readable(function: str, text: str) -> bool:

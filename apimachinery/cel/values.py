@@ -146,9 +146,9 @@ def equal(one: Any, other: Any) -> bool:
     """`==`: numbers by their value whatever their types, other values of different types never."""
     kind = type(one)
     if kind in _PLAIN:
-        if kind is type(other) or (kind in _NUMBERS and type(other) in _NUMBERS):
+        if kind is type(other):
             return bool(one == other)
-        return False
+        return kind in _NUMBERS and type(other) in _NUMBERS and _compare_numbers(one, other) == 0
     if kind is list:
         return type(other) is list and len(one) == len(other) and all(map(equal, one, other))
     if isinstance(one, dict):
@@ -162,15 +162,24 @@ def equal(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
+def _compare_numbers(one: float, other: float) -> int | None:
+    """None for NaN. Where one is a double, both are compared as doubles, though that may round the other."""
+    if isinstance(one, float) or isinstance(other, float):
+        one, other = float(one), float(other)
+        if one != one or other != other:
+            return None
+    return -1 if one < other else int(one > other)
+
+
 def compare(one: Any, other: Any) -> int:
     """-1, 0 or 1. Raises CelEvaluationError for values that have no order."""
     kind, other_kind = type(one), type(other)
-    if kind is not other_kind and not (kind in _NUMBERS and other_kind in _NUMBERS):
-        raise no_such_overload()
-    if kind is float or other_kind is float:
-        if one != one or other != other:
+    if kind in _NUMBERS and other_kind in _NUMBERS:
+        order = _compare_numbers(one, other)
+        if order is None:
             raise CelEvaluationError("NaN values cannot be ordered")
-    elif kind not in _PLAIN or one is None:
+        return order
+    if kind is not other_kind or kind not in _PLAIN or one is None:
         raise no_such_overload()
     return -1 if one < other else int(one > other)
 

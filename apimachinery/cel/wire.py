@@ -22,7 +22,7 @@ Equal = Callable[[Any, Any], bool]
 
 
 def conversion(kind: CelType) -> Convert | None:
-    """What turns a wire value into a value of the type; None if it is one already."""
+    """What turns a wire value into a value of the type, and leaves what is one; None if no value needs it."""
     scalar = _SCALARS.get(kind.kind)
     if scalar is not None:
         return scalar
@@ -35,28 +35,34 @@ def conversion(kind: CelType) -> Convert | None:
     return None
 
 
-def _timestamp(value: Any) -> Timestamp | None:
+def _timestamp(value: Any) -> Any:
     from apimachinery.cel.library.times import parse_date, parse_timestamp
 
+    if not isinstance(value, str):
+        return value
     try:
-        return value and (parse_date(value) if len(value) == 10 else parse_timestamp(value))
-    except (ValueError, TypeError):
+        return parse_date(value) if len(value) == 10 else parse_timestamp(value)
+    except ValueError:
         raise CelEvaluationError(f"invalid data, expected a date-time but got {value!r}")
 
 
-def _duration(value: Any) -> Duration | None:
+def _duration(value: Any) -> Any:
     from apimachinery.cel.library.times import parse_duration
 
+    if not isinstance(value, str):
+        return value
     try:
-        return value and parse_duration(value)
-    except (ValueError, TypeError):
+        return parse_duration(value)
+    except ValueError:
         raise CelEvaluationError(f"invalid data, expected a duration but got {value!r}")
 
 
-def _bytes(value: Any) -> bytes | None:
+def _bytes(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
     try:
-        return value if value is None else base64.b64decode(value, validate=True)
-    except (binascii.Error, ValueError, TypeError):
+        return base64.b64decode(value, validate=True)
+    except (binascii.Error, ValueError):
         raise CelEvaluationError("invalid data, expected base64 encoded bytes")
 
 

@@ -26,7 +26,6 @@ from apimachinery.cel.types import (
     BYTES,
     DOUBLE,
     DURATION,
-    DYN,
     INT,
     NULL,
     STRING,
@@ -48,7 +47,7 @@ LIBRARIES = tuple(
 TYPES: dict[str, CelType] = {
     kind.name: kind
     for kind in (
-        *(BOOL, BYTES, DOUBLE, DURATION, DYN, INT, NULL, STRING, TIMESTAMP, TYPE, UINT),
+        *(BOOL, BYTES, DOUBLE, DURATION, INT, NULL, STRING, TIMESTAMP, TYPE, UINT),
         *(LIST_OF_DYN, MAP_OF_DYN, OPTIONAL_OF_DYN, networks.IP_TYPE, networks.CIDR_TYPE),
     )
 }

@@ -220,9 +220,10 @@ def shown_key(key: Any) -> str:
 LIBRARY.function("_[_]", LIST, INT, result=A)(index_list)
 
 
-def _optional_index(container: Any, index: Any) -> Optional:
+def optional_index(container: Any, index: Any) -> Optional:
+    """`container[?index]`, also of an optional. Raises CelEvaluationError."""
     if isinstance(container, Optional):
-        return _optional_index(container.value, index) if container.has_value else Optional.NONE
+        return optional_index(container.value, index) if container.has_value else container
     if isinstance(container, list):
         in_range = isinstance(index, int | float) and index == index and 0 <= index < len(container)
         return Optional(index_list(container, index)) if in_range else Optional.NONE
@@ -232,18 +233,12 @@ def _optional_index(container: Any, index: Any) -> Optional:
     return Optional.NONE if found is _MISSING else Optional(found)
 
 
-def _index_of_optional(container: Optional, index: Any) -> Optional:
-    if not container.has_value:
-        return Optional.NONE
-    inner = container.value
-    return Optional(index_list(inner, index) if isinstance(inner, list) else index_map(inner, index))
-
-
-LIBRARY.function("_[_]", optional_of(LIST), INT, result=optional_of(A))(_index_of_optional)
-LIBRARY.function("_[_]", optional_of(MAP), A, result=optional_of(B))(_index_of_optional)
+# Behind an optional, a plain index is optional, too.
+LIBRARY.function("_[_]", optional_of(LIST), INT, result=optional_of(A))(optional_index)
+LIBRARY.function("_[_]", optional_of(MAP), A, result=optional_of(B))(optional_index)
 for _container, _key, _value in ((LIST, INT, A), (MAP, A, B)):
-    LIBRARY.function("_[?_]", _container, _key, result=optional_of(_value))(_optional_index)
-    LIBRARY.function("_[?_]", optional_of(_container), _key, result=optional_of(_value))(_optional_index)
+    LIBRARY.function("_[?_]", _container, _key, result=optional_of(_value))(optional_index)
+    LIBRARY.function("_[?_]", optional_of(_container), _key, result=optional_of(_value))(optional_index)
 
 
 @LIBRARY.function("@in", A, LIST, result=BOOL, cost=lambda _result, _item, items: len(items))
