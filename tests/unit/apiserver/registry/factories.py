@@ -62,6 +62,8 @@ def update_problems(resource: Resource, obj: Object, old: Object) -> list[str]:
     rules, old = strategy(resource), created(resource, old)
     obj = copy.deepcopy(obj)
     obj["metadata"].setdefault("resourceVersion", "1")
+    if "generation" in old["metadata"]:
+        obj["metadata"].setdefault("generation", old["metadata"]["generation"])
     rules.default(obj)
     rules.prepare_update(obj, old)
     errors = validate_metadata_update(obj, old) + rules.validate(obj) + rules.validate_update(obj, old)
