@@ -16,8 +16,8 @@
 - Admission: `admission.admission_environment(…)`, lazily evaluated `admission.Variables`, and `Authorizer(function)`
   for the variables `authorizer` and, with `ResourceCheck`, `authorizer.requestResource`.
 
-An expression goes through `lexer`, `parser` (with `macros`), `checker` (with `types`), `validators` and `compiler`
-(`access`, `calls`, `loops`); the closures that come out are evaluated by `program`. `library` has the functions.
+An expression goes (`analysis`) through `lexer`, `parser`, `macros`, `checker` with `types`, `validators`, `compiler`
+with `access`, `calls` and `loops`; what comes out are closures, evaluated by `program`. `library` has the functions.
 Pure: no I/O, no clock; the same values always give the same result.
 
 Sources: https://github.com/google/cel-spec, https://kubernetes.io/docs/reference/using-api/cel/
@@ -27,6 +27,7 @@ from __future__ import annotations
 
 from apimachinery.cel.environment import Environment
 from apimachinery.cel.errors import CelCompileError, CelCostError, CelEvaluationError
+from apimachinery.cel.names import escape
 from apimachinery.cel.program import (
     MATCH_CONDITIONS_COST_BUDGET,
     PER_CALL_LIMIT,
@@ -35,7 +36,7 @@ from apimachinery.cel.program import (
     Program,
     compile,
 )
-from apimachinery.cel.schema_types import escape, type_of_definition, type_of_schema
+from apimachinery.cel.schema_types import type_of_definition, type_of_schema
 from apimachinery.cel.types import (
     BOOL,
     BYTES,

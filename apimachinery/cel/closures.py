@@ -11,10 +11,12 @@ Source of costs: github.com/google/cel-go/interpreter/runtimecost.go, with Kuber
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from apimachinery.cel.errors import too_costly
-from apimachinery.cel.syntax import Node
+
+if TYPE_CHECKING:
+    from apimachinery.cel.syntax import Node
 
 Frame = list[Any]
 Evaluate = Callable[[Frame], Any]
@@ -28,7 +30,7 @@ class Part(NamedTuple):
     cost: int
 
 
-CompileNode = Callable[[Node], Part]
+CompileNode = Callable[["Node"], Part]
 
 
 def charge(frame: Frame, cost: int) -> None:

@@ -37,14 +37,14 @@ class Environment:
 
     def find_type(self, name: str) -> CelType | None:
         """The type that a name in an expression stands for, such as `string` or `kubernetes.Quantity`."""
-        from apimachinery.cel.library import TYPES
+        from apimachinery.cel.library.table import TYPES
 
         return TYPES.get(name) or self.find_object_type(name)
 
 
 @cache
 def _functions(more: tuple[Library, ...]) -> Functions:
-    # Imported when first needed: most processes that import this package for its types evaluate nothing.
-    from apimachinery.cel.library import LIBRARIES
+    # Imported when first needed: few processes that import this package compile anything at their start.
+    from apimachinery.cel.library.table import LIBRARIES
 
     return function_table((*LIBRARIES, *more))

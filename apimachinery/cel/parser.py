@@ -12,8 +12,9 @@ from collections.abc import Callable
 from typing import Any
 
 from apimachinery.cel.errors import CelCompileError, Issue, compile_error
-from apimachinery.cel.lexer import RESERVED, Token, tokens, unquote, unquote_bytes
+from apimachinery.cel.lexer import Token, tokens, unquote, unquote_bytes
 from apimachinery.cel.macros import expand
+from apimachinery.cel.names import RESERVED
 from apimachinery.cel.syntax import Call, Entry, Ident, ListLiteral, Literal, MapLiteral, Node, Select, StructLiteral
 from apimachinery.cel.values import INT_MAX, INT_MIN, UINT_MAX, UInt
 

@@ -6,21 +6,10 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
-from apimachinery.cel.checker import Checker
 from apimachinery.cel.closures import COST, LIMIT
-from apimachinery.cel.compiler import compile_node
 from apimachinery.cel.environment import Environment
-from apimachinery.cel.errors import (
-    Cancelled,
-    CelCompileError,
-    CelCostError,
-    CelEvaluationError,
-    Issue,
-    compile_error,
-)
-from apimachinery.cel.parser import parse
+from apimachinery.cel.errors import Cancelled, CelCostError, CelEvaluationError
 from apimachinery.cel.types import CelType
-from apimachinery.cel.validators import literal_issues
 from apimachinery.cel.wire import conversion
 
 # Kubernetes' limits, in its units of cost: one expression; all of one object's rules, or of one policy's binding;
@@ -48,17 +37,16 @@ class Program:
     """A compiled expression; `references` are the declared variables that it uses."""
 
     def __init__(self, expression: str, environment: Environment) -> None:
-        tree = parse(expression)
-        checker = Checker(environment)
+        # Imported when first needed: few processes that import this package compile anything at their start.
+        from apimachinery.cel.analysis import analyze
+
+        analysis = analyze(expression, environment)
         self.expression = expression
-        self.result_type: CelType = checker.check(tree)
-        checker.finish(tree)
-        if issues := checker.issues or list(literal_issues(tree)):
-            raise compile_error(expression, issues)
-        self._part = compile_node(tree)
-        self._slots = checker.slots
+        self.result_type: CelType = analysis.result_type
+        self._part = analysis.part
+        self._frame_size = analysis.frame_size
         self._variables = [
-            (name, slot, conversion(environment.variables[name])) for name, slot in checker.variables.items()
+            (name, slot, conversion(environment.variables[name])) for name, slot in analysis.variables.items()
         ]
 
     @cached_property
@@ -79,7 +67,7 @@ class Program:
 
     def evaluate_with_cost(self, bindings: Mapping[str, Any], *, limit: int = PER_CALL_LIMIT) -> tuple[Any, int]:
         """The value and what it cost. Raises as `evaluate`."""
-        frame: list[Any] = [None] * self._slots
+        frame: list[Any] = [None] * self._frame_size
         frame[COST], frame[LIMIT] = self._part.cost, limit
         for name, slot, convert in self._variables:
             if name not in bindings:
@@ -98,10 +86,4 @@ class Program:
 
 def compile(expression: str, environment: Environment) -> Program:
     """The program of an expression. Raises CelCompileError."""
-    try:
-        return Program(expression, environment)
-    except RecursionError:
-        raise compile_error(expression, [Issue(-1, "max recursion depth exceeded")])
-
-
-__all__ = ["CelCompileError", "CostBudget", "Program", "compile"]
+    return Program(expression, environment)

@@ -7,12 +7,11 @@ Source: https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/cust
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from apimachinery.cel.lexer import RESERVED
+from apimachinery.cel.names import RESERVED, escape
 from apimachinery.cel.types import (
     BOOL,
     BYTES,
@@ -36,18 +35,7 @@ _INT_OR_STRING = "io.k8s.apimachinery.pkg.util.intstr.IntOrString"
 _QUANTITY = "io.k8s.apimachinery.pkg.api.resource.Quantity"
 _FORMATS = {"byte": BYTES, "duration": DURATION, "date": TIMESTAMP, "date-time": TIMESTAMP}
 _SCALARS = {"boolean": BOOL, "number": DOUBLE, "integer": INT}
-_PROPERTY = re.compile(r"[A-Za-z_.\-/][A-Za-z0-9_.\-/]*")
-_ESCAPES = {"__": "__underscores__", ".": "__dot__", "-": "__dash__", "/": "__slash__"}
 _ROOT_METADATA = object_type("metadata", name=STRING, generateName=STRING)
-
-
-def escape(property_name: str) -> str | None:
-    """The name of a property in expressions: `foo-bar` is `foo__dash__bar`; None if it has none."""
-    if not _PROPERTY.fullmatch(property_name):
-        return None
-    if property_name in RESERVED:
-        return f"__{property_name}__"
-    return re.sub(r"__|[.\-/]", lambda match: _ESCAPES[match[0]], property_name)
 
 
 def type_of_schema(schema: Mapping[str, Any], *, is_root: bool = False, name: str = "object") -> CelType | None:
