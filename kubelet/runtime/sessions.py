@@ -76,7 +76,11 @@ class Sessions:
     def start_attach(self, container: Container, stdio: Sequence[int], client: Any) -> int:
         """Show a container's output to a viewer, and feed it the viewer's input."""
         session = Attachment(self, container, client, stdio)
-        session.number = self.add(session)
+        try:
+            session.number = self.add(session)
+        except OSError:
+            session.close()
+            raise
         return session.number
 
     @property
