@@ -230,6 +230,21 @@ def size_of(value: Any) -> int:
     return 1
 
 
+def weight(value: Any) -> int:
+    """How much there is to read in a value: its elements, those within them, and its texts by the kilobyte."""
+    total, waiting = 0, [value]
+    while waiting:
+        current = waiting.pop()
+        total += 1
+        if isinstance(current, list):
+            waiting += current
+        elif isinstance(current, dict):
+            waiting += current.values()
+        elif isinstance(current, str | bytes):
+            total += len(current) // 1000
+    return total
+
+
 def is_zero(value: Any) -> bool:
     """Whether a value is the empty one of its type."""
     if isinstance(value, Timestamp):

@@ -85,8 +85,8 @@ def refusal(clause: str, kind: CelType) -> str | None:
     return None if kind.kind in kinds else f"error during formatting: {message}, was given {kind.name}"
 
 
-def _cost(_result: str, template: str, _args: list[Any]) -> int:
-    return strings_cost(len(template))
+def _cost(result: str, template: str, _args: list[Any]) -> int:
+    return max(strings_cost(len(template)), len(result) // 10)
 
 
 @LIBRARY.method("format", STRING, list_of(DYN), result=STRING, cost=_cost)

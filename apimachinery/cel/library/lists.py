@@ -12,7 +12,7 @@ from typing import Any
 
 from apimachinery.cel.errors import CelEvaluationError, no_such_overload, too_costly
 from apimachinery.cel.functions import Library
-from apimachinery.cel.library.operators import A, as_duration, as_int, as_uint, in_list
+from apimachinery.cel.library.operators import A, as_duration, as_int, as_uint, in_list, search_cost
 from apimachinery.cel.types import (
     BOOL,
     BYTES,
@@ -31,7 +31,7 @@ LIBRARY = Library()
 LIST = list_of(A)
 COMPARABLE = (INT, UINT, DOUBLE, BOOL, DURATION, TIMESTAMP, STRING, BYTES)
 _NEW_LIST = 11
-_RANGE_MAX = 1_000_000
+_RANGE_MAX = _PAIRS_MAX = 1_000_000
 
 
 def _traversal(_result: Any, items: list[Any], *_args: Any) -> int:
@@ -44,6 +44,12 @@ def _output(result: list[Any], *_args: Any) -> int:
 
 def _all_pairs(_result: Any, items: list[Any]) -> int:
     return 2 * len(items) ** 2 + _NEW_LIST
+
+
+def _check_pairs(one: list[Any], other: list[Any]) -> None:
+    """Ends at once what would cost more than it may, instead of after the work."""
+    if len(one) * len(other) > _PAIRS_MAX:
+        raise too_costly()
 
 
 def _pairs(_result: Any, one: list[Any], other: list[Any]) -> int:
@@ -95,12 +101,16 @@ def _sum_durations(items: list[Duration]) -> Duration:
     return as_duration(sum(item.nanoseconds for item in items))
 
 
-@LIBRARY.method("indexOf", LIST, A, result=INT, cost=_traversal)
+def _search(_result: int, items: list[Any], item: Any) -> int:
+    return search_cost(_result, item, items)
+
+
+@LIBRARY.method("indexOf", LIST, A, result=INT, cost=_search)
 def _index_of(items: list[Any], item: Any) -> int:
     return next((n for n, other in enumerate(items) if equal(item, other)), -1)
 
 
-@LIBRARY.method("lastIndexOf", LIST, A, result=INT, cost=_traversal)
+@LIBRARY.method("lastIndexOf", LIST, A, result=INT, cost=_search)
 def _last_index_of(items: list[Any], item: Any) -> int:
     return next((n for n in range(len(items) - 1, -1, -1) if equal(item, items[n])), -1)
 
@@ -137,6 +147,7 @@ def _flatten_to(items: list[Any], depth: int) -> list[Any]:
 
 def sort_by(items: list[Any], keys: list[Any]) -> list[Any]:
     """The items in the order of their keys, which must be of one type that has an order."""
+    _check_pairs(keys, keys)
     if len({type(key) for key in keys}) > 1:
         raise CelEvaluationError("list elements must have the same type")
     numbers = sorted(range(len(items)), key=lambda number: order_key(keys[number]))
@@ -161,9 +172,7 @@ LIBRARY.method("reverse", LIST, result=LIST, cost=_output)(lambda items: items[:
 
 @LIBRARY.method("distinct", LIST, result=LIST, cost=_all_pairs)
 def _distinct(items: list[Any]) -> list[Any]:
-    # Looking at all pairs is what it costs: a list too long for that must not be tried first.
-    if len(items) > 1000:
-        raise too_costly()
+    _check_pairs(items, items)
     distinct: list[Any] = []
     for item in items:
         if not in_list(item, distinct):
@@ -176,11 +185,6 @@ def _contains_all(items: list[Any], wanted: list[Any]) -> bool:
         raise no_such_overload("sets.contains")
     _check_pairs(items, wanted)
     return all(in_list(item, items) for item in wanted)
-
-
-def _check_pairs(one: list[Any], other: list[Any]) -> None:
-    if len(one) * len(other) > _RANGE_MAX:
-        raise too_costly()
 
 
 LIBRARY.function("sets.contains", LIST, LIST, result=BOOL, cost=_pairs)(_contains_all)

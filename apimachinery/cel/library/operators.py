@@ -9,7 +9,7 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
-from apimachinery.cel.errors import CelEvaluationError, no_such_overload
+from apimachinery.cel.errors import CelEvaluationError, no_such_overload, too_costly
 from apimachinery.cel.functions import Library
 from apimachinery.cel.types import (
     BOOL,
@@ -40,11 +40,14 @@ from apimachinery.cel.values import (
     find_key,
     index_list,
     size_of,
+    weight,
 )
 
 LIBRARY = Library()
 A, B = param("A"), param("B")
 LIST, MAP = list_of(A), map_of(A, B)
+# No list in a request has more elements than that.
+_LIST_LENGTH_MAX = 2_000_000
 TIMESTAMP_MIN, TIMESTAMP_MAX = -62135596800 * 10**9, 253402300799 * 10**9 + 999_999_999
 
 
@@ -58,8 +61,13 @@ def _both_cost(_result: Any, one: Any, other: Any) -> int:
 
 
 def shorter_cost(_result: Any, one: Any, other: Any) -> int:
-    """What it costs to compare two values."""
-    return strings_cost(min(size_of(one), size_of(other)))
+    """What it costs to compare two values.
+
+    Kubernetes does not look into lists and maps for it; here they also cost a fifth of all that is in them, so that
+    nothing can be compared over and over for nothing.
+    """
+    cost = strings_cost(min(size_of(one), size_of(other)))
+    return max(cost, weight(one) // 5) if isinstance(one, list | dict) else cost
 
 
 def as_int(number: int) -> int:
@@ -107,7 +115,14 @@ for _name, _compute in {"_+_": operator.add, "_-_": operator.sub, "_*_": operato
     LIBRARY.function(_name, DOUBLE, DOUBLE, result=DOUBLE)(_compute)
 LIBRARY.function("_+_", STRING, STRING, result=STRING, cost=_both_cost)(operator.add)
 LIBRARY.function("_+_", BYTES, BYTES, result=BYTES, cost=_both_cost)(operator.add)
-LIBRARY.function("_+_", LIST, LIST, result=LIST)(operator.add)
+
+
+@LIBRARY.function("_+_", LIST, LIST, result=LIST, cost=lambda result, *_args: 1 + len(result) // 100)
+def _add_lists(one: list[Any], other: list[Any]) -> list[Any]:
+    """Kubernetes joins lists without copying them; here, a long result costs more, and has its limit."""
+    if len(one) + len(other) > _LIST_LENGTH_MAX:
+        raise too_costly()
+    return one + other
 
 
 def divide_ints(one: int, other: int) -> int:
@@ -241,7 +256,12 @@ for _container, _key, _value in ((LIST, INT, A), (MAP, A, B)):
     LIBRARY.function("_[?_]", optional_of(_container), _key, result=optional_of(_value))(optional_index)
 
 
-@LIBRARY.function("@in", A, LIST, result=BOOL, cost=lambda _result, _item, items: len(items))
+def search_cost(_result: Any, item: Any, items: list[Any]) -> int:
+    """What it costs to compare a value with all elements of a list: one each, more if there is much to compare."""
+    return len(items) * (1 + weight(item) // 10)
+
+
+@LIBRARY.function("@in", A, LIST, result=BOOL, cost=search_cost)
 def in_list(item: Any, items: list[Any]) -> bool:
     """Whether an element is equal."""
     if type(item) is str:
