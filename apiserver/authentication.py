@@ -1,4 +1,5 @@
-"""Who asks: a client certificate of the cluster's authority, or a bearer token of the token file.
+"""Who asks: a client certificate of the cluster's authority, or a bearer token: of the token file, or of a service
+account.
 
 Source: https://kubernetes.io/docs/reference/access-authn-authz/authentication/
 """
@@ -6,8 +7,9 @@ Source: https://kubernetes.io/docs/reference/access-authn-authz/authentication/
 from __future__ import annotations
 
 import csv
+import logging
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
 
@@ -15,7 +17,11 @@ from aiohttp import web
 
 from apimachinery.errors import unauthorized
 from apiserver.connection import Connection
+from apiserver.logs import kv
 from apiserver.request_info import AUTHENTICATED, UNAUTHENTICATED, User
+from apiserver.serviceaccounts.verification import TokenError, TokenVerifier
+
+log = logging.getLogger(__name__)
 
 ANONYMOUS = User("system:anonymous", groups=(UNAUTHENTICATED,))
 TOKEN_FIELDS_MIN = 3
@@ -28,8 +34,18 @@ class TokenFileError(Exception):
 class Authenticator:
     """Finds out who sends a request."""
 
-    def __init__(self, tokens: Mapping[str, User], *, now: Callable[[], float], anonymous: bool = True) -> None:
-        """`anonymous`: whether a request without credentials may go on as that of nobody."""
+    def __init__(
+        self,
+        tokens: Mapping[str, User],
+        *,
+        accounts: TokenVerifier,
+        audiences: Sequence[str],
+        now: Callable[[], float],
+        anonymous: bool = True,
+    ) -> None:
+        """`audiences` are what this server is; `anonymous`: whether who shows no credentials may go on as nobody."""
+        self._accounts = accounts
+        self._audiences = tuple(audiences)
         self._now = now
         self._anonymous = anonymous
         # Only keyed digests are kept and compared: the time that a look-up takes tells nothing of a token.
@@ -46,10 +62,27 @@ class Authenticator:
         if header is None and certified is None and self._anonymous:
             return ANONYMOUS
         scheme, _, token = (header or "").partition(" ")
-        user = self._users.get(self._digest(token.strip())) if scheme.lower() == "bearer" else None
-        if user is None:
+        if scheme.lower() != "bearer":
             raise unauthorized()
-        return user
+        try:
+            return self.identify(token.strip())[0]
+        except TokenError as error:
+            log.debug(kv("token refused", reason=error))
+            raise unauthorized() from error
+
+    def identify(self, token: str, audiences: Sequence[str] = ()) -> tuple[User, list[str]]:
+        """(whose token it is, for which of the audiences it is; without any: of this server). Raises TokenError."""
+        digest = self._digest(token)
+        user = self._users.get(digest)
+        if user is not None:
+            meant = [audience for audience in self._audiences if audience in (audiences or self._audiences)]
+            if not meant:
+                raise TokenError("the token is for this server alone")
+            return user, meant
+        found = self._accounts.verify(token, digest, audiences)
+        if found is None:
+            raise TokenError("invalid bearer token")
+        return found
 
     def _digest(self, token: str) -> bytes:
         return blake2b(token.encode("utf-8", "surrogateescape"), key=self._key, digest_size=32).digest()

@@ -119,6 +119,13 @@ class Authority:
         return Issued(pem, _key_pem(key), expires.timestamp())
 
 
+def generate_key() -> tuple[bytes, bytes]:
+    """A new key as PEM: its private and its public half."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    form = serialization.PublicFormat.SubjectPublicKeyInfo
+    return _key_pem(key), key.public_key().public_bytes(serialization.Encoding.PEM, form)
+
+
 def utc(unix_seconds: float) -> datetime:
     """The moment in the form that certificates need."""
     return datetime.fromtimestamp(int(unix_seconds), UTC)

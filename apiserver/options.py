@@ -18,6 +18,7 @@ from typing import NoReturn
 from apimachinery.names import dns1123_subdomain
 
 DEFAULT_PORT = 6443
+DEFAULT_ISSUER = "https://kubernetes.default.svc.cluster.local"
 # A lost node's pods run elsewhere in about ten seconds; Kubernetes' own default is 300.
 DEFAULT_TOLERATION_SECONDS = 5
 _UNITS_SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
@@ -38,6 +39,12 @@ class Options:
     tls_private_key_file: Path | None
     token_auth_file: Path | None
     anonymous_auth: bool
+    service_account_issuers: tuple[str, ...]
+    service_account_key_files: tuple[Path, ...]
+    service_account_signing_key_file: Path | None
+    service_account_max_token_expiration_seconds: float
+    service_account_extend_token_expiration: bool
+    api_audiences: tuple[str, ...]
     request_timeout_seconds: float
     min_request_timeout_seconds: float
     max_requests_inflight: int
@@ -66,6 +73,8 @@ def parse(arguments: Sequence[str]) -> Options:
     found = parser.parse_args(arguments)
     if (found.tls_cert_file is None) != (found.tls_private_key_file is None):
         parser.error("--tls-cert-file and --tls-private-key-file go together")
+    # The first signs; tokens of the others still hold, so that an issuer can be changed.
+    issuers = tuple(found.service_account_issuer) or (DEFAULT_ISSUER,)
     return Options(
         data_dir=found.data_dir.absolute(),
         bind_address=found.bind_address,
@@ -77,6 +86,12 @@ def parse(arguments: Sequence[str]) -> Options:
         tls_private_key_file=found.tls_private_key_file,
         token_auth_file=found.token_auth_file,
         anonymous_auth=found.anonymous_auth,
+        service_account_issuers=issuers,
+        service_account_key_files=tuple(found.service_account_key_file),
+        service_account_signing_key_file=found.service_account_signing_key_file,
+        service_account_max_token_expiration_seconds=found.service_account_max_token_expiration,
+        service_account_extend_token_expiration=found.service_account_extend_token_expiration,
+        api_audiences=tuple(filter(None, found.api_audiences.split(","))) or issuers,
         request_timeout_seconds=found.request_timeout,
         min_request_timeout_seconds=found.min_request_timeout,
         max_requests_inflight=found.max_requests_inflight,
@@ -122,6 +137,34 @@ def _arguments() -> argparse.ArgumentParser:
         metavar="true|false",
         help="requests without credentials are those of system:anonymous (%(default)s)",
     )
+    add(
+        "--service-account-issuer",
+        action="append",
+        default=[],
+        metavar="URL",
+        help=f"who signs service accounts' tokens ({DEFAULT_ISSUER}); of several the first",
+    )
+    help_text = "the key that signs their tokens (DIR/pki/sa.key)"
+    add("--service-account-signing-key-file", type=Path, metavar="FILE", help=help_text)
+    help_text = "one more key of which tokens hold"
+    add("--service-account-key-file", type=Path, action="append", default=[], metavar="FILE", help=help_text)
+    add(
+        "--service-account-max-token-expiration",
+        type=_duration,
+        default=0.0,
+        metavar="0s",
+        help="no token lives longer; 0 for no limit",
+    )
+    add(
+        "--service-account-extend-token-expiration",
+        type=_flag,
+        nargs="?",
+        const=True,
+        default=True,
+        metavar="true|false",
+        help="pods' tokens hold for a year if they are not read anew (%(default)s)",
+    )
+    add("--api-audiences", default="", metavar="LIST", help="what tokens must be meant for (the issuers)")
     add("--request-timeout", type=_duration, default=60.0, metavar="1m0s", help="for all but watches and streams")
     add(
         "--min-request-timeout", type=_seconds, default=1800, metavar="SECONDS", help="how long watches live at least"

@@ -1,4 +1,6 @@
-"""Everything that is no resource: health, version, discovery, OpenAPI, metrics. All of it is read only."""
+"""Everything that is no resource: health, version, discovery, OpenAPI, metrics, the keys of tokens. All of it is read
+only.
+"""
 
 from __future__ import annotations
 
@@ -16,19 +18,27 @@ from apiserver.openapi import OpenAPI
 from apiserver.openapi_protobuf import MEDIA_TYPE
 from apiserver.request_info import RequestInfo
 from apiserver.responses import JSON, ReadyResponse, json_response
+from apiserver.serviceaccounts.openid import OpenIDDiscovery
 
 
 class Paths:
     """Serves the paths that stand beside the resources."""
 
     def __init__(
-        self, *, discovery: Discovery, openapi: OpenAPI, health: Health, metrics: Callable[[], bytes]
+        self,
+        *,
+        discovery: Discovery,
+        openapi: OpenAPI,
+        health: Health,
+        metrics: Callable[[], bytes],
+        openid: OpenIDDiscovery,
     ) -> None:
         """`metrics` makes the page of /metrics."""
         self._discovery = discovery
         self._openapi = openapi
         self._health = health
         self._metrics = metrics
+        self._openid = openid
 
     async def serve(self, http: web.BaseRequest, info: RequestInfo) -> web.StreamResponse:
         """Answer a request that was authorized. Raises ApiError 404 and 405."""
@@ -46,6 +56,10 @@ class Paths:
                 document = self._discovery.find(info.path, aggregated=form)
                 if document is not None:
                     return _document(http, document)
+            case [".well-known", "openid-configuration"]:
+                return await self._openid.configuration()
+            case ["openid", "v1", "jwks"]:
+                return await self._openid.keys()
             case ["openapi", "v2"]:
                 return await self._openapi_v2(http)
             case ["openapi", "v3"]:

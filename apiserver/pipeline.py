@@ -114,8 +114,7 @@ class Pipeline:
 
     async def _ask(self, call: Call, question: Question) -> web.StreamResponse:
         """Something is asked: nothing is written, and what was sent comes back with the answer."""
-        sent = await decode.sent(call, question.kind, await decode.read_body(call.http))
-        questions.place(call, sent)
+        sent = await questions.read(call, question)
         attributes = self._attributes(call, Change(sent, None))
         await admission.mutate(self._plugins, attributes, self._cluster)
         await admission.validate(self._plugins, attributes, self._cluster)

@@ -3,6 +3,7 @@
     pki/ca.crt, ca.key              the cluster's authority
     pki/apiserver.crt, .key         serving
     pki/kubelet-client.crt, .key    towards node agents
+    pki/sa.key, sa.pub              tokens of service accounts
     admin.kubeconfig, scheduler.kubeconfig, controller-manager.kubeconfig
     tokens.csv                      a bearer token of the administrator
     pki/issued.json                 what was issued for whom, and until when
@@ -30,6 +31,7 @@ from apiserver.options import Options, first_service_address
 RENEW_BEFORE_SECONDS = 90 * 86400.0
 MASTERS = "system:masters"
 CLUSTER_DOMAIN = "cluster.local"
+SIGNING_KEY = "pki/sa.key"
 
 
 class PkiError(Exception):
@@ -99,7 +101,9 @@ def missing(folder: Path, credentials: Sequence[Wanted], now: float) -> list[Wan
 
 def complete(folder: Path, credentials: Sequence[Wanted], now: float) -> bool:
     """True if nothing has to be made."""
-    return not missing(folder, credentials, now) and (folder / "tokens.csv").exists()
+    if not all((folder / name).exists() for name in ("tokens.csv", SIGNING_KEY)):
+        return False
+    return not missing(folder, credentials, now)
 
 
 def make(folder: Path, credentials: Sequence[Wanted], now: float) -> None:
@@ -111,7 +115,7 @@ def make(folder: Path, credentials: Sequence[Wanted], now: float) -> None:
 
 
 def _make(folder: Path, credentials: Sequence[Wanted], now: float) -> None:
-    from apiserver.certificates import Authority, utc
+    from apiserver.certificates import Authority, generate_key, utc
 
     # A key alone is what a crash of the very first start leaves. A certificate alone is what others trust already.
     if (folder / "pki" / "ca.crt").exists():
@@ -137,6 +141,10 @@ def _make(folder: Path, credentials: Sequence[Wanted], now: float) -> None:
             "digest": _digest(*contents),
         }
     write_private(folder / "pki" / "issued.json", json.dumps(records, indent=2).encode())
+    if not (folder / SIGNING_KEY).exists():
+        private, public = generate_key()
+        write_private(folder / "pki" / "sa.pub", public)
+        write_private(folder / SIGNING_KEY, private)
     if not (folder / "tokens.csv").exists():
         line = f'{secrets.token_urlsafe(32)},kubernetes-admin,kubernetes-admin,"{MASTERS}"\n'
         write_private(folder / "tokens.csv", line.encode())

@@ -13,29 +13,24 @@ import signal
 import socket
 import sys
 import time
-from functools import partial
 from pathlib import Path
 
 import uvloop
 
 from apimachinery import resources
 from apimachinery.errors import ApiError
-from apimachinery.meta import Object
-from apiserver import admission, bootstrap, logs, policy
-from apiserver.authentication import Authenticator, TokenFileError, read_token_file
-from apiserver.authorization import Authorizer
+from apiserver import admission, bootstrap, logs
+from apiserver.access import Access, access
+from apiserver.authentication import TokenFileError
 from apiserver.discovery import Discovery
 from apiserver.health import Health
 from apiserver.logs import kv
 from apiserver.metrics import Metrics
-from apiserver.node_authorization import NodeAuthorizer
-from apiserver.node_graph import NodeGraph
 from apiserver.node_proxy import NodeProxy
 from apiserver.openapi import OpenAPI
 from apiserver.options import Options
 from apiserver.paths import Paths
 from apiserver.pipeline import Pipeline
-from apiserver.rbac.authorizer import RbacAuthorizer
 from apiserver.renewal import renew_forever
 from apiserver.rest.call import storage_key
 from apiserver.rest.cluster import StoredCluster
@@ -44,7 +39,6 @@ from apiserver.server import Server, TlsError, node_context, tls_context
 from apiserver.storage.expiry import expire_forever
 from apiserver.storage.log import StorageError
 from apiserver.storage.store import Store
-from apiserver.storage.watch import DELETED, Event
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +81,8 @@ async def _run(options: Options, listener: socket.socket) -> None:
         health.add("shutdown", lambda: "process is shutting down" if stop.is_set() else None, ["readyz"])
         nodes = NodeProxy(StoredCluster(store), node_tls)
         metrics = Metrics()
-        pipeline = _pipeline(options, store, nodes, _paths(options, store, health, metrics))
+        who = access(options, store, now=time.time)
+        pipeline = _pipeline(options, store, nodes, _paths(options, store, health, metrics, who), who)
         server = Server(pipeline.handle, metrics, request_timeout_seconds=options.request_timeout_seconds)
         await server.start(listener, tls)
         log.info(kv("listening", address=options.bind_address, port=options.secure_port, revision=store.revision))
@@ -110,7 +105,7 @@ async def _run(options: Options, listener: socket.socket) -> None:
         await store.close()
 
 
-def _paths(options: Options, store: Store, health: Health, metrics: Metrics) -> Paths:
+def _paths(options: Options, store: Store, health: Health, metrics: Metrics, who: Access) -> Paths:
     def page() -> bytes:
         objects = [(resource, len(store.objects(storage_key(resource)))) for resource in resources.STORED]
         return metrics.text(objects, store.watcher_count())
@@ -120,12 +115,11 @@ def _paths(options: Options, store: Store, health: Health, metrics: Metrics) -> 
         openapi=OpenAPI(resources.BUILTIN),
         health=health,
         metrics=page,
+        openid=who.openid,
     )
 
 
-def _pipeline(options: Options, store: Store, nodes: NodeProxy, paths: Paths) -> Pipeline:
-    tokens = read_token_file(options.token_auth_file or options.data_dir / "tokens.csv")
-    authorizer = _authorizer(store)
+def _pipeline(options: Options, store: Store, nodes: NodeProxy, paths: Paths, who: Access) -> Pipeline:
     settings = admission.Settings(
         default_not_ready_toleration_seconds=options.default_not_ready_toleration_seconds,
         default_unreachable_toleration_seconds=options.default_unreachable_toleration_seconds,
@@ -133,34 +127,16 @@ def _pipeline(options: Options, store: Store, nodes: NodeProxy, paths: Paths) ->
     )
     return Pipeline(
         store,
-        authenticator=Authenticator(tokens, now=time.time, anonymous=options.anonymous_auth),
-        authorize=authorizer.authorize,
+        authenticator=who.authenticator,
+        authorize=who.authorizer.authorize,
         paths=paths.serve,
         nodes=nodes.serve,
-        plugins=admission.plugins(settings, authorizer),
-        questions={},
+        plugins=admission.plugins(settings, who.authorizer),
+        questions=who.questions,
         limits=Limits(options.max_requests_inflight, options.max_mutating_requests_inflight),
         watch_seconds_min=options.min_request_timeout_seconds,
         now=time.time,
     )
-
-
-def _authorizer(store: Store) -> Authorizer:
-    """The authorizers, which hear of every change of what they decide by."""
-    cluster = StoredCluster(store)
-    roles = RbacAuthorizer(cluster)
-    for resource in (resources.ROLES, resources.CLUSTERROLES):
-        store.listen(storage_key(resource), lambda _: roles.role_changed())
-    for resource in (resources.ROLEBINDINGS, resources.CLUSTERROLEBINDINGS):
-        store.listen(storage_key(resource), lambda event: roles.binding_changed(*_before_and_after(event)))
-    graph = NodeGraph(partial(cluster.list, resources.PODS))
-    store.listen(storage_key(resources.PODS), lambda event: graph.pod_changed(*_before_and_after(event)))
-    return Authorizer(NodeAuthorizer(cluster, graph, policy.node_rules()), roles)
-
-
-def _before_and_after(event: Event) -> tuple[Object | None, Object | None]:
-    before = event.previous.obj if event.previous is not None else None
-    return before, None if event.type == DELETED else event.entry.obj
 
 
 def _serving_files(options: Options) -> tuple[Path, Path]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from apimachinery.errors import not_found
 from apimachinery.meta import get_path
-from apimachinery.resources import NAMESPACES
+from apimachinery.resources import LOCALSUBJECTACCESSREVIEWS, NAMESPACES
 from apiserver.admission.plugin import CREATE, DELETE, UPDATE, Attributes, Cluster, Plugin, refused
 
 IMMORTAL = ("default", "kube-system", "kube-public")
@@ -19,8 +19,8 @@ async def _admit(attributes: Attributes, cluster: Cluster) -> None:
             raise refused(attributes, "this namespace may not be deleted")
         return
     name = attributes.namespace
-    if not name or attributes.operation == DELETE:
-        return
+    if not name or attributes.operation == DELETE or attributes.resource.key == LOCALSUBJECTACCESSREVIEWS.key:
+        return  # what one may do in a namespace can be asked before there is one
     namespace = cluster.get(NAMESPACES, "", name)
     if namespace is None:
         raise not_found(NAMESPACES.plural, name)

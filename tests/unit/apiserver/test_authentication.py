@@ -10,6 +10,7 @@ from apimachinery.errors import ApiError
 from apiserver.authentication import ANONYMOUS, Authenticator, TokenFileError, read_token_file
 from apiserver.connection import Certified, Connection, certified
 from apiserver.request_info import AUTHENTICATED, User
+from apiserver.serviceaccounts.verification import TokenError, TokenVerifier
 
 NOW = 1_800_000_000.0
 JANE = User("jane", "7", ("developers", AUTHENTICATED))
@@ -26,9 +27,14 @@ def request(authorization: str | None = None, shown: Certified | None = None) ->
     return SimpleNamespace(headers=headers, protocol=connection)
 
 
+def authenticator_of(tokens: dict[str, User], **more: Any) -> Authenticator:
+    accounts = TokenVerifier([], lambda *_: None, issuers=["us"], audiences=["us"], now=lambda: NOW)
+    return Authenticator(tokens, accounts=accounts, audiences=["us"], now=lambda: NOW, **more)
+
+
 @pytest.fixture
 def authenticator() -> Authenticator:
-    return Authenticator({"secret": JANE}, now=lambda: NOW)
+    return authenticator_of({"secret": JANE})
 
 
 def test_a_certificates_common_name_is_the_user_and_its_organizations_are_the_groups() -> None:
@@ -60,6 +66,12 @@ def test_a_token_is_found(authenticator: Authenticator) -> None:
     assert authenticator.authenticate(request("bearer  secret ")) == JANE
 
 
+def test_a_token_of_the_file_is_for_this_server_alone(authenticator: Authenticator) -> None:
+    assert authenticator.identify("secret", ["us", "them"]) == (JANE, ["us"])
+    with pytest.raises(TokenError):
+        authenticator.identify("secret", ["them"])
+
+
 @pytest.mark.parametrize("header", ["Bearer wrong", "Bearer ", "Bearer", "Basic c2VjcmV0", "secret", "Bearer sécret"])
 def test_wrong_credentials_are_refused(authenticator: Authenticator, header: str) -> None:
     with pytest.raises(ApiError) as refused:
@@ -73,7 +85,7 @@ def test_whoever_shows_nothing_is_anonymous(authenticator: Authenticator) -> Non
 
 def test_whoever_shows_nothing_is_refused_where_nobody_may_be_anonymous() -> None:
     with pytest.raises(ApiError) as refused:
-        Authenticator({}, now=lambda: NOW, anonymous=False).authenticate(request())
+        authenticator_of({}, anonymous=False).authenticate(request())
     assert refused.value.code == 401
 
 

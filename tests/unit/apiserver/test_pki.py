@@ -44,6 +44,8 @@ def test_all_that_the_architecture_lists_is_made(tmp_path: Path) -> None:
         "pki/kubelet-client.crt",
         "pki/kubelet-client.key",
         "pki/issued.json",
+        "pki/sa.key",
+        "pki/sa.pub",
         "admin.kubeconfig",
         "scheduler.kubeconfig",
         "controller-manager.kubeconfig",
