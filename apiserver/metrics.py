@@ -3,8 +3,7 @@
 Counting a request must cost next to nothing: one look-up and two additions. Everything else is found out when
 somebody asks.
 
-Source: https://kubernetes.io/docs/reference/instrumentation/metrics/ and
-https://prometheus.io/docs/instrumenting/exposition_formats/
+Source: https://kubernetes.io/docs/reference/instrumentation/metrics/
 """
 
 from __future__ import annotations
@@ -12,12 +11,12 @@ from __future__ import annotations
 import os
 import resource as limits
 import time
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from apimachinery.resources import Resource, by_plural
+from apiserver.exposition import Histogram, gauge, header, sample
 from apiserver.request_info import RequestInfo
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -39,7 +38,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self._requests: Counter[tuple[_Key, int]] = Counter()
-        self._durations: dict[_Key, _Histogram] = {}
+        self._durations: dict[_Key, Histogram] = {}
         self._running: Counter[str] = Counter()
         self._watching: Counter[_Key] = Counter()
         self._started = time.time()
@@ -61,52 +60,32 @@ class Metrics:
         self._running["readOnly" if info.verb in _READING else "mutating"] -= 1
         histogram = self._durations.get(key)
         if histogram is None:
-            histogram = self._durations[key] = _Histogram()
+            histogram = self._durations[key] = Histogram(BUCKETS)
         histogram.add(seconds)
 
     def text(self, objects: Iterable[tuple[Resource, int]], watchers: int) -> bytes:
         """The whole page; `objects` says how many there are of each resource."""
         lines = [
             *self._request_lines(),
-            *_gauge("apiserver_registered_watchers", "Watches that are served.", [({}, watchers)]),
+            *gauge("apiserver_registered_watchers", "Watches that are served.", [({}, watchers)]),
             *_object_lines(objects),
             *_process_lines(self._started),
         ]
         return ("\n".join(lines) + "\n").encode()
 
     def _request_lines(self) -> Iterator[str]:
-        yield from _header("apiserver_request_total", "counter", "Requests by verb, resource and code.")
+        yield from header("apiserver_request_total", "counter", "Requests by verb, resource and code.")
         for (key, code), count in self._requests.items():
             labels = {**_labels(key), "component": "apiserver", "dry_run": "", "code": str(code)}
-            yield _sample("apiserver_request_total", labels, count)
+            yield sample("apiserver_request_total", labels, count)
         name = "apiserver_request_duration_seconds"
-        yield from _header(name, "histogram", "How long requests took; watches and streams are not among them.")
+        yield from header(name, "histogram", "How long requests took; watches and streams are not among them.")
         for key, histogram in self._durations.items():
             yield from histogram.lines(name, {**_labels(key), "component": "apiserver", "dry_run": ""})
         running = [({"request_kind": kind}, self._running[kind]) for kind in ("mutating", "readOnly")]
-        yield from _gauge("apiserver_current_inflight_requests", "Requests that are being served.", running)
+        yield from gauge("apiserver_current_inflight_requests", "Requests that are being served.", running)
         watching = [({**_labels(key), "component": "apiserver"}, count) for key, count in self._watching.items()]
-        yield from _gauge("apiserver_longrunning_requests", "Watches and streams that are being served.", watching)
-
-
-class _Histogram:
-    __slots__ = ("_buckets", "_sum")
-
-    def __init__(self) -> None:
-        self._buckets = [0] * (len(BUCKETS) + 1)
-        self._sum = 0.0
-
-    def add(self, seconds: float) -> None:
-        self._buckets[bisect_left(BUCKETS, seconds)] += 1
-        self._sum += seconds
-
-    def lines(self, name: str, labels: dict[str, str]) -> Iterator[str]:
-        total = 0
-        for bound, count in zip((*map(str, BUCKETS), "+Inf"), self._buckets, strict=True):
-            total += count
-            yield _sample(f"{name}_bucket", {**labels, "le": bound}, total)
-        yield _sample(f"{name}_sum", labels, self._sum)
-        yield _sample(f"{name}_count", labels, total)
+        yield from gauge("apiserver_longrunning_requests", "Watches and streams that are being served.", watching)
 
 
 def is_long_running(info: RequestInfo) -> bool:
@@ -134,8 +113,8 @@ def _object_lines(objects: Iterable[tuple[Resource, int]]) -> Iterator[str]:
     counted = list(objects)
     old = [({"resource": one.group_resource}, count) for one, count in counted]
     new = [({"group": one.group, "resource": one.plural}, count) for one, count in counted]
-    yield from _gauge("apiserver_storage_objects", "Stored objects by resource.", old)
-    yield from _gauge("apiserver_resource_objects", "Stored objects by group and resource.", new)
+    yield from gauge("apiserver_storage_objects", "Stored objects by resource.", old)
+    yield from gauge("apiserver_resource_objects", "Stored objects by group and resource.", new)
 
 
 def _process_lines(started: float) -> Iterator[str]:
@@ -144,8 +123,8 @@ def _process_lines(started: float) -> Iterator[str]:
     pages = Path("/proc/self/statm").read_text().split()
     size = os.sysconf("SC_PAGE_SIZE")
     cpu = used.ru_utime + used.ru_stime
-    yield from _header("process_cpu_seconds_total", "counter", "Processor time of this process.")
-    yield _sample("process_cpu_seconds_total", {}, cpu)
+    yield from header("process_cpu_seconds_total", "counter", "Processor time of this process.")
+    yield sample("process_cpu_seconds_total", {}, cpu)
     for name, text, value in (
         ("process_resident_memory_bytes", "Memory that is resident.", int(pages[1]) * size),
         ("process_virtual_memory_bytes", "Memory that is mapped.", int(pages[0]) * size),
@@ -153,26 +132,4 @@ def _process_lines(started: float) -> Iterator[str]:
         ("process_max_fds", "The limit of open file descriptors.", limits.getrlimit(limits.RLIMIT_NOFILE)[0]),
         ("process_start_time_seconds", "When this process started, in seconds since 1970.", started),
     ):
-        yield from _gauge(name, text, [({}, value)])
-
-
-def _header(name: str, kind: str, text: str) -> Iterator[str]:
-    yield f"# HELP {name} {text}"
-    yield f"# TYPE {name} {kind}"
-
-
-def _gauge(name: str, text: str, values: Iterable[tuple[dict[str, str], float]]) -> Iterator[str]:
-    yield from _header(name, "gauge", text)
-    for labels, value in values:
-        yield _sample(name, labels, value)
-
-
-def _sample(name: str, labels: dict[str, str], value: float) -> str:
-    if not labels:
-        return f"{name} {value}"
-    shown = ",".join(f'{key}="{_escaped(text)}"' for key, text in labels.items())
-    return f"{name}{{{shown}}} {value}"
-
-
-def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+        yield from gauge(name, text, [({}, value)])
