@@ -28,6 +28,7 @@ from apimachinery.errors import (
 from apimachinery.meta import Object
 from apiserver import admission, encoding, registry
 from apiserver.admission import CREATE, DELETE, UPDATE, Attributes, Plugin
+from apiserver.impersonation import act_as
 from apiserver.request_info import RequestInfo, User
 from apiserver.rest import answers, decode, deletion, patching, questions, reading, subresources, watching, writing
 from apiserver.rest.call import Call
@@ -96,7 +97,7 @@ class Pipeline:
 
     async def handle(self, http: web.BaseRequest, info: RequestInfo) -> web.StreamResponse:
         """authenticate → authorize → limit, and on to what the request asks for. Raises ApiError."""
-        user = self._authenticator.authenticate(http)
+        user = act_as(self._authenticator.authenticate(http), http.headers, self._authorize)
         self._authorize(user, info)
         if not info.resource:
             return await self._paths(http, info)
