@@ -1,7 +1,8 @@
 """Who may do what, in the words of RBAC: the roles that Kubernetes itself grants to the parts of a cluster.
 
-A static table until roles are objects. One identity runs all controllers here, so its roles are those of Kubernetes'
-single controllers put together. Nodes also do what kube-proxy and a CNI plugin do there, hence `system:node-proxier`.
+Out of this table come the objects that a new cluster has. One identity runs all controllers here, so its roles are
+those of Kubernetes' single controllers put together. Nodes also do what kube-proxy and a CNI plugin do there, hence
+`system:node-proxier`.
 
 Source: https://kubernetes.io/docs/reference/access-authn-authz/rbac/#default-roles-and-role-bindings
 """
@@ -115,10 +116,12 @@ CONTROLLERS = (
     _apps(("create",), "replicasets", "controllerrevisions"),
     Rule(("create",), ("batch",), ("jobs",)),
     Rule(("create",), ("discovery.k8s.io",), ("endpointslices",)),
+    # What it gathers into a role, it need not have itself.
+    Rule(("escalate",), (RBAC_GROUP,), ("clusterroles",)),
 )
 
 # What depends on the node that asks (its own Node, Lease and pods, and what these refer to) is decided in
-# `node_authorization`, before these.
+# `node_authorization`, which grants these to all nodes.
 NODE = (
     EVENTS,
     *REVIEWS,

@@ -21,6 +21,7 @@ from apiclient.kubeconfig import Config
 from apiclient.leaderelection import LeaderElector
 from apiclient.logs import kv
 from apiclient.rest import Client
+from controllers.cluster_role_aggregation import ClusterRoleAggregation
 from controllers.context import Context, Controller, Informers, Options, run_controller
 from controllers.deployment import DeploymentController
 from controllers.garbage_collector import GarbageCollector
@@ -57,6 +58,7 @@ CONTROLLERS = {
     "node-ipam-controller": Entry(NodeIpamController, 1),
     "serviceaccount-controller": Entry(ServiceAccountController, 1),
     "root-ca-certificate-publisher-controller": Entry(RootCaPublisher, 1),
+    "clusterrole-aggregation-controller": Entry(ClusterRoleAggregation, 1),
     "deployment-controller": Entry(DeploymentController, 5, "concurrent-deployment-syncs"),
     "replicaset-controller": Entry(ReplicaSetController, 5, "concurrent-replicaset-syncs"),
     "node-lifecycle-controller": Entry(NodeLifecycleController, 8),
