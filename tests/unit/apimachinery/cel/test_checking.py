@@ -59,7 +59,9 @@ PROBLEMS = {
     "[1, 'a']": "1:5: expected type 'int' but found 'string'",
     "[1, any]": "1:5: expected type 'int' but found 'dyn'",
     "{'a': 1, 'b': 'c'}": "1:15: expected type 'int' but found 'string'",
-    "maybe.?name.orValue(1)": "1:20: found no matching overload for 'orValue' applied to 'optional_type(string).(int)'",
+    "maybe.?name.orValue(1)": (
+        "1:20: found no matching overload for 'orValue' applied to 'optional_type(string).(int)'"
+    ),
     "maybe.nope": "1:6: undefined field 'nope'",
     "[?1]": "1:3: expected type 'optional_type(int)' but found 'int'",
     "Unknown{a: 1}": "1:8: undeclared reference to 'Unknown' (in container '')",
