@@ -1,8 +1,8 @@
 """A small virtual machine that runs a command on this machine's own files, read-only, under another kernel.
 
-It boots Debian's kernel for clouds in software emulation, sees this machine's root through virtiofs, and has
-memory file systems where something has to be written. Everything is torn down with the command. Needs (Debian):
-qemu-system-x86, linux-image-cloud-amd64, busybox-static.
+It boots Debian's kernel for clouds in software emulation, sees this machine's root through virtiofs (the repository
+too, wherever it lies), and has memory file systems where something has to be written. Everything is torn down with
+the command. Needs (Debian): qemu-system-x86, linux-image-cloud-amd64, busybox-static.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 MEMORY_MEGABYTES = 1536
 MODULES = ("virtio_pci", "virtiofs", "overlay", "veth", "bridge")
 _VIRTIOFSD = ("/usr/lib/qemu/virtiofsd", "/usr/libexec/virtiofsd")
@@ -32,7 +33,10 @@ for module in {modules}; do /bin/busybox insmod /modules/$module; done
 /bin/busybox mkdir -p /root/dev/pts /root/dev/shm
 /bin/busybox mount -t devpts devpts /root/dev/pts
 /bin/busybox mount -t tmpfs shm /root/dev/shm
+/bin/busybox mkdir /repository && /bin/busybox mount --bind /root{repository} /repository
 for folder in /tmp /run /var/tmp; do /bin/busybox mount -t tmpfs tmpfs /root$folder; done
+[ -d /root{repository} ] || /bin/busybox mkdir -p /root{repository}
+/bin/busybox mount --bind /repository /root{repository}
 /bin/busybox mount -t cgroup2 cgroup /root/sys/fs/cgroup
 /bin/busybox ip link set lo up
 exec /bin/busybox switch_root /root /bin/sh -c {script}
@@ -147,13 +151,14 @@ def make_initramfs(path: Path, busybox: str, modules: Path, command: list[str]) 
     for file in files:
         shutil.copy(file, root / "modules" / file.name)
     script = _SCRIPT.format(command=shlex.join(command), done=_DONE, busybox=busybox)
-    init = _INIT.format(modules=" ".join(file.name for file in files), script=shlex.quote(script))
+    names = " ".join(file.name for file in files)
+    init = _INIT.format(modules=names, script=shlex.quote(script), repository=shlex.quote(str(REPOSITORY)))
     (root / "init").write_text(init)
     (root / "init").chmod(0o755)
-    names = "\n".join(str(file.relative_to(root)) for file in sorted(root.rglob("*")))
+    packed = "\n".join(str(file.relative_to(root)) for file in sorted(root.rglob("*")))
     pack = [busybox, "cpio", "-o", "-H", "newc"]
     with path.open("wb") as archive:
-        subprocess.run(pack, input=names.encode(), stdout=archive, stderr=subprocess.DEVNULL, cwd=root, check=True)
+        subprocess.run(pack, input=packed.encode(), stdout=archive, stderr=subprocess.DEVNULL, cwd=root, check=True)
 
 
 if __name__ == "__main__":

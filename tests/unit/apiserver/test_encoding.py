@@ -10,7 +10,7 @@ import pytest
 from apimachinery.errors import ApiError
 from apimachinery.resources import CONFIGMAPS
 from apiserver import encoding, tables
-from apiserver.registry.strategy import Strategy
+from apiserver.registry.strategy import AGE, NAME, Strategy
 from apiserver.rest.negotiation import Representation, negotiate
 from apiserver.storage.entry import Entry
 
@@ -57,7 +57,7 @@ def test_metadata_alone_is_made_once() -> None:
 
 
 def test_an_age_is_of_the_moment_that_the_table_is_sent() -> None:
-    strategy, version, made = Strategy(CONFIGMAPS), entry(), 1_700_000_000.0
+    strategy, version, made = Strategy(CONFIGMAPS, columns=(NAME, AGE)), entry(), 1_700_000_000.0
     rows = [tables.row(strategy, version, "meta.k8s.io/v1", "None", made + seconds) for seconds in (5, 65)]
     assert [row["cells"] for row in rows] == [["a", "5s"], ["a", "65s"]]
     table = orjson.loads(tables.table(strategy, rows, {"resourceVersion": "7"}, "meta.k8s.io/v1"))
