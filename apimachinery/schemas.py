@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -294,6 +295,19 @@ def _zero(node: Definition) -> Any:
     kinds = target.get("type") or ()
     kind = next((kind for kind in ([kinds] if isinstance(kinds, str) else kinds) if kind != "null"), "")
     return {"object": {}, "array": [], "string": "", "integer": 0, "number": 0, "boolean": False}.get(kind)
+
+
+def prune_named(name: str, value: Any, path: str) -> tuple[Any, list[str]]:
+    """A value of the definition of this name without unknown fields and nulls, and the paths of the unknown ones."""
+    unknown: list[str] = []
+    return _walk(definitions()[name], value, path, unknown), unknown
+
+
+def validate_named(name: str, value: Any, path: str) -> list[FieldError]:
+    """What the definition of this name has against a value."""
+    if _validator(name).is_valid(value):
+        return []
+    return [replace(cause, path=f"{path}.{cause.path}" if cause.path else path) for cause in _causes(name, value)]
 
 
 def openapi_components(resources: Iterable[Resource], extra: Iterable[str] = ()) -> dict[str, Any]:

@@ -1,0 +1,101 @@
+"""A schema's value validation as one check in compiled form, for the many objects with which nothing is wrong.
+
+What the check refuses is looked at again by `validation`, whose word counts. Whatever JSON Schema says differently
+from Kubernetes is translated: null where a value is nullable, integers or strings, boolean exclusiveMaximum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cache, partial
+from typing import Any
+
+from apimachinery.structural.formats import FORMATS, normalized
+from apimachinery.structural.patterns import matches
+from apimachinery.structural.walk import Schema, items_of, properties_of
+
+_SAME = ("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties", "multipleOf", "required")
+_JUNCTORS = ("allOf", "anyOf", "oneOf")
+_DRAFT = "http://json-schema.org/draft-07/schema#"
+
+
+class ValueCheck:
+    """The check of one schema."""
+
+    def __init__(self, schema: Schema) -> None:
+        import jsonschema_rs
+
+        formats: dict[str, Callable[[str], bool]] = {}
+        document = {"$schema": _DRAFT, **_translate(schema, formats)}
+        self._validator = jsonschema_rs.Draft7Validator(
+            document, formats=formats, validate_formats=True, pattern_options=jsonschema_rs.RegexOptions()
+        )
+
+    def passes(self, value: Any) -> bool:
+        """True if nothing is wrong with a value; False asks for a closer look."""
+        return bool(self._validator.is_valid(value))
+
+
+def _translate(schema: Schema, formats: dict[str, Callable[[str], bool]]) -> dict[str, Any]:
+    document: dict[str, Any] = {key: schema[key] for key in _SAME if schema.get(key) is not None}
+    _bounds(schema, document)
+    kinds = ["integer", "string"] if schema.get("x-kubernetes-int-or-string") else [schema.get("type")]
+    nullable = bool(schema.get("nullable")) or kinds == [None]
+    enum = schema.get("enum")
+    if enum:
+        # Kubernetes takes a null for none of these, even if it stands among them.
+        document["enum"] = [value for value in enum if value is not None]
+    if kinds != [None]:
+        document["type"] = [*kinds, "null"] if nullable else kinds
+    _strings(schema, document, formats)
+    if properties := properties_of(schema):
+        document["properties"] = {name: _translate(inner, formats) for name, inner in properties.items()}
+    items, extra = items_of(schema), schema.get("additionalProperties")
+    if items is not None:
+        document["items"] = _translate(items, formats)
+    if extra is not None:
+        document["additionalProperties"] = _translate(extra, formats) if isinstance(extra, Mapping) else extra
+    for key in _JUNCTORS:
+        if schema.get(key):
+            document[key] = [*document.get(key, ()), *(_translate(inner, formats) for inner in schema[key])]
+    if schema.get("not") is not None:
+        document["not"] = _translate(schema["not"], formats)
+    # Of a null nothing but its type and the enum is looked at.
+    if nullable and not enum and ("not" in document or any(key in document for key in _JUNCTORS)):
+        return {"anyOf": [{"type": "null"}, document]}
+    return document
+
+
+def _bounds(schema: Schema, document: dict[str, Any]) -> None:
+    for bound, exclusive in (("maximum", "exclusiveMaximum"), ("minimum", "exclusiveMinimum")):
+        if schema.get(bound) is not None:
+            document[exclusive if schema.get(exclusive) else bound] = schema[bound]
+
+
+def _strings(schema: Schema, document: dict[str, Any], formats: dict[str, Callable[[str], bool]]) -> None:
+    checks: list[str] = []
+    name = normalized(schema.get("format") or "")
+    if name in FORMATS:
+        formats[f"kubernetes {name}"] = FORMATS[name]
+        checks.append(f"kubernetes {name}")
+    pattern = schema.get("pattern")
+    if pattern and _is_ecma(pattern):
+        document["pattern"] = pattern
+    elif pattern:
+        formats[f"pattern {pattern}"] = partial(matches, pattern)
+        checks.append(f"pattern {pattern}")
+    if checks:
+        document["format"] = checks[0]
+        document.update({"allOf": [{"format": check} for check in checks[1:]]} if checks[1:] else {})
+
+
+@cache
+def _is_ecma(pattern: str) -> bool:
+    """Whether the compiled check understands a pattern: its expressions are those of JavaScript."""
+    import jsonschema_rs
+
+    try:
+        jsonschema_rs.Draft7Validator({"pattern": pattern}, pattern_options=jsonschema_rs.RegexOptions())
+        return True
+    except (jsonschema_rs.ValidationError, ValueError):
+        return False
