@@ -1,8 +1,8 @@
 """The one shape of all resources: what their generic handling needs to be told, as small pure functions.
 
 The handlers know no resource by name. What sets a Pod apart from a ConfigMap (defaults, what may be changed, how
-it is deleted, the columns of its table) is a `Strategy`: a module of pure functions and one line in the table of
-`apiserver.registry`. A resource without a line there is handled by `Strategy(resource)`.
+it is deleted, the columns of its table) is a `Strategy`, in the module of `apiserver.registry` that is called as the
+resource is. A resource that is not built in is handled by `Strategy(resource)`.
 
 A write's way through it, in Kubernetes' order: on create `default` (as part of decoding), mutating admission,
 `prepare_create`, `validate`; on update `default`, mutating admission, `prepare_update`, `validate`,
