@@ -9,24 +9,26 @@ live: a node that watches many objects must still be able to renew its lease.
 from __future__ import annotations
 
 import asyncio
-import os
-import ssl
-import tempfile
+import math
+import re
 from collections.abc import AsyncIterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, quote_plus, urlsplit
 
-import aiohttp
 import orjson
-from yarl import URL
 
-from apiclient.kubeconfig import Config
+from apiclient.connections import Answer, Pool
+from apiclient.http1 import header_lines, request_line
+from apiclient.kubeconfig import Config, KubeconfigError
+from apiclient.tls import client_context
 from apimachinery.errors import ApiError
 from apimachinery.meta import Object
 from apimachinery.resources import Resource
 
+if TYPE_CHECKING:
+    from apiclient.websocket import WebSocket
+
 REQUEST_TIMEOUT_SECONDS = 30.0
-CONNECT_TIMEOUT_SECONDS = 5.0
 # A server sends a bookmark a minute; silence for longer than this means that the connection is dead.
 WATCH_SILENCE_SECONDS = 90.0
 REQUESTS_MAX = 64
@@ -41,6 +43,10 @@ PATCH_TYPES = {
     "strategic": "application/strategic-merge-patch+json",
     "apply": "application/apply-patch+yaml",
 }
+# A refusal is a short text or a Status object.
+REFUSAL_BYTES_MAX = 1 << 20
+_SAFE = "/?&=%:@!$'()*+,;~"
+_PLAIN = re.compile(r"[A-Za-z0-9_.~/?&=%:@!$'()*+,;-]*")
 Params = Mapping[str, str] | Sequence[tuple[str, str]]
 
 
@@ -55,22 +61,37 @@ class ApiUnavailable(ApiError):
 class Client:
     """A connection to one API server as one user."""
 
-    def __init__(self, session: aiohttp.ClientSession, server: str, *, accept_lists: str | None = None) -> None:
-        self._session = session
-        self._accept_lists = {"Accept": accept_lists} if accept_lists else {}
-        self._slots = asyncio.Semaphore(REQUESTS_MAX)
+    def __init__(
+        self, pool: Pool, server: str, fields: Sequence[tuple[str, str]], *, metadata_only: bool = False
+    ) -> None:
+        """`fields` are the header fields of every request."""
         self.server = server
+        self._pool = pool
+        self._path = urlsplit(server).path.rstrip("/")
+        self._fields = header_lines(fields)
+        self._accept = _METADATA if metadata_only else JSON
+        self._accept_lists = {"Accept": _METADATA_LIST} if metadata_only else None
+        self._slots = asyncio.Semaphore(REQUESTS_MAX)
 
     @classmethod
     async def connect(cls, config: Config, *, user_agent: str = "wherry", metadata_only: bool = False) -> Client:
         """A client for this configuration; nothing is sent yet. `metadata_only`: answers need not hold more."""
-        headers = {"User-Agent": user_agent, "Accept": _METADATA if metadata_only else JSON}
+        url = urlsplit(config.server)
+        try:
+            host, port = url.hostname, url.port
+        except ValueError as error:
+            raise KubeconfigError(f"the server {config.server!r} is no URL: {error}") from error
+        if url.scheme not in ("http", "https") or not host:
+            raise KubeconfigError(f"the server {config.server!r} is no URL such as https://10.0.0.1:6443")
+        fields = [("Host", url.netloc.rpartition("@")[2]), ("User-Agent", user_agent)]
         if config.token:
-            headers["Authorization"] = f"Bearer {config.token}"
-        connector = aiohttp.TCPConnector(ssl=_tls(config), limit=0)
-        timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_SECONDS, sock_connect=CONNECT_TIMEOUT_SECONDS)
-        session = aiohttp.ClientSession(connector=connector, headers=headers, timeout=timeout, auto_decompress=True)
-        return cls(session, config.server, accept_lists=_METADATA_LIST if metadata_only else None)
+            fields.append(("Authorization", f"Bearer {config.token}"))
+        tls = client_context(config) if url.scheme == "https" else None
+        pool = Pool(host, port or (443 if tls else 80), tls)
+        try:
+            return cls(pool, config.server, fields, metadata_only=metadata_only)
+        except ValueError as error:
+            raise KubeconfigError(f"{config.context or config.server}: {error}") from error
 
     async def __aenter__(self) -> Client:
         return self
@@ -80,7 +101,7 @@ class Client:
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._session.close()
+        await self._pool.close()
 
     async def get(
         self,
@@ -209,21 +230,19 @@ class Client:
         params |= {"watch": "true", "allowWatchBookmarks": "true", "resourceVersion": resource_version}
         if timeout_seconds is not None:
             params["timeoutSeconds"] = str(timeout_seconds)
-        pending = bytearray()
-        async for chunk in self.stream(resource.path(namespace), params):
-            pending += chunk
-            if len(pending) > LINE_BYTES_MAX:
-                raise ApiUnavailable(self.server, ValueError("a watch event is too large"))
-            if b"\n" not in chunk:
-                continue
-            *lines, rest = bytes(pending).split(b"\n")
-            pending = bytearray(rest)
-            for line in lines:
-                if line:
+        answer = await self._open(resource.path(namespace), params, None, WATCH_SILENCE_SECONDS)
+        lines = _Lines()
+        try:
+            while piece := await self._piece(answer):
+                for line in lines.feed(piece):
                     event = _decoded(self.server, line)
                     if event["type"] == "ERROR":
                         raise ApiError.from_status(event["object"])
                     yield event["type"], event["object"]
+        except ValueError as error:
+            raise ApiUnavailable(self.server, error) from error
+        finally:
+            answer.close()
 
     async def request(
         self,
@@ -235,51 +254,95 @@ class Client:
         headers: Mapping[str, str] | None = None,
     ) -> tuple[int, Mapping[str, str], bytes]:
         """A request as it is: (status, headers, body). Raises ApiError for an answer of 400 and more."""
+        head = self._head(method, path, params, headers, body)
         try:
-            async with (
-                self._slots,
-                self._session.request(method, self._url(path), params=params, data=body, headers=headers) as response,
-            ):
-                data = await response.read()
-                if response.status >= 400:
-                    raise _error(response.status, data)
-                return response.status, response.headers, data
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            async with self._slots:
+                status, fields, data = await self._pool.request(
+                    method, head, body or b"", seconds=REQUEST_TIMEOUT_SECONDS
+                )
+        except OSError as error:
             raise ApiUnavailable(self.server, error) from error
+        if status >= 400:
+            raise _error(status, data)
+        return status, fields, data
 
     async def stream(
         self, path: str, params: Params | None = None, *, headers: Mapping[str, str] | None = None
     ) -> AsyncIterator[bytes]:
         """The body of a GET in pieces as they arrive; no limit but on how long a watch may be silent."""
-        silence = WATCH_SILENCE_SECONDS if "watch" in dict(params or {}) else None
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_SECONDS, sock_read=silence)
+        silence = WATCH_SILENCE_SECONDS if "watch" in dict(params or {}) else math.inf
+        answer = await self._open(path, params, headers, silence)
         try:
-            async with self._session.get(
-                self._url(path), params=params, headers=headers, timeout=timeout
-            ) as response:
-                if response.status >= 400:
-                    raise _error(response.status, await response.read())
-                async for chunk in response.content.iter_any():
-                    yield chunk
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise ApiUnavailable(self.server, error) from error
+            while piece := await self._piece(answer):
+                yield piece
+        finally:
+            answer.close()
 
-    async def websocket(
-        self, path: str, params: Sequence[tuple[str, str]], protocols: Sequence[str]
-    ) -> aiohttp.ClientWebSocketResponse:
+    async def websocket(self, path: str, params: Sequence[tuple[str, str]], protocols: Sequence[str]) -> WebSocket:
         """An open WebSocket. Raises ApiError with what the server said instead."""
-        url = self._url(path).with_query(list(params))
-        try:
-            return await self._session.ws_connect(url, protocols=protocols, max_msg_size=0)
-        except aiohttp.WSServerHandshakeError as error:
-            # The handshake's error carries no body: ask again in plain words for the reason.
-            async with self._session.get(url) as response:
-                raise _error(error.status, await response.read()) from error
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise ApiUnavailable(self.server, error) from error
+        from apiclient import websocket
 
-    def _url(self, path: str) -> URL:
-        return URL(self.server + path)
+        key = websocket.new_key()
+        head = self._head("GET", path, params, websocket.request_fields(key, protocols), None)
+        try:
+            status, fields, data, transport = await self._pool.upgrade(head, seconds=REQUEST_TIMEOUT_SECONDS)
+            if transport is not None:
+                return websocket.WebSocket(transport, fields, key, received=data)
+        except OSError as error:
+            raise ApiUnavailable(self.server, error) from error
+        raise _error(status, data)
+
+    def _head(
+        self,
+        method: str,
+        path: str,
+        params: Params | None,
+        headers: Mapping[str, str] | None,
+        body: bytes | None,
+    ) -> bytes:
+        line = request_line(method, self._target(path, params))
+        accept = "" if headers and "Accept" in headers else f"Accept: {self._accept}\r\n"
+        length = f"Content-Length: {len(body)}\r\n" if body is not None else ""
+        more = header_lines(headers.items()) if headers else b""
+        return b"".join((line, self._fields, accept.encode(), length.encode(), more))
+
+    def _target(self, path: str, params: Params | None) -> str:
+        path = self._path + (path if _PLAIN.fullmatch(path) else quote(path, safe=_SAFE))
+        if not params:
+            return path
+        pairs = params.items() if isinstance(params, Mapping) else params
+        query = "&".join([f"{quote_plus(key)}={quote_plus(value)}" for key, value in pairs])
+        return f"{path}{'&' if '?' in path else '?'}{query}"
+
+    async def _open(
+        self, path: str, params: Params | None, headers: Mapping[str, str] | None, silence_seconds: float
+    ) -> Answer:
+        """A stream whose head is there. Raises ApiError."""
+        head = self._head("GET", path, params, headers, None)
+        try:
+            answer = await self._pool.stream(
+                head, head_seconds=REQUEST_TIMEOUT_SECONDS, silence_seconds=silence_seconds
+            )
+        except OSError as error:
+            raise ApiUnavailable(self.server, error) from error
+        if answer.status < 400:
+            return answer
+        try:
+            told = b""
+            async with asyncio.timeout(REQUEST_TIMEOUT_SECONDS):
+                while len(told) < REFUSAL_BYTES_MAX and (piece := await self._piece(answer)):
+                    told += piece
+        except TimeoutError as error:
+            raise ApiUnavailable(self.server, error) from error
+        finally:
+            answer.close()
+        raise _error(answer.status, told)
+
+    async def _piece(self, answer: Answer) -> bytes:
+        try:
+            return await answer.piece()
+        except OSError as error:
+            raise ApiUnavailable(self.server, error) from error
 
     async def _call(
         self,
@@ -293,6 +356,27 @@ class Client:
         headers = {"Content-Type": content_type} if body is not None else None
         _, _, data = await self.request(method, path, params=params, body=body, headers=headers)
         return _decoded(self.server, data)
+
+
+class _Lines:
+    """Puts lines together from pieces."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    def feed(self, piece: bytes) -> list[bytes]:
+        """The lines that are complete now, but for empty ones. Raises ValueError for one that is too long."""
+        *lines, rest = piece.split(b"\n")
+        if lines and self._parts:
+            lines[0] = b"".join((*self._parts, lines[0]))
+            self._parts, self._size = [], 0
+        if rest:
+            self._parts.append(rest)
+            self._size += len(rest)
+            if self._size > LINE_BYTES_MAX:
+                raise ValueError("a watch event is too large")
+        return [line for line in lines if line]
 
 
 def _selection(label_selector: str | None, field_selector: str | None) -> dict[str, str]:
@@ -314,22 +398,3 @@ def _error(code: int, data: bytes) -> ApiError:
     except ValueError:
         document = {"message": data.decode(errors="replace").strip()[:500]}
     return ApiError.from_status(document if isinstance(document, dict) else {}, code)
-
-
-def _tls(config: Config) -> ssl.SSLContext | bool:
-    if not config.server.startswith("https:"):
-        return True
-    context = ssl.create_default_context(cadata=config.ca_pem)
-    if not config.verify_tls:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    if config.client_cert_pem and config.client_key_pem:
-        # ssl reads certificates from files only; this one is readable by us alone and gone at once.
-        descriptor, path = tempfile.mkstemp(prefix="wherry-client-")
-        try:
-            with os.fdopen(descriptor, "w") as file:
-                file.write(config.client_cert_pem + "\n" + config.client_key_pem)
-            context.load_cert_chain(path)
-        finally:
-            Path(path).unlink()
-    return context

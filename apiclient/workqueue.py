@@ -62,6 +62,12 @@ class WorkQueue:
         task = asyncio.get_running_loop().create_task(self._add_later(key, seconds))
         self._timers[key] = (due, task)
 
+    def cancel(self, key: str) -> None:
+        """Take back what `add_after` has announced; a key that waits already stays."""
+        _, task = self._timers.pop(key, (0.0, None))
+        if task is not None:
+            task.cancel()
+
     async def _add_later(self, key: str, seconds: float) -> None:
         await self._clock.sleep(seconds)
         del self._timers[key]

@@ -20,9 +20,9 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import aiohttp
 import orjson
 
+from apiclient.websocket import WebSocket
 from apimachinery.resources import PODS
 from kctl.commands.logs import pod_of
 from kctl.connect import add_namespace, connect
@@ -64,7 +64,7 @@ async def run(args: argparse.Namespace) -> int:
             return await _converse(socket, send_stdin=args.stdin, tty=args.tty)
 
 
-async def _converse(socket: aiohttp.ClientWebSocketResponse, *, send_stdin: bool, tty: bool) -> int:
+async def _converse(socket: WebSocket, *, send_stdin: bool, tty: bool) -> int:
     sender = asyncio.create_task(_send_stdin(socket)) if send_stdin else None
     if tty:
         await _send_size(socket)
@@ -73,9 +73,9 @@ async def _converse(socket: aiohttp.ClientWebSocketResponse, *, send_stdin: bool
     try:
         outputs = {STDOUT: sys.stdout.buffer, STDERR: sys.stderr.buffer}
         async for message in socket:
-            if message.type != aiohttp.WSMsgType.BINARY or not message.data:
+            if not message:
                 continue
-            channel, data = message.data[0], message.data[1:]
+            channel, data = message[0], message[1:]
             if channel in outputs:
                 outputs[channel].write(data)
                 outputs[channel].flush()
@@ -97,7 +97,7 @@ def _exit_status(outcome: dict[str, Any]) -> int:
     raise CommandError(outcome.get("message") or "the command could not be run")
 
 
-async def _send_stdin(socket: aiohttp.ClientWebSocketResponse) -> None:
+async def _send_stdin(socket: WebSocket) -> None:
     async for data in _stdin_chunks():
         await socket.send_bytes(bytes([STDIN]) + data)
     if socket.protocol == PROTOCOLS[0]:
@@ -119,7 +119,7 @@ async def _stdin_chunks() -> AsyncIterator[bytes]:
         yield data
 
 
-async def _send_size(socket: aiohttp.ClientWebSocketResponse) -> None:
+async def _send_size(socket: WebSocket) -> None:
     size = shutil.get_terminal_size()
     await socket.send_bytes(bytes([RESIZE]) + orjson.dumps({"Width": size.columns, "Height": size.lines}))
 
@@ -133,7 +133,8 @@ def _raw_terminal(wanted: bool) -> Iterator[None]:
     terminal = sys.stdin.fileno()
     before = termios.tcgetattr(terminal)
     try:
-        tty.setraw(terminal)
+        # What was typed ahead is kept: it is meant for the command.
+        tty.setraw(terminal, termios.TCSANOW)
         yield
     finally:
         termios.tcsetattr(terminal, termios.TCSADRAIN, before)
