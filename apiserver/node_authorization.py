@@ -80,9 +80,7 @@ class NodeAuthorizer:
                 return self._about_reference(node, CONFIGMAPS, info)
             case SERVICEACCOUNTS.key:
                 return self._about_token(node, info)
-            case PERSISTENTVOLUMECLAIMS.key:
-                return self._about_claim(node, info)
-            case PERSISTENTVOLUMES.key | VOLUMEATTACHMENTS.key | RESOURCECLAIMS.key:
+            case PERSISTENTVOLUMECLAIMS.key | RESOURCECLAIMS.key | PERSISTENTVOLUMES.key | VOLUMEATTACHMENTS.key:
                 return self._about_storage(node, info)
             case LEASES.key:
                 return _about_lease(node, info)
@@ -154,25 +152,17 @@ class NodeAuthorizer:
             return _not("can only create token subresource of serviceaccount")
         return self._if_referred(node, SERVICEACCOUNTS, info)
 
-    def _about_claim(self, node: str, info: RequestInfo) -> Decision:
-        if info.subresource == "status":
-            if info.verb not in ("update", "patch"):
-                return _not("can only get/update/patch this type")
-        elif refusal := _unless_get(info):
-            return refusal
-        return self._if_referred(node, PERSISTENTVOLUMECLAIMS, info)
-
     def _about_storage(self, node: str, info: RequestInfo) -> Decision:
-        if refusal := _unless_get(info):
-            return refusal
-        if info.resource == RESOURCECLAIMS.plural:
-            return self._if_referred(node, RESOURCECLAIMS, info)
+        if info.verb != "get":
+            return _not("can only get individual resources of this type")
+        if info.subresource:
+            return _not("cannot get subresource")
+        if info.resource in (PERSISTENTVOLUMECLAIMS.plural, RESOURCECLAIMS.plural):
+            claims = PERSISTENTVOLUMECLAIMS if info.resource == PERSISTENTVOLUMECLAIMS.plural else RESOURCECLAIMS
+            return self._if_referred(node, claims, info)
         resource = PERSISTENTVOLUMES if info.resource == PERSISTENTVOLUMES.plural else VOLUMEATTACHMENTS
-        found = self._cluster.get(resource, "", info.name)
-        if found is not None and resource is VOLUMEATTACHMENTS:
-            related = get_path(found, "spec", "nodeName") == node
-        else:
-            related = found is not None and self._has_claim(node, get_path(found, "spec", "claimRef", default={}))
+        spec = (self._cluster.get(resource, "", info.name) or {}).get("spec") or {}
+        related = spec.get("nodeName") == node or self._has_claim(node, spec.get("claimRef") or {})
         return ALLOWED if related else _unrelated(node)
 
     def _about_slice(self, node: str, info: RequestInfo) -> Decision:
@@ -197,12 +187,6 @@ def _not(reason: str) -> Decision:
 
 def _unrelated(node: str) -> Decision:
     return _not(f"no relationship found between node '{node}' and this object")
-
-
-def _unless_get(info: RequestInfo) -> Decision | None:
-    if info.verb != "get":
-        return _not("can only get individual resources of this type")
-    return _not("cannot get subresource") if info.subresource else None
 
 
 def _about_lease(node: str, info: RequestInfo) -> Decision:

@@ -19,6 +19,7 @@ from apiclient.rest import Client
 from apimachinery.meta import Object
 from apimachinery.resources import PODS
 from kubelet import leftovers
+from kubelet.api_service import ApiService
 from kubelet.container_starter import ContainerStarter
 from kubelet.container_stopper import ContainerStopper
 from kubelet.image_puller import ImagePuller
@@ -36,6 +37,7 @@ from kubelet.routes import Routes
 from kubelet.runtime import Runtime
 from kubelet.server import KubeletServer, LogRotator
 from kubelet.status_writer import StatusWriter
+from kubelet.tokens import TokenManager
 from kubelet.volumes import VolumeManager
 
 logger = logging.getLogger(__name__)
@@ -82,7 +84,11 @@ class Agent:
             recorder=self._recorder,
             rng=self._rng,
         )
-        self._volumes = VolumeManager(options.root_dir, self._objects, self._reporter.allocatable)
+        tokens = TokenManager(client, self._clock, self._rng)
+        self._volumes = VolumeManager(
+            options.root_dir, self._objects, tokens, self._reporter.allocatable, clock=self._clock
+        )
+        self._api_service = ApiService(client)
         self._lease = NodeLease(
             lease_client,
             self._clock,
@@ -127,6 +133,7 @@ class Agent:
                     self._recorder,
                     self._objects,
                     self._volumes,
+                    self._api_service,
                     self._routes,
                     self._server,
                     self._log_rotator,
@@ -155,6 +162,7 @@ class Agent:
                 runtime=runtime,
                 puller=puller,
                 objects=self._objects,
+                api_service=self._api_service.variables,
                 events=events,
                 node=self._node,
                 host_ip=self._options.node.address,

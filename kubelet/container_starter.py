@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from apiclient.clock import Clock
 from apimachinery import quantity
 from apimachinery.meta import Object, get_path
 from kubelet import container_config, image_files, paths, pod_files, security, subpaths
+from kubelet.api_service import Variables
 from kubelet.container_config import ConfigFailure, Ingredients, Mount
 from kubelet.environment import EnvironmentFailure, Objects, container_environment, expand
 from kubelet.failures import PostStartFailure, StartFailure
@@ -69,6 +70,7 @@ class ContainerStarter:
         runtime: Runtime,
         puller: ImagePuller,
         objects: Objects,
+        api_service: Callable[[], Awaitable[Variables]],
         events: PodEvents,
         node: Callable[[], Object | None],
         host_ip: str,
@@ -79,6 +81,7 @@ class ContainerStarter:
         self._runtime = runtime
         self._puller = puller
         self._objects = objects
+        self._api_service = api_service
         self._events = events
         self._node = node
         self._host_ip = host_ip
@@ -153,8 +156,19 @@ class ContainerStarter:
         return StartFailure(reason, message, retry_at=self._clock.now() + RETRY_SECONDS)
 
     async def _environment(self, pod: Object, container: Container, place: PodPlace) -> list[tuple[str, str]]:
+        try:
+            services = await self._api_service()
+        except TimeoutError as error:
+            why = "services have not yet been read at least once, cannot construct envvars"
+            raise EnvironmentFailure(CONFIG_ERROR, why) from error
         return await container_environment(
-            pod, container, objects=self._objects, pod_ip=place.pod_ip, host_ip=self._host_ip, node=self._node()
+            pod,
+            container,
+            objects=self._objects,
+            pod_ip=place.pod_ip,
+            host_ip=self._host_ip,
+            node=self._node(),
+            services=services,
         )
 
     def _user(self, pod: Object, container: Container, image: Image) -> User:

@@ -11,8 +11,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import re
+from collections import ChainMap
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from apimachinery.errors import ApiError
@@ -40,17 +41,25 @@ class EnvironmentFailure(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What a container may learn of where it runs."""
+    """What a container may learn of where it runs; `services` are variables that say where services are."""
 
     pod_ip: str
     host_ip: str
     allocatable: Mapping[str, str]
+    services: Mapping[str, str] = field(default_factory=dict)
 
 
 async def container_environment(
-    pod: Object, container: Object, *, objects: Objects, pod_ip: str, host_ip: str, node: Object | None
+    pod: Object,
+    container: Object,
+    *,
+    objects: Objects,
+    pod_ip: str,
+    host_ip: str,
+    node: Object | None,
+    services: Sequence[tuple[str, str]] = (),
 ) -> list[tuple[str, str]]:
-    """The variables of a container, in the order in which they were declared. Raises EnvironmentFailure."""
+    """The variables of a container: as declared, then those of services. Raises EnvironmentFailure."""
     scope = namespace(pod)
     wanted = list(dict.fromkeys(_references(container)))
     fetches = [
@@ -61,24 +70,27 @@ async def container_environment(
         found = await asyncio.gather(*fetches)
     except ApiError as error:
         raise EnvironmentFailure(CONFIG_ERROR, error.message) from error
-    around = Surroundings(pod_ip, host_ip, get_path(node, "status", "allocatable", default={}))
+    around = Surroundings(pod_ip, host_ip, get_path(node, "status", "allocatable", default={}), dict(services))
     return resolve(pod, container, dict(zip(wanted, found, strict=True)), around)
 
 
 def resolve(pod: Object, container: Object, sources: Sources, around: Surroundings) -> list[tuple[str, str]]:
     """The variables, given all objects that they are taken from. Raises EnvironmentFailure."""
     variables: dict[str, str] = {}
+    # What the container declares wins over what is said of services.
+    known = ChainMap(variables, dict(around.services))
     for entry in container.get("envFrom") or ():
         prefix = entry.get("prefix") or ""
         variables.update((prefix + key, value) for key, value in _all_of(entry, sources))
     for entry in container.get("env") or ():
         name = entry["name"]
         if entry.get("value"):
-            variables[name] = _expanded(entry["value"], variables)
+            variables[name] = _expanded(entry["value"], known)
             continue
         value = _value_from(pod, container, entry.get("valueFrom") or {}, sources, around)
         if value is not None:
             variables[name] = value
+    variables.update((name, value) for name, value in around.services.items() if name not in variables)
     for name, value in variables.items():
         if "\0" in value:
             raise EnvironmentFailure(CONFIG_ERROR, f'environment variable "{name}" contains a null byte')

@@ -1,18 +1,19 @@
 """NodeRestriction: what a node may write is looked at, beyond what authorization can tell from a request's path.
 
 A node may register itself and report on itself, but neither choose its taints nor give itself the labels by which
-others keep their pods off it.
+others keep their pods off it. It may have tokens for its own pods, for the audiences that those name.
 
 Source: https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/#noderestriction
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from apimachinery import meta
+from apimachinery.errors import not_found
 from apimachinery.meta import Object, get_path
-from apimachinery.resources import LEASES, NODES, PODS
+from apimachinery.resources import CSINODES, LEASES, NODES, PODS, RESOURCESLICES, SERVICEACCOUNTS
 from apiserver.admission.plugin import CREATE, UPDATE, Attributes, Cluster, Plugin, refused
 from apiserver.node_authorization import LEASE_NAMESPACE, identify
 
@@ -40,11 +41,53 @@ async def _restrict(attributes: Attributes, cluster: Cluster) -> None:
         _restrict_node(attributes, node, obj, old)
     elif key == PODS.key and old is not None and meta.labels(obj) != meta.labels(old):
         raise refused(attributes, f'node "{node}" cannot update labels through pod status')
+    elif key == SERVICEACCOUNTS.key:
+        _restrict_token(attributes, cluster, node, obj)
+    elif key == CSINODES.key:
+        if obj["metadata"].get("name") != node:
+            raise refused(attributes, "can only access CSINode with the same name as the requesting node")
+    elif key == RESOURCESLICES.key:
+        if get_path(obj, "spec", "nodeName") != node:
+            raise refused(attributes, "can only create ResourceSlice with the same NodeName as the requesting node")
     elif key == LEASES.key:
         if attributes.namespace != LEASE_NAMESPACE:
             raise refused(attributes, f'can only access leases in the "{LEASE_NAMESPACE}" system namespace')
         if obj["metadata"].get("name") != node:
             raise refused(attributes, "can only access node lease with the same name as the requesting node")
+
+
+def _restrict_token(attributes: Attributes, cluster: Cluster, node: str, request: Object) -> None:
+    bound: Object = get_path(request, "spec", "boundObjectRef", default={})
+    name, uid = bound.get("name"), bound.get("uid")
+    if (bound.get("apiVersion"), bound.get("kind")) != ("v1", "Pod") or not name:
+        raise refused(attributes, "node requested token not bound to a pod")
+    if not uid:
+        raise refused(attributes, "node requested token with a pod binding without a uid")
+    pod = cluster.get(PODS, attributes.namespace, name)
+    if pod is None:
+        raise not_found(PODS.plural, name)
+    if meta.uid(pod) != uid:
+        why = (
+            f"the UID in the bound object reference ({uid}) does not match the UID in record. "
+            "The object might have been deleted and then recreated"
+        )
+        raise refused(attributes, why)
+    if get_path(pod, "spec", "nodeName") != node:
+        raise refused(attributes, "node requested token bound to a pod scheduled on a different node")
+    audiences = get_path(request, "spec", "audiences", default=[])
+    if len(audiences) > 1:
+        raise refused(attributes, "node may only request 0 or 1 audiences")
+    wanted = audiences[0] if audiences else ""
+    if wanted not in _audiences(pod):
+        raise refused(attributes, f'audience "{wanted}" not found in pod spec volume')
+
+
+def _audiences(pod: Object) -> Iterator[str]:
+    """The audiences that a pod's volumes show tokens for; none means the API server."""
+    for volume in get_path(pod, "spec", "volumes", default=[]):
+        for source in get_path(volume, "projected", "sources", default=[]):
+            if (token := source.get("serviceAccountToken")) is not None:
+                yield token.get("audience") or ""
 
 
 def _restrict_node(attributes: Attributes, node: str, obj: Object, old: Object | None) -> None:
@@ -88,6 +131,6 @@ PLUGIN = Plugin(
     "NodeRestriction",
     (CREATE, UPDATE),
     mutate=_restrict,
-    resources=(NODES.key, PODS.key, LEASES.key),
-    subresources=("status",),
+    resources=(NODES.key, PODS.key, LEASES.key, SERVICEACCOUNTS.key, CSINODES.key, RESOURCESLICES.key),
+    subresources=("status", "token"),
 )

@@ -1,5 +1,8 @@
 """ServiceAccount: every pod acts as some account of its namespace, `default` if it names none.
 
+Unless pod or account say otherwise, the pod's containers get all that they need to use the API, in a volume of three
+sources: a token of the account that is bound to the pod, the cluster's authority, and the name of the namespace.
+
 The default account is made by a controller a moment after its namespace. Who applies a namespace and a pod in one go
 must not be refused for that: its creation is waited for, about as long as Kubernetes tries again.
 
@@ -8,11 +11,17 @@ Source: https://kubernetes.io/docs/reference/access-authn-authz/service-accounts
 
 from __future__ import annotations
 
+from typing import Any
+
 from apimachinery import meta
 from apimachinery.resources import PODS, SERVICEACCOUNTS
 from apiserver.admission.plugin import CREATE, Attributes, Cluster, Plugin, refused
+from apiserver.rest.writing import generated_name
+from apiserver.serviceaccounts.token_requests import EXTENDED_IF_SECONDS
 
 DEFAULT = "default"
+VOLUME_PREFIX, MOUNT_PATH = "kube-api-access-", "/var/run/secrets/kubernetes.io/serviceaccount"
+ROOT_CA = "kube-root-ca.crt"
 # Kubernetes looks ten times, 100 to 200 ms apart.
 DEFAULT_ACCOUNT_WAIT_SECONDS = 2.0
 _MIRROR = "kubernetes.io/config.mirror"
@@ -37,6 +46,39 @@ async def _set_account(attributes: Attributes, cluster: Cluster) -> None:
         raise refused(attributes, f'error looking up service account {where}: serviceaccount "{name}" not found')
     if not spec.get("imagePullSecrets") and account.get("imagePullSecrets"):
         spec["imagePullSecrets"] = [{"name": secret.get("name")} for secret in account["imagePullSecrets"]]
+    if _wants_token(spec, account):
+        _mount_token(spec)
+
+
+def _wants_token(spec: dict[str, Any], account: meta.Object) -> bool:
+    """The pod's word counts before the account's."""
+    said = spec.get("automountServiceAccountToken")
+    return bool(account.get("automountServiceAccountToken") is not False if said is None else said)
+
+
+def _mount_token(spec: dict[str, Any]) -> None:
+    """Mount the volume into every container that has nothing of its own there."""
+    volumes = spec.get("volumes") or []
+    names = [volume["name"] for volume in volumes if str(volume.get("name")).startswith(VOLUME_PREFIX)]
+    name = names[0] if names else generated_name(VOLUME_PREFIX)
+    mounted = False
+    for container in (*(spec.get("initContainers") or ()), *(spec.get("containers") or ())):
+        mounts = container.get("volumeMounts") or []
+        if all(mount.get("mountPath") != MOUNT_PATH for mount in mounts):
+            container["volumeMounts"] = [*mounts, {"name": name, "readOnly": True, "mountPath": MOUNT_PATH}]
+            mounted = True
+    if mounted and not names:
+        spec["volumes"] = [*volumes, _volume(name)]
+
+
+def _volume(name: str) -> meta.Object:
+    namespace = {"path": "namespace", "fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.namespace"}}
+    sources = [
+        {"serviceAccountToken": {"expirationSeconds": EXTENDED_IF_SECONDS, "path": "token"}},
+        {"configMap": {"name": ROOT_CA, "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
+        {"downwardAPI": {"items": [namespace]}},
+    ]
+    return {"name": name, "projected": {"sources": sources, "defaultMode": 0o644}}
 
 
 def _check_mirror(attributes: Attributes, spec: meta.Object) -> None:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from kubelet.volumes import removal
@@ -30,10 +30,11 @@ _GROUP_READS, _GROUP_ENTERS, _SET_GROUP = 0o440, 0o110, 0o2000
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file of a volume: its content and its permissions."""
+    """A file of a volume: its content, its permissions, and to whom it is given when it is written (None: nobody)."""
 
     content: bytes
     mode: int
+    owner: int | None = field(default=None, compare=False)
 
 
 Payload = Mapping[str, File]
@@ -43,7 +44,7 @@ def write(directory: Path, payload: Payload, *, fs_group: int | None = None) -> 
     """Make the volume show exactly these files; True if anything had to change. Raises VolumeError, OSError."""
     for path in payload:
         _check(path)
-    payload = {path: File(file.content, _mode(file.mode, fs_group)) for path, file in payload.items()}
+    payload = {path: replace(file, mode=_mode(file.mode, fs_group)) for path, file in payload.items()}
     current = _current(directory)
     if current is not None and _read(current) == payload:
         return False
@@ -117,13 +118,14 @@ def _write_files(version: Path, payload: Payload) -> list[Path]:
 
 def _give_files(version: Path, payload: Payload, fs_group: int | None) -> None:
     for path, file in payload.items():
-        give(version / path, file.mode, fs_group)
+        give(version / path, file.mode, fs_group, file.owner)
 
 
-def give(path: Path, mode: int, fs_group: int | None) -> None:
+def give(path: Path, mode: int, fs_group: int | None, owner: int | None = None) -> None:
     # The group first: chown takes setgid away again.
-    if fs_group is not None:
-        os.chown(path, -1, fs_group, follow_symlinks=False)
+    if fs_group is not None or owner is not None:
+        user, group = (-1 if number is None else number for number in (owner, fs_group))
+        os.chown(path, user, group, follow_symlinks=False)
     path.chmod(mode)
 
 

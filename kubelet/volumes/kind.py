@@ -9,20 +9,24 @@ from typing import Any
 
 from apimachinery.meta import Object, get_path, namespace
 from kubelet.objects import Objects
+from kubelet.tokens import Tokens
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
     """One volume of a pod: `source` is what its kind says of it, `directory` where it is to be made.
 
-    `allocatable` is what the node can give: the limit of those containers that have none.
+    `allocatable` is what the node can give: the limit of those containers that have none. `again_after` has the
+    volume set up once more after some seconds, as long as its pod is there.
     """
 
     pod: Object
     source: Mapping[str, Any]
     directory: Path
     objects: Objects
+    tokens: Tokens
     allocatable: Mapping[str, str]
+    again_after: Callable[[float], None]
 
     @property
     def namespace(self) -> str:

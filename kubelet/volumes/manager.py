@@ -12,10 +12,12 @@ import asyncio
 import logging
 import re
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
 
+from apiclient.clock import Clock
 from apiclient.controller import run_workers
 from apiclient.logs import kv
 from apiclient.workqueue import WorkQueue
@@ -23,6 +25,7 @@ from apimachinery.errors import ApiError
 from apimachinery.meta import Object, namespace, namespaced_key, uid
 from kubelet.objects import ObjectCache, ObjectKey, volume_references
 from kubelet.paths import volumes_dir
+from kubelet.tokens import Tokens
 from kubelet.volumes import config_map, downward_api, empty_dir, host_path, mounts, projected, removal, secret
 from kubelet.volumes.blocking import run_blocking
 from kubelet.volumes.failure import VolumeError, VolumeFailure
@@ -51,22 +54,29 @@ def is_read_only(volume: Object) -> bool:
 
 
 class VolumeManager:
-    """The volumes of this node's pods. `run` follows the changes of the objects that they show."""
+    """The volumes of this node's pods. `run` follows the changes of the objects that they show, and renews tokens."""
 
     def __init__(
-        self, root_dir: Path, objects: ObjectCache, allocatable: Callable[[], Mapping[str, str]] = dict
+        self,
+        root_dir: Path,
+        objects: ObjectCache,
+        tokens: Tokens,
+        allocatable: Callable[[], Mapping[str, str]] = dict,
+        *,
+        clock: Clock | None = None,
     ) -> None:
         self._root = volumes_dir(root_dir).resolve()
         self._objects = objects
+        self._tokens = tokens
         self._allocatable = allocatable
         self._pods: dict[str, Object] = {}
         # A pod's lock lives for as long as somebody holds it or waits for it.
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self._stale = WorkQueue()
+        self._stale = WorkQueue(clock)
         objects.add_listener(self._object_changed)
 
     async def run(self) -> None:
-        """Write the files of volumes again whenever the objects that they show have changed, until cancelled."""
+        """Write the files of volumes again whenever what they show has changed or is about to end."""
         await run_workers(self._stale, self._refresh, name="volumes", workers=REFRESH_WORKERS)
 
     async def set_up(self, pod: Object) -> dict[str, Path]:
@@ -96,6 +106,8 @@ class VolumeManager:
         """Unmount and remove all volumes of a pod; harmless when there are none. Raises VolumeFailure."""
         async with self._lock(pod_uid):
             self._pods.pop(pod_uid, None)
+            self._stale.cancel(pod_uid)
+            self._tokens.forget(pod_uid)
             folder = self._folder(pod_uid)
             try:
                 await run_blocking(_remove_folder, folder)
@@ -125,7 +137,9 @@ class VolumeManager:
                 raise VolumeError("its name is no folder's name")
             if kind not in KINDS:
                 raise VolumeError(f"volumes of the kind {kind} are not available on this node")
-            request = Request(pod, source, folder / name, self._objects, self._allocatable())
+            again_after = partial(self._stale.add_after, uid(pod))
+            where, known = folder / name, self._allocatable()
+            request = Request(pod, source, where, self._objects, self._tokens, known, again_after)
             return await KINDS[kind].set_up(request)
         except (VolumeError, ApiError, OSError, ValueError) as error:
             message = f'MountVolume.SetUp failed for volume "{name}" : {error}'

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from kubelet.volumes import config_map, downward_api, projection, secret
+from kubelet.volumes import config_map, downward_api, projection, secret, service_account_token
 from kubelet.volumes.atomic_writer import File
 from kubelet.volumes.failure import VolumeError
 from kubelet.volumes.kind import Request
@@ -37,5 +37,7 @@ async def _files(request: Request, source: Mapping[str, Any], default_mode: int 
         return await config_map.files(request, wanted, default_mode)
     if wanted := source.get("downwardAPI"):
         return downward_api.files(request, wanted, default_mode)
+    if wanted := source.get("serviceAccountToken"):
+        return await service_account_token.files(request, wanted, default_mode)
     unknown = next(iter(source), "an empty source")
     raise VolumeError(f"projected volumes of this node can't show {unknown}")

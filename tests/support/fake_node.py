@@ -365,6 +365,7 @@ class FakeNode:
                 runtime=parts.runtime,
                 puller=puller,
                 objects=parts.objects,
+                api_service=_no_services,
                 events=events,
                 node=lambda: self.node,
                 host_ip="10.88.0.2",
@@ -385,6 +386,10 @@ class FakeNode:
         self.runtime.on_change = workers.runtime_changed
         self.api.changed = lambda old, new: workers.pod_changed("MODIFIED", old, new)
         return workers
+
+
+async def _no_services() -> list[tuple[str, str]]:
+    return []
 
 
 class Inline(ThreadPoolExecutor):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -51,7 +52,9 @@ class Stored:
         return {"data": {key: base64.b64encode(value).decode() for key, value in data.items()}}
 
 
-async def environment(container: Object, objects: Stored | None = None) -> list[tuple[str, str]]:
+async def environment(
+    container: Object, objects: Stored | None = None, services: Sequence[tuple[str, str]] = ()
+) -> list[tuple[str, str]]:
     return await container_environment(
         POD,
         {"name": "main", **container},
@@ -59,6 +62,7 @@ async def environment(container: Object, objects: Stored | None = None) -> list[
         pod_ip="10.1.0.2",
         host_ip="192.0.2.1",
         node=NODE,
+        services=services,
     )
 
 
@@ -233,3 +237,18 @@ async def test_what_is_missing_or_unknown_is_said_in_kubernetes_words(container:
         await environment(container, Stored({"c": {}}, {"s": {}}))
     assert failure.value.reason == "CreateContainerConfigError"
     assert failure.value.message == message
+
+
+async def test_services_can_be_referred_to_and_overridden() -> None:
+    services = [("KUBERNETES_SERVICE_HOST", "10.0.0.1"), ("KUBERNETES_SERVICE_PORT", "6443")]
+    declared = [
+        {"name": "URL", "value": "https://$(KUBERNETES_SERVICE_HOST):$(KUBERNETES_SERVICE_PORT)"},
+        {"name": "KUBERNETES_SERVICE_PORT", "value": "443"},
+        {"name": "PORT", "value": "$(KUBERNETES_SERVICE_PORT)"},
+    ]
+    assert await environment({"env": declared}, services=services) == [
+        ("URL", "https://10.0.0.1:6443"),
+        ("KUBERNETES_SERVICE_PORT", "443"),
+        ("PORT", "443"),
+        ("KUBERNETES_SERVICE_HOST", "10.0.0.1"),
+    ]

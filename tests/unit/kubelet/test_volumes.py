@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
+from apimachinery.errors import not_found
 from apimachinery.meta import Object
+from kubelet.tokens import Token
 from kubelet.volumes import VolumeFailure, VolumeManager, atomic_writer, is_read_only, removal
 from kubelet.volumes.atomic_writer import File
 from kubelet.volumes.empty_dir import memory_size
@@ -32,6 +34,20 @@ class Stored:
 
     async def secret(self, namespace: str, name: str) -> Object | None:
         return None
+
+
+class NoTokens:
+    """An API server that gives no tokens."""
+
+    async def get(self, pod: Object, audience: str, seconds: int) -> Token:
+        raise not_found("serviceaccounts", "default")
+
+    def forget(self, pod_uid: str) -> None:
+        pass
+
+
+def manager_of(folder: Path, objects: Any, tokens: Any = None) -> VolumeManager:
+    return VolumeManager(folder, objects, tokens or NoTokens())
 
 
 def pod(*volumes: Object, **spec: Any) -> Object:
@@ -173,7 +189,7 @@ async def test_a_config_map_becomes_files(tmp_path: Path) -> None:
         {"name": "all", "configMap": {"name": "c", "defaultMode": 0o640}},
         {"name": "some", "configMap": {"name": "c", "items": items}},
     ]
-    manager = VolumeManager(tmp_path, objects)  # type: ignore[arg-type]
+    manager = manager_of(tmp_path, objects)
     paths = await manager.set_up(pod(*volumes))
     assert paths == {name: tmp_path / "volumes" / "u-1" / name for name in ("all", "some")}
     assert (paths["all"] / "a").read_text() == "text"
@@ -192,17 +208,17 @@ async def test_what_is_optional_may_be_missing(tmp_path: Path) -> None:
         {"name": "none", "configMap": {"name": "none", "optional": True}},
         {"name": "half", "configMap": {"name": "c", "optional": True, "items": items}},
     ]
-    manager = VolumeManager(tmp_path, Stored(c={"data": {"a": "1"}}))  # type: ignore[arg-type]
+    manager = manager_of(tmp_path, Stored(c={"data": {"a": "1"}}))
     paths = await manager.set_up(pod(*volumes))
     assert (shown(paths["none"]), shown(paths["half"])) == ({}, {"a": "1"})
 
 
 async def test_an_empty_dir_keeps_what_a_pod_has_put_into_it(tmp_path: Path) -> None:
-    manager = VolumeManager(tmp_path, Stored())  # type: ignore[arg-type]
+    manager = manager_of(tmp_path, Stored())
     volumes = [{"name": "scratch", "emptyDir": {}}, {"name": "same"}]
     paths = await manager.set_up(pod(*volumes))
     (paths["scratch"] / "file").write_text("mine")
-    again = VolumeManager(tmp_path, Stored())  # type: ignore[arg-type]
+    again = manager_of(tmp_path, Stored())
     assert await again.set_up(pod(*volumes)) == paths
     assert (paths["scratch"] / "file").read_text() == "mine"
     assert {stat.S_IMODE(path.stat().st_mode) for path in paths.values()} == {0o777}
@@ -226,7 +242,7 @@ async def test_host_paths_are_what_the_pod_says(tmp_path: Path) -> None:
         {"name": f"v{number}", "hostPath": {"path": str(tmp_path / path), "type": kind}}
         for number, (path, kind) in enumerate(wanted.items())
     ]
-    manager = VolumeManager(tmp_path / "root", Stored())  # type: ignore[arg-type]
+    manager = manager_of(tmp_path / "root", Stored())
     paths = await manager.set_up(pod(*volumes))
     assert list(paths.values()) == [tmp_path / path for path in wanted]
     assert (tmp_path / "new/folder").is_dir() and (tmp_path / "folder/new").is_file()
@@ -250,7 +266,11 @@ async def test_host_paths_are_what_the_pod_says(tmp_path: Path) -> None:
         ),
         (
             {"projected": {"sources": [{"serviceAccountToken": {"path": "token"}}]}},
-            "projected volumes of this node can't show serviceAccountToken",
+            'failed to fetch token: serviceaccounts "default" not found',
+        ),
+        (
+            {"projected": {"sources": [{"clusterTrustBundle": {"path": "bundle"}}]}},
+            "projected volumes of this node can't show clusterTrustBundle",
         ),
         ({"emptyDir": {"medium": "HugePages"}}, 'storage medium "HugePages" is not available on this node'),
         ({"nfs": {"server": "x"}}, "volumes of the kind nfs are not available on this node"),
@@ -261,7 +281,7 @@ async def test_host_paths_are_what_the_pod_says(tmp_path: Path) -> None:
 async def test_a_volume_that_cannot_be_had_is_said_in_kubernetes_words(
     tmp_path: Path, volume: Object, message: str
 ) -> None:
-    manager = VolumeManager(tmp_path, Stored(c={}))  # type: ignore[arg-type]
+    manager = manager_of(tmp_path, Stored(c={}))
     with pytest.raises(VolumeFailure) as failure:
         await manager.set_up(pod({"name": "v", **volume}))
     assert failure.value.reason == "FailedMount"
@@ -281,13 +301,13 @@ async def test_a_volume_that_cannot_be_had_is_said_in_kubernetes_words(
     ],
 )
 async def test_a_host_path_of_another_type_is_refused(tmp_path: Path, path: str, kind: str, said: str) -> None:
-    manager = VolumeManager(tmp_path, Stored())  # type: ignore[arg-type]
+    manager = manager_of(tmp_path, Stored())
     with pytest.raises(VolumeFailure, match=f"hostPath type check failed: {path} is not a {said}$"):
         await manager.set_up(pod({"name": "v", "hostPath": {"path": path, "type": kind}}))
 
 
 async def test_names_never_lead_out_of_the_node_agents_folder(tmp_path: Path) -> None:
-    manager = VolumeManager(tmp_path / "root", Stored())  # type: ignore[arg-type]
+    manager = manager_of(tmp_path / "root", Stored())
     with pytest.raises(VolumeFailure):
         await manager.set_up(pod({"name": "../../x", "emptyDir": {}}))
     with pytest.raises(VolumeFailure):
@@ -295,15 +315,15 @@ async def test_names_never_lead_out_of_the_node_agents_folder(tmp_path: Path) ->
 
 
 async def test_volumes_of_pods_that_are_gone_are_removed(tmp_path: Path) -> None:
-    manager = VolumeManager(tmp_path, Stored())  # type: ignore[arg-type]
+    manager = manager_of(tmp_path, Stored())
     for uid in ("live", "dead"):
         await manager.set_up(
             {"metadata": {"name": uid, "namespace": "d", "uid": uid}, "spec": {"volumes": [{"name": "v"}]}}
         )
-    restarted = VolumeManager(tmp_path, Stored())  # type: ignore[arg-type]
+    restarted = manager_of(tmp_path, Stored())
     await restarted.reconcile(["live"])
     assert [path.name for path in (tmp_path / "volumes").iterdir()] == ["live"]
-    await VolumeManager(tmp_path / "never", Stored()).reconcile([])  # type: ignore[arg-type]
+    await manager_of(tmp_path / "never", Stored()).reconcile([])
 
 
 def test_containers_cannot_write_where_objects_are_shown() -> None:
