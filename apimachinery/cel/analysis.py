@@ -11,7 +11,7 @@ from apimachinery.cel.environment import Environment
 from apimachinery.cel.errors import Issue, compile_error
 from apimachinery.cel.parser import parse
 from apimachinery.cel.types import CelType
-from apimachinery.cel.validators import literal_issues
+from apimachinery.cel.validators import check_patterns, literal_issues
 
 
 class Analysis(NamedTuple):
@@ -38,4 +38,5 @@ def _analyze(expression: str, environment: Environment) -> Analysis:
     checker.finish(tree)
     if issues := checker.issues or list(literal_issues(tree)):
         raise compile_error(expression, issues)
+    check_patterns(tree)
     return Analysis(result_type, compile_node(tree), checker.slots, checker.variables)

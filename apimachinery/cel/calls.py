@@ -10,17 +10,18 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
-from apimachinery.cel.closures import COST, CompileNode, Evaluate, Frame, Part, charge
+from apimachinery.cel.closures import COST, CompileNode, Evaluate, Frame, Part, charge, constant
 from apimachinery.cel.errors import CelEvaluationError, no_such_overload
 from apimachinery.cel.functions import Overload, dispatcher
-from apimachinery.cel.library.operators import shorter_cost
-from apimachinery.cel.syntax import Call, Literal, Node
+from apimachinery.cel.library.operators import in_list, shorter_cost
+from apimachinery.cel.syntax import Call, Ident, Literal, Node, Select
 from apimachinery.cel.types import CelType
 from apimachinery.cel.values import INT_MAX, INT_MIN, Optional, is_number
 from apimachinery.cel.wire import equality, merge_lists
 
 _COMPARISONS = {"_<_": operator.lt, "_<=_": operator.le, "_>_": operator.gt, "_>=_": operator.ge}
 _INT_OPERATORS = {"_+_": operator.add, "_-_": operator.sub, "_*_": operator.mul}
+_CONVERSIONS = frozenset(("bool", "bytes", "double", "duration", "dyn", "int", "string", "timestamp", "uint"))
 # Types whose values Python compares as CEL does, when both are of the type. A double may be no number.
 _SAME_AS_PYTHON = frozenset(("int", "uint", "bool", "timestamp", "duration"))
 _UNKNOWN = frozenset(("dyn", "param", "error", "null"))
@@ -32,7 +33,7 @@ def compile_call(node: Call, compile_node: CompileNode) -> Part:
         case "_&&_" | "_||_":
             return _logic([compile_node(arg) for arg in node.args], decisive=node.function == "_||_")
         case "_?_:_":
-            return _conditional(*(compile_node(arg) for arg in node.args))
+            return _conditional(*(compile_node(arg) for arg in node.args), *map(_attribute_discount, node.args[1:]))
         case "or" | "orValue" if node.target is not None:
             return _alternative(compile_node(node.target), compile_node(node.args[0]), node.function == "orValue")
     args = node.args if node.target is None else [node.target, *node.args]
@@ -40,10 +41,37 @@ def compile_call(node: Call, compile_node: CompileNode) -> Part:
     cost = sum(part.cost for part in parts)
     if node.function in ("_==_", "_!=_"):
         return _equality(node, parts, cost)
+    if node.function in _CONVERSIONS and parts[0].is_constant:
+        return _converted_before(node, parts)
+    if node.function == "@in" and parts[1].is_constant and isinstance(parts[1].evaluate([]), list):
+        return _membership(parts[0], parts[1].evaluate([]))
     special = _special(node, args, parts)
     if special is not None:
         return Part(special, cost + 1)
     return _function(node, args, parts, cost)
+
+
+def _converted_before(node: Call, parts: list[Part]) -> Part:
+    """A conversion of a constant, such as `duration("1h")`, is a constant; an error is left for the evaluation."""
+    value = parts[0].evaluate([])
+    try:
+        return constant(dispatcher(node.function, node.overloads)(value).call(value))
+    except CelEvaluationError:
+        return _function(node, node.args, parts, 0)
+
+
+def _membership(item: Part, items: list[Any]) -> Part:
+    """Whether a value is in a constant list, which costs nothing."""
+    evaluate = item.evaluate
+    if all(type(one) is str for one in items):
+        texts = frozenset(items)
+
+        def is_text_in(frame: Frame) -> bool:
+            value = evaluate(frame)
+            return type(value) is str and value in texts
+
+        return Part(is_text_in, item.cost)
+    return Part(lambda frame: in_list(evaluate(frame), items), item.cost)
 
 
 def _logic(parts: list[Part], *, decisive: bool) -> Part:
@@ -106,9 +134,16 @@ def _value_or_none(evaluate: Evaluate, frame: Frame) -> Any:
         return None
 
 
-def _conditional(condition: Part, then: Part, otherwise: Part) -> Part:
+def _attribute_discount(node: Node) -> int:
+    """A branch that only reads a variable or what is in it does so for one less."""
+    while isinstance(node, Select) or (isinstance(node, Call) and node.function == "_[_]"):
+        node = node.operand if isinstance(node, Select) else node.args[0]
+    return int(isinstance(node, Ident) and node.constant is None)
+
+
+def _conditional(condition: Part, then: Part, otherwise: Part, then_discount: int, otherwise_discount: int) -> Part:
     test, on_true, on_false = condition.evaluate, then.evaluate, otherwise.evaluate
-    true_cost, false_cost = then.cost, otherwise.cost
+    true_cost, false_cost = then.cost - then_discount, otherwise.cost - otherwise_discount
 
     def choose(frame: Frame) -> Any:
         value = test(frame)
@@ -136,7 +171,7 @@ def _alternative(optional: Part, other: Part, unwrap: bool) -> Part:
         frame[COST] += cost
         return second(frame)
 
-    return Part(choose, optional.cost + 1)
+    return Part(choose, optional.cost)
 
 
 def _equality(node: Call, parts: list[Part], cost: int) -> Part:

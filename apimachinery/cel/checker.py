@@ -32,6 +32,7 @@ from apimachinery.cel.types import (
     ERROR,
     INT,
     CelType,
+    ListType,
     ObjectType,
     Substitutions,
     is_dyn_or_error,
@@ -211,7 +212,8 @@ class Checker:
             )
             return ERROR
         node.overloads = tuple(found)
-        return result
+        # What is added to a set or a map list is of its kind.
+        return args[0] if node.function == "_+_" and isinstance(args[0], ListType) else result
 
     def _list(self, node: ListLiteral) -> CelType:
         joined: CelType | None = None
@@ -219,7 +221,7 @@ class Checker:
             kind = self._check(element)
             if number in node.optionals:
                 kind = self._optional_entry(element, kind)
-            joined = self._join(element, joined, kind)
+            joined = self._join(joined, kind)
         return list_of(joined or self._types.fresh())
 
     def _map(self, node: MapLiteral) -> CelType:
@@ -227,11 +229,11 @@ class Checker:
         values: CelType | None = None
         for entry in node.entries:
             assert isinstance(entry.key, Node)
-            keys = self._join(entry.key, keys, self._check(entry.key))
+            keys = self._join(keys, self._check(entry.key))
             kind = self._check(entry.value)
             if entry.optional:
                 kind = self._optional_entry(entry.value, kind)
-            values = self._join(entry.value, values, kind)
+            values = self._join(values, kind)
         return map_of(keys or self._types.fresh(), values or self._types.fresh())
 
     def _optional_entry(self, node: Node, kind: CelType) -> CelType:
@@ -240,12 +242,13 @@ class Checker:
             self._mismatch(node, optional_of(kind), kind)
         return inner or kind
 
-    def _join(self, node: Node, previous: CelType | None, current: CelType) -> CelType:
+    def _join(self, previous: CelType | None, current: CelType) -> CelType:
         if previous is None:
             return current
         if self._assignable(previous, current):
             return most_general(previous, current)
-        return self._mismatch(node, previous, current)
+        # Reported by the validators, which let it pass for what is formatted.
+        return DYN
 
     def _struct(self, node: StructLiteral) -> CelType:
         kind = self._environment.find_type(node.name.removeprefix("."))

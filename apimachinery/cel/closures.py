@@ -24,10 +24,16 @@ COST, LIMIT, FIRST_SLOT = 0, 1, 2
 
 
 class Part(NamedTuple):
-    """A compiled node: how to evaluate it and what of its cost is known before."""
+    """A compiled node: how to evaluate it, what of its cost is known before, and whether it is always the same."""
 
     evaluate: Evaluate
     cost: int
+    is_constant: bool = False
+
+
+def constant(value: Any) -> Part:
+    """What is known before costs nothing."""
+    return Part(lambda frame: value, 0, is_constant=True)
 
 
 CompileNode = Callable[["Node"], Part]

@@ -6,7 +6,7 @@ from typing import Any
 
 from apimachinery.cel.access import compile_index, compile_select
 from apimachinery.cel.calls import compile_call
-from apimachinery.cel.closures import COST, Evaluate, Frame, Part
+from apimachinery.cel.closures import COST, Evaluate, Frame, Part, constant
 from apimachinery.cel.errors import CelEvaluationError, no_such_overload
 from apimachinery.cel.loops import compile_comprehension
 from apimachinery.cel.syntax import (
@@ -23,16 +23,17 @@ from apimachinery.cel.syntax import (
     StructLiteral,
 )
 from apimachinery.cel.types import ObjectType, optional_value
-from apimachinery.cel.values import Optional, Struct, type_of_value
+from apimachinery.cel.values import Optional, Struct, find_key, type_of_value
 
 _LIST_COST, _MAP_COST, _STRUCT_COST = 10, 30, 40
+_MISSING = object()
 
 
 def compile_node(node: Node) -> Part:
     """The closure of a checked node."""
     match node:
         case Literal():
-            return _constant(node.value, 0)
+            return constant(node.value)
         case Ident():
             return _ident(node)
         case Select(resolved=Ident()):
@@ -57,13 +58,9 @@ def compile_node(node: Node) -> Part:
     raise AssertionError(f"unknown node {node}")
 
 
-def _constant(value: Any, cost: int) -> Part:
-    return Part(lambda frame: value, cost)
-
-
 def _ident(node: Ident) -> Part:
     if node.constant is not None:
-        return _constant(node.constant, 1)
+        return constant(node.constant)
     slot = node.slot
     return Part(lambda frame: frame[slot], 1)
 
@@ -72,8 +69,8 @@ def _list(node: ListLiteral) -> Part:
     parts = [compile_node(element) for element in node.elements]
     cost = _LIST_COST + sum(part.cost for part in parts)
     if not node.optionals:
-        if all(isinstance(element, Literal) for element in node.elements):
-            return _constant([element.value for element in node.elements if isinstance(element, Literal)], cost)
+        if all(part.is_constant for part in parts):
+            return constant([part.evaluate([]) for part in parts])
         evaluates = [part.evaluate for part in parts]
         return Part(lambda frame: [evaluate(frame) for evaluate in evaluates], cost)
     elements = [(part.evaluate, number in node.optionals) for number, part in enumerate(parts)]
@@ -109,23 +106,37 @@ def _entry_values(entries: list[tuple[Any, Evaluate, bool]], frame: Frame) -> An
 
 def _map(node: MapLiteral) -> Part:
     entries = []
-    cost = _MAP_COST
+    parts: list[Part] = []
     for entry in node.entries:
         assert isinstance(entry.key, Node)
         key, value = compile_node(entry.key), compile_node(entry.value)
         entries.append((key.evaluate, value.evaluate, entry.optional))
-        cost += key.cost + value.cost
+        parts += (key, value)
 
     def build(frame: Frame) -> dict[Any, Any]:
-        result = {}
+        result: dict[Any, Any] = {}
         for evaluate, value in _entry_values(entries, frame):
             key = evaluate(frame)
             if type(key) is float or not isinstance(key, str | int):
                 raise CelEvaluationError(f"unsupported key type: {type_of_value(key)}")
+            if key in result and find_key(result, key, _MISSING) is _MISSING:
+                raise CelEvaluationError(
+                    "a map cannot have both a bool and the number that Python takes it for as keys"
+                )
             result[key] = value
         return result
 
-    return Part(build, cost)
+    if all(part.is_constant for part in parts) and not any(entry.optional for entry in node.entries):
+        return _unless_error(Part(build, 0))
+    return Part(build, _MAP_COST + sum(part.cost for part in parts))
+
+
+def _unless_error(part: Part) -> Part:
+    """A part that depends on nothing, as a constant; an error is left for the evaluation."""
+    try:
+        return constant(part.evaluate([]))
+    except CelEvaluationError:
+        return part
 
 
 def _struct(node: StructLiteral) -> Part:
@@ -143,16 +154,19 @@ def _struct_entry(entry: Entry, kind: ObjectType) -> tuple[str, Part, bool]:
 
 def _optional_map(node: OptionalMap) -> Part:
     operand, body, slot, flat = compile_node(node.operand), compile_node(node.body), node.slots[0], node.flat
-    source, compute, body_cost = operand.evaluate, body.evaluate, body.cost
+    source, compute = operand.evaluate, body.evaluate
+    # Kubernetes asks whether there is a value, evaluates the operand again to get it, and wraps what comes out.
+    present_cost = operand.cost + body.cost + (1 if flat else 2)
 
     def apply(frame: Frame) -> Optional:
         value = source(frame)
         if not isinstance(value, Optional):
             raise no_such_overload()
         if not value.has_value:
+            frame[COST] += 1
             return value
         frame[slot] = value.value
-        frame[COST] += body_cost
+        frame[COST] += present_cost
         result = compute(frame)
         if not flat:
             return Optional(result)
@@ -160,4 +174,4 @@ def _optional_map(node: OptionalMap) -> Part:
             raise no_such_overload()
         return result
 
-    return Part(apply, operand.cost + 2)
+    return Part(apply, operand.cost + 1)

@@ -16,8 +16,8 @@ _SNIPPET_LENGTH_MAX = 16384
 class CelCompileError(Exception):
     """An expression that does not parse or whose types do not fit; `issues` is the list without the prefix."""
 
-    def __init__(self, issues: str) -> None:
-        super().__init__(f"compilation failed: {issues}")
+    def __init__(self, issues: str, prefix: str = "compilation failed: ") -> None:
+        super().__init__(prefix + issues)
         self.issues = issues
 
 

@@ -5,22 +5,23 @@ Each turn pays for what Kubernetes' evaluator does in one, so that a rule costs 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from apimachinery.cel.closures import COST, LIMIT, CompileNode, Evaluate, Frame, Part, charge
 from apimachinery.cel.errors import CelEvaluationError, no_such_overload, too_costly
-from apimachinery.cel.library.lists import sort_by
+from apimachinery.cel.library.lists import pairs_cost, sort_by
 from apimachinery.cel.library.operators import shown_key
 from apimachinery.cel.syntax import Comprehension
 from apimachinery.cel.values import find_key
 
-# What a turn costs besides the condition and the transformation: looking at the result so far, adding to it.
-_ALL_TURN, _EXISTS_TURN, _SKIPPED_TURN, _LIST_TURN, _MAP_TURN = 3, 4, 1, 12, 3
-_LIST_COST, _MAP_COST = 10, 30
+# What a turn costs besides the condition and the transformation: looking at the result so far (and, in a turn more,
+# at a result that decides), adding to it.
+_ALL_TURN, _EXISTS_TURN, _COUNT_TURN, _LIST_TURN, _MAP_TURN, _ENTRY_TURN = 3, 4, 2, 12, 3, 2
+_SORT_COST = 3
 _MISSING = object()
 
-Range = Callable[[Frame], Iterable[Any]]
+Range = Callable[[Frame], Iterator[Any]]
 
 
 def compile_comprehension(node: Comprehension, compile_node: CompileNode) -> Part:
@@ -38,13 +39,14 @@ def compile_comprehension(node: Comprehension, compile_node: CompileNode) -> Par
             return Part(_exactly_one(turns, condition), source.cost + 2)
         case "list":
             assert transform is not None
-            return Part(_list(turns, condition, transform), source.cost + _LIST_COST + 1)
+            return Part(_list(turns, condition, transform), source.cost + 1)
         case "sort_by":
             assert transform is not None
-            return Part(_sorted(source.evaluate, node.slots[0], transform), source.cost + _LIST_COST + 1)
+            return Part(_sorted(source.evaluate, node.slots[0], transform), source.cost + _SORT_COST)
     assert transform is not None
-    put = _put_entry if node.kind == "map_entry" else _put_value(node.slots[0])
-    return Part(_map(turns, condition, transform, put), source.cost + _MAP_COST + 1)
+    if node.kind == "map_entry":
+        return Part(_map(turns, condition, transform, _ENTRY_TURN, _put_entry), source.cost + 1)
+    return Part(_map(turns, condition, transform, _MAP_TURN, _put_value(node.slots[0])), source.cost + 1)
 
 
 def _turns(source: Evaluate, slots: list[int]) -> Range:
@@ -52,7 +54,7 @@ def _turns(source: Evaluate, slots: list[int]) -> Range:
     if len(slots) == 1:
         slot = slots[0]
 
-        def one_variable(frame: Frame) -> Iterable[Any]:
+        def one_variable(frame: Frame) -> Iterator[Any]:
             items = source(frame)
             if not isinstance(items, list | dict):
                 raise no_such_overload()
@@ -62,7 +64,7 @@ def _turns(source: Evaluate, slots: list[int]) -> Range:
         return one_variable
     first, second = slots
 
-    def two_variables(frame: Frame) -> Iterable[Any]:
+    def two_variables(frame: Frame) -> Iterator[Any]:
         items = source(frame)
         if isinstance(items, list):
             for frame[first], frame[second] in enumerate(items):
@@ -79,17 +81,21 @@ def _turns(source: Evaluate, slots: list[int]) -> Range:
 def _quantifier(turns: Range, condition: Part, *, decisive: bool) -> Evaluate:
     """`exists` (`decisive` is True) and `all` (False): errors count only if no turn decides."""
     test, cost = condition.evaluate, condition.cost + (_EXISTS_TURN if decisive else _ALL_TURN)
-    decided = bool(decisive)
+    decided, look = bool(decisive), (_EXISTS_TURN if decisive else _ALL_TURN) - 1
 
     def quantify(frame: Frame) -> bool:
         error: CelEvaluationError | None = None
-        for _ in turns(frame):
+        remaining = turns(frame)
+        for _ in remaining:
             frame[COST] += cost
             if frame[COST] > frame[LIMIT]:
                 raise too_costly()
             try:
                 value = test(frame)
                 if value is decisive:
+                    for _ in remaining:
+                        frame[COST] += look
+                        break
                     return decided
                 if value is not True and value is not False:
                     raise no_such_overload()
@@ -119,7 +125,7 @@ def _passes(condition: Part | None) -> Callable[[Frame, int], bool]:
         value = test(frame)
         if type(value) is not bool:
             raise no_such_overload()
-        frame[COST] += test_cost + (cost if value else _SKIPPED_TURN)
+        frame[COST] += test_cost + (cost if value else 0)
         if frame[COST] > frame[LIMIT]:
             raise too_costly()
         return value is True
@@ -131,7 +137,7 @@ def _exactly_one(turns: Range, condition: Part) -> Evaluate:
     passes = _passes(condition)
 
     def count(frame: Frame) -> bool:
-        return sum(passes(frame, 2) for _ in turns(frame)) == 1
+        return sum(passes(frame, _COUNT_TURN) for _ in turns(frame)) == 1
 
     return count
 
@@ -148,20 +154,25 @@ def _sorted(source: Evaluate, slot: int, key: Part) -> Evaluate:
         items = source(frame)
         if not isinstance(items, list):
             raise no_such_overload()
-        # Charged before: sorting costs what comparing all pairs would.
-        charge(frame, len(items) * turn_cost + 2 * len(items) ** 2 + _LIST_COST)
+        charge(frame, len(items) * turn_cost)
         keys = []
         for frame[slot] in items:
             keys.append(compute(frame))
+        # Charged before it is done: sorting costs what comparing all pairs would.
+        charge(frame, pairs_cost(None, keys))
         return sort_by(items, keys)
 
     return sort
 
 
 def _map(
-    turns: Range, condition: Part | None, transform: Part, put: Callable[[Frame, dict[Any, Any], Any], None]
+    turns: Range,
+    condition: Part | None,
+    transform: Part,
+    turn_cost: int,
+    put: Callable[[Frame, dict[Any, Any], Any], None],
 ) -> Evaluate:
-    passes, compute, cost = _passes(condition), transform.evaluate, transform.cost + _MAP_TURN
+    passes, compute, cost = _passes(condition), transform.evaluate, transform.cost + turn_cost
 
     def build(frame: Frame) -> dict[Any, Any]:
         result: dict[Any, Any] = {}

@@ -77,7 +77,7 @@ def _object(schema: Mapping[str, Any], *, is_root: bool, name: str) -> CelType |
         value = _inner(extra, f"{name}.@values")
         return value and map_of(STRING, value)
     properties = schema.get("properties") or {}
-    return ObjectType(name, lambda: _fields(properties, is_root=is_root, name=name))
+    return ObjectType(name, lambda: _fields(properties, is_root=is_root, name=name), null_is_absent=True)
 
 
 def _fields(properties: Mapping[str, Any], *, is_root: bool, name: str) -> dict[str, Field]:
@@ -103,7 +103,7 @@ def _add_root_fields(fields: dict[str, Field]) -> None:
         fields["metadata"] = Field("metadata", _ROOT_METADATA)
     elif not {"name", "generateName"} <= metadata.type.fields.keys():
         more = {**metadata.type.fields, **_ROOT_METADATA.fields}
-        fields["metadata"] = Field("metadata", ObjectType(metadata.type.name, more))
+        fields["metadata"] = Field("metadata", ObjectType(metadata.type.name, more, null_is_absent=True))
 
 
 @cache

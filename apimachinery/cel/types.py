@@ -81,12 +81,22 @@ class Field(NamedTuple):
 
 
 class ObjectType(CelType):
-    """An object with known fields, by the names that expressions use; they are made when first asked for."""
+    """An object with known fields, by the names that expressions use; they are made when first asked for.
 
-    __slots__ = ("_fields", "_make_fields")
+    With `null_is_absent`, a field that is null counts as one that is not set, as in objects with a schema.
+    """
 
-    def __init__(self, name: str, fields: Mapping[str, Field] | Callable[[], Mapping[str, Field]]) -> None:
+    __slots__ = ("_fields", "_make_fields", "null_is_absent")
+
+    def __init__(
+        self,
+        name: str,
+        fields: Mapping[str, Field] | Callable[[], Mapping[str, Field]],
+        *,
+        null_is_absent: bool = False,
+    ) -> None:
         super().__init__("object", name)
+        self.null_is_absent = null_is_absent
         self._fields: Mapping[str, Field] | None = None if callable(fields) else fields
         self._make_fields = fields if callable(fields) else None
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
-from apimachinery.cel.errors import CelEvaluationError, Issue
+from apimachinery.cel.errors import CelCompileError, CelEvaluationError, Issue
 from apimachinery.cel.library.formatting import clauses, refusal
+from apimachinery.cel.library.operators import as_duration, as_timestamp
 from apimachinery.cel.library.regex import compile_regex
 from apimachinery.cel.library.times import parse_duration, parse_timestamp
 from apimachinery.cel.syntax import Call, ListLiteral, Literal, MapLiteral, Node, children, walk
 from apimachinery.cel.types import optional_value
 
-_READERS: dict[str, Callable[[str], object]] = {
-    "duration": parse_duration,
-    "timestamp": parse_timestamp,
+_READERS: dict[str, Callable[[Any], object]] = {
+    "duration": lambda value: parse_duration(value) if isinstance(value, str) else as_duration(value),
+    "timestamp": lambda value: parse_timestamp(value) if isinstance(value, str) else as_timestamp(value * 10**9),
     "matches": compile_regex,
 }
 
@@ -25,7 +27,7 @@ def literal_issues(tree: Node) -> Iterator[Issue]:
         if not isinstance(node, Call) or not node.args:
             continue
         argument = node.args[-1]
-        if node.function in _READERS and isinstance(argument, Literal) and isinstance(argument.value, str):
+        if node.function in _READERS and isinstance(argument, Literal):
             if not _is_readable(node.function, argument.value):
                 yield Issue(argument.offset, f"invalid {node.function} argument")
         elif node.function == "format" and isinstance(node.target, Literal) and isinstance(argument, ListLiteral):
@@ -55,9 +57,9 @@ def _mixed(nodes: list[Node], optionals: set[Node]) -> Iterator[Issue]:
             break
 
 
-def _is_readable(function: str, text: str) -> bool:
+def _is_readable(function: str, value: Any) -> bool:
     try:
-        _READERS[function](text)
+        _READERS[function](value)
     except (ValueError, CelEvaluationError):
         return False
     return True
@@ -81,3 +83,13 @@ def _format_issues(template: Literal, args: ListLiteral) -> Iterator[Issue]:
             problem = refusal(clause, value.type)
             if problem is not None:
                 yield Issue(value.offset, problem)
+
+
+def check_patterns(tree: Node) -> None:
+    """Constant patterns of `find` and `findAll` are compiled before. Raises CelCompileError."""
+    for node in walk(tree):
+        if isinstance(node, Call) and node.function in ("find", "findAll") and isinstance(node.args[0], Literal):
+            try:
+                compile_regex(node.args[0].value)
+            except CelEvaluationError as error:
+                raise CelCompileError(error.message, "program instantiation failed: ")

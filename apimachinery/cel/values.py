@@ -16,7 +16,7 @@ Python takes True for 1 and NaN for itself where CEL does not: use `equal`, `fin
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cmp_to_key
 from typing import Any, ClassVar
 
@@ -39,6 +39,8 @@ from apimachinery.cel.types import (
     optional_of,
 )
 
+# The first and the last nanosecond of the years 1 to 9999.
+TIMESTAMP_MIN, TIMESTAMP_MAX = -62135596800 * 10**9, 253402300799 * 10**9 + 999_999_999
 INT_MIN, INT_MAX, UINT_MAX = -(2**63), 2**63 - 1, 2**64 - 1
 
 
@@ -50,9 +52,10 @@ class UInt(int):
 
 @dataclass(frozen=True, slots=True, order=True)
 class Timestamp:
-    """A moment, in nanoseconds since 1970 (UTC), from year 1 to year 9999."""
+    """A moment, in nanoseconds since 1970 (UTC), from year 1 to year 9999; the offset is for writing it only."""
 
     nanoseconds: int
+    offset_seconds: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -248,7 +251,7 @@ def weight(value: Any) -> int:
 def is_zero(value: Any) -> bool:
     """Whether a value is the empty one of its type."""
     if isinstance(value, Timestamp):
-        return False
+        return value.nanoseconds == TIMESTAMP_MIN
     if isinstance(value, Duration):
         return value.nanoseconds == 0
     if isinstance(value, Optional):

@@ -86,7 +86,7 @@ def refusal(clause: str, kind: CelType) -> str | None:
 
 
 def _cost(result: str, template: str, _args: list[Any]) -> int:
-    return max(strings_cost(len(template)), len(result) // 10)
+    return max(strings_cost(len(template)), len(result) // 20)
 
 
 @LIBRARY.method("format", STRING, list_of(DYN), result=STRING, cost=_cost)
@@ -126,7 +126,7 @@ def _double(number: float, clause: str, precision: int) -> str:
         return f"{number:,.{precision}f}"
     mantissa, _, exponent = f"{number:.{precision}e}".partition("e")
     digits = f"{'-' if int(exponent) < 0 else ''}{abs(int(exponent)):02d}".translate(_SUPERSCRIPT)
-    return f"{mantissa}\u202f×\u202f10{digits}"
+    return f"{mantissa}×10{digits}"
 
 
 def _hex(value: Any) -> str:

@@ -30,6 +30,8 @@ from apimachinery.cel.types import (
 from apimachinery.cel.values import (
     INT_MAX,
     INT_MIN,
+    TIMESTAMP_MAX,
+    TIMESTAMP_MIN,
     UINT_MAX,
     Duration,
     Optional,
@@ -48,7 +50,6 @@ A, B = param("A"), param("B")
 LIST, MAP = list_of(A), map_of(A, B)
 # No list in a request has more elements than that.
 _LIST_LENGTH_MAX = 2_000_000
-TIMESTAMP_MIN, TIMESTAMP_MAX = -62135596800 * 10**9, 253402300799 * 10**9 + 999_999_999
 
 
 def strings_cost(size: int) -> int:
@@ -84,10 +85,10 @@ def as_uint(number: int) -> UInt:
     raise CelEvaluationError("unsigned integer overflow")
 
 
-def as_timestamp(nanoseconds: int) -> Timestamp:
+def as_timestamp(nanoseconds: int, offset_seconds: int = 0) -> Timestamp:
     """A timestamp. Raises CelEvaluationError outside of the years 1 to 9999."""
     if TIMESTAMP_MIN <= nanoseconds <= TIMESTAMP_MAX:
-        return Timestamp(nanoseconds)
+        return Timestamp(nanoseconds, offset_seconds)
     raise CelEvaluationError("timestamp overflow")
 
 
@@ -165,17 +166,17 @@ LIBRARY.function("!_", BOOL, result=BOOL)(operator.not_)
 
 @LIBRARY.function("_+_", TIMESTAMP, DURATION, result=TIMESTAMP)
 def _timestamp_plus(moment: Timestamp, span: Duration) -> Timestamp:
-    return as_timestamp(moment.nanoseconds + span.nanoseconds)
+    return as_timestamp(moment.nanoseconds + span.nanoseconds, moment.offset_seconds)
 
 
 @LIBRARY.function("_+_", DURATION, TIMESTAMP, result=TIMESTAMP)
 def _plus_timestamp(span: Duration, moment: Timestamp) -> Timestamp:
-    return as_timestamp(moment.nanoseconds + span.nanoseconds)
+    return as_timestamp(moment.nanoseconds + span.nanoseconds, moment.offset_seconds)
 
 
 @LIBRARY.function("_-_", TIMESTAMP, DURATION, result=TIMESTAMP)
 def _timestamp_minus(moment: Timestamp, span: Duration) -> Timestamp:
-    return as_timestamp(moment.nanoseconds - span.nanoseconds)
+    return as_timestamp(moment.nanoseconds - span.nanoseconds, moment.offset_seconds)
 
 
 @LIBRARY.function("_-_", TIMESTAMP, TIMESTAMP, result=DURATION)

@@ -27,8 +27,23 @@ def compile_regex(pattern: str) -> Any:
     try:
         return re2.compile(pattern, options)
     except re2.error as error:
-        reason = error.args[0].decode(errors="replace") if error.args else "invalid"
-        raise CelEvaluationError(f"error parsing regexp: {reason}")
+        raise CelEvaluationError(f"error parsing regexp: {_reason(error.args[0].decode(errors='replace'))}")
+
+
+# RE2's words → those of Kubernetes' regular expressions.
+_REASONS = {
+    "missing )": "missing closing )",
+    "missing ]": "missing closing ]",
+    "invalid perl operator": "invalid or unsupported Perl syntax",
+    "no argument for repetition operator": "missing argument to repetition operator",
+    "invalid repetition size": "invalid repeat count",
+    "bad repetition operator": "invalid nested repetition operator",
+}
+
+
+def _reason(text: str) -> str:
+    reason, colon, place = text.partition(": ")
+    return f"{_REASONS.get(reason, reason)}: `{place}`" if colon else text
 
 
 def _cost(_result: Any, text: str, pattern: str, *_limit: int) -> int:

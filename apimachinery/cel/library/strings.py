@@ -26,8 +26,16 @@ def traversal(_result: Any, text: Any, *_args: Any) -> int:
     return strings_cost(len(text))
 
 
+def _scan(_result: Any, text: str, *_args: Any) -> int:
+    return len(text.encode()) // 10
+
+
 def _search(_result: Any, text: str, part: str) -> int:
     return strings_cost(len(text)) * strings_cost(len(part))
+
+
+def _affix(_result: bool, _text: str, affix: str) -> int:
+    return strings_cost(len(affix))
 
 
 def _rewrite(_result: Any, text: str, *_args: Any) -> int:
@@ -39,8 +47,8 @@ def _out_of_range(index: int) -> CelEvaluationError:
 
 
 LIBRARY.method("contains", STRING, STRING, result=BOOL, cost=_search)(lambda text, part: part in text)
-LIBRARY.method("startsWith", STRING, STRING, result=BOOL, cost=traversal)(str.startswith)
-LIBRARY.method("endsWith", STRING, STRING, result=BOOL, cost=traversal)(str.endswith)
+LIBRARY.method("startsWith", STRING, STRING, result=BOOL, cost=_affix)(str.startswith)
+LIBRARY.method("endsWith", STRING, STRING, result=BOOL, cost=_affix)(str.endswith)
 
 
 @LIBRARY.method("charAt", STRING, INT, result=STRING)
@@ -50,24 +58,24 @@ def _char_at(text: str, index: int) -> str:
     return text[index : index + 1]
 
 
-@LIBRARY.method("indexOf", STRING, STRING, result=INT, cost=traversal)
+@LIBRARY.method("indexOf", STRING, STRING, result=INT, cost=_scan)
 def _index_of(text: str, part: str) -> int:
     return text.find(part)
 
 
-@LIBRARY.method("indexOf", STRING, STRING, INT, result=INT, cost=traversal)
+@LIBRARY.method("indexOf", STRING, STRING, INT, result=INT, cost=_scan)
 def _index_of_from(text: str, part: str, start: int) -> int:
     if start < 0:
         raise _out_of_range(start)
     return min(start, len(text)) if not part else text.find(part, start)
 
 
-@LIBRARY.method("lastIndexOf", STRING, STRING, result=INT, cost=traversal)
+@LIBRARY.method("lastIndexOf", STRING, STRING, result=INT, cost=_scan)
 def _last_index_of(text: str, part: str) -> int:
     return text.rfind(part)
 
 
-@LIBRARY.method("lastIndexOf", STRING, STRING, INT, result=INT, cost=traversal)
+@LIBRARY.method("lastIndexOf", STRING, STRING, INT, result=INT, cost=_scan)
 def _last_index_of_from(text: str, part: str, start: int) -> int:
     if start < 0:
         raise _out_of_range(start)

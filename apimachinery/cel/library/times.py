@@ -39,11 +39,11 @@ def parse_timestamp(text: str) -> Timestamp:
         raise CelEvaluationError("timestamp overflow")
     since = datetime(year, month, day, hour, minute, second, tzinfo=UTC) - _EPOCH
     seconds = since.days * 86400 + since.seconds
+    offset = 0
     if match[8]:
-        offset = int(match[9]) * 3600 + int(match[10]) * 60
-        seconds += offset if match[8] == "-" else -offset
+        offset = (int(match[9]) * 3600 + int(match[10]) * 60) * (-1 if match[8] == "-" else 1)
     fraction = (match[7] or "")[:9]
-    return as_timestamp(seconds * _SECOND + int(fraction.ljust(9, "0") or 0))
+    return as_timestamp((seconds - offset) * _SECOND + int(fraction.ljust(9, "0") or 0), offset)
 
 
 def parse_date(text: str) -> Timestamp:
@@ -52,11 +52,16 @@ def parse_date(text: str) -> Timestamp:
 
 
 def format_timestamp(moment: Timestamp) -> str:
-    """RFC 3339 in UTC, with as many digits of the fraction as it has."""
+    """RFC 3339 with the offset that it was read with, and as many digits of the fraction as it has."""
     seconds, nanoseconds = divmod(moment.nanoseconds, _SECOND)
-    text = (_EPOCH + timedelta(seconds=seconds)).replace(tzinfo=None).isoformat()
+    try:
+        text = (_EPOCH + timedelta(seconds=seconds + moment.offset_seconds)).replace(tzinfo=None).isoformat()
+    except OverflowError:
+        raise CelEvaluationError("timestamp overflow")
     fraction = f".{nanoseconds:09d}".rstrip("0") if nanoseconds else ""
-    return f"{text}{fraction}Z"
+    hours, minutes = divmod(abs(moment.offset_seconds) // 60, 60)
+    sign = "-" if moment.offset_seconds < 0 else "+"
+    return f"{text}{fraction}{f'{sign}{hours:02d}:{minutes:02d}' if moment.offset_seconds else 'Z'}"
 
 
 def parse_duration(text: str) -> Duration:

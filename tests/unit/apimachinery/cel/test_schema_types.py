@@ -199,12 +199,17 @@ def test_atomic_lists_keep_their_order() -> None:
     assert evaluate("self.l == oldSelf.l", schema, {"l": ["a", "b"]}, {"l": ["b", "a"]}) is False
 
 
-def test_a_nullable_field_may_be_null() -> None:
-    schema = struct(n={"type": "integer", "nullable": True})
+def test_a_field_that_is_null_counts_as_one_that_is_not_set() -> None:
+    nullable = {"type": "integer", "nullable": True}
+    schema = struct(n=nullable, map={"type": "object", "additionalProperties": nullable})
+    value = {"n": None, "map": {"a": None}}
 
-    assert evaluate("has(self.n)", schema, {"n": None}) is True
+    assert evaluate("has(self.n) || self.?n.hasValue()", schema, value) is False
+    with pytest.raises(CelEvaluationError, match="no such key: n"):
+        evaluate("self.n > 1", schema, value)
+    assert evaluate("has(self.map.a)", schema, value) is True
     with pytest.raises(CelEvaluationError, match="no such overload"):
-        evaluate("self.n > 1", schema, {"n": None})
+        evaluate("self.map.a > 1", schema, value)
 
 
 DOCUMENTED: dict[str, tuple[dict[str, Any], Any]] = {
