@@ -20,7 +20,7 @@ from apiserver.registry.base64_data import decoded
 from apiserver.registry.checks import Errors, Fields
 from apiserver.registry.conditions import STATUSES
 from apiserver.registry.equality import equal
-from apiserver.registry.strategy import AGE, NAME, Cell, Column, Strategy
+from apiserver.registry.strategy import AGE, NAME, Cell, Column, Part, Strategy
 from apiserver.registry.workloads import NONE
 
 APPROVED, DENIED, FAILED = "Approved", "Denied", "Failed"
@@ -282,4 +282,5 @@ STRATEGY = Strategy(
         Column("Condition", _condition, description="What has been decided."),
     ),
     selectable=("spec.signerName",),
+    parts={"approval": Part(prepare_approval, validate_approval)},
 )

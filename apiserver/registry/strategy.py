@@ -14,8 +14,8 @@ and return what is wrong. To default twice changes nothing more.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from apimachinery import names
 from apimachinery.field import FieldError
@@ -96,6 +96,14 @@ def _created(obj: Object) -> Cell:
 
 # What kinds show that have no columns of their own.
 CREATED_AT = Column("Created At", _created, type="date", description=AGE_DESCRIPTION)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of the object that is written on its own, as the status is: what an update of it keeps, and may do."""
+
+    prepare: ChangeFrom
+    validate: CheckFrom
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +198,8 @@ class Strategy:
     # True while something besides metadata.finalizers and the grace period keeps a deleted object from going.
     kept: Callable[[Object], bool] = never
     scale: Scale | None = None
+    # Subresources with rules of their own.
+    parts: Mapping[str, Part] = field(default_factory=dict)
     # A PUT to a name that does not exist creates it (Kubernetes allows that for a few kinds only).
     create_on_update: bool = False
     # A PUT need not name the version that it is meant for.

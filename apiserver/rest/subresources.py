@@ -1,6 +1,7 @@
 """The parts of an object that are read and written on their own, and the object itself as the simplest of them.
 
     status    the object, of which only the status is taken
+    approval  the object, of which only what its strategy says is taken (`Strategy.parts`)
     scale     autoscaling/v1 Scale: the number of replicas, alike for everything that can be scaled
     binding   v1 Binding, posted by the scheduler: puts a pod onto a node
     finalize  the object, of which only spec.finalizers is taken: what keeps a namespace from going
@@ -29,7 +30,7 @@ SCALE = Resource("autoscaling", "v1", "Scale", "scales", "scale")
 BINDING = Resource("", "v1", "Binding", "bindings", "binding")
 EVICTION = Resource("policy", "v1", "Eviction", "evictions", "eviction")
 # Which of the strategy's rules hold for what is written.
-OBJECT_RULES, STATUS_RULES, NO_RULES = "object", "status", "none"
+OBJECT_RULES, STATUS_RULES, PART_RULES, NO_RULES = "object", "status", "part", "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +160,7 @@ CREATED: Object = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status
 OBJECT = Subresource(("get", "create", "update", "patch"))
 _TABLE = {
     "status": Subresource(("get", "update", "patch"), STATUS_RULES),
+    "approval": Subresource(("get", "update", "patch"), PART_RULES),
     "scale": Subresource(("get", "update", "patch"), OBJECT_RULES, SCALE, show_scale, scaled),
     "binding": Subresource(("create",), NO_RULES, BINDING, None, bound),
     "finalize": Subresource(("update",), NO_RULES, None, None, finalized),

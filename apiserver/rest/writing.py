@@ -17,9 +17,9 @@ from apimachinery.field import FieldError
 from apimachinery.meta import Object
 from apimachinery.time import rfc3339
 from apiserver.registry.metadata import validate_metadata, validate_metadata_update
-from apiserver.registry.strategy import Strategy
+from apiserver.registry.strategy import Part, Strategy
 from apiserver.rest.call import Call
-from apiserver.rest.subresources import NO_RULES, STATUS_RULES, Subresource
+from apiserver.rest.subresources import NO_RULES, PART_RULES, STATUS_RULES, Subresource
 from apiserver.storage.entry import Entry
 
 # Without vowels and what looks alike, so that nothing is spelled by chance.
@@ -61,7 +61,8 @@ def prepare(call: Call, change: Change, part: Subresource, now: float) -> None:
     if part.rules == NO_RULES:
         change.obj["metadata"]["resourceVersion"] = str(current.revision)
         return
-    prepare_update(call.strategy, change.obj, current, status=part.rules == STATUS_RULES)
+    own = call.strategy.parts[call.info.subresource] if part.rules == PART_RULES else None
+    prepare_update(call.strategy, change.obj, current, status=part.rules == STATUS_RULES, part=own)
 
 
 # Many objects are made within the same second.
@@ -139,7 +140,9 @@ def check_version(call: Call, metadata: Object, current: Entry) -> None:
         )
 
 
-def prepare_update(strategy: Strategy, obj: Object, current: Entry, *, status: bool = False) -> None:
+def prepare_update(
+    strategy: Strategy, obj: Object, current: Entry, *, status: bool = False, part: Part | None = None
+) -> None:
     """Keep what an update may not touch, and count the generation. Raises ApiError 422."""
     metadata, old = obj["metadata"], current.obj
     before = old["metadata"]
@@ -152,6 +155,10 @@ def prepare_update(strategy: Strategy, obj: Object, current: Entry, *, status: b
     if "generation" in before:
         metadata["generation"] = before["generation"]
     metadata["resourceVersion"] = str(current.revision)
+    if part is not None:
+        part.prepare(obj, old)
+        refuse(strategy, obj, validate_metadata_update(obj, old) + part.validate(obj, old))
+        return
     if status:
         strategy.prepare_status(obj, old)
         refuse(strategy, obj, validate_metadata_update(obj, old) + strategy.validate_status(obj, old))
