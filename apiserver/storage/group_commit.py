@@ -3,6 +3,9 @@
 A group is checked against the committed state and against the writes before it in the group; each write gets its
 revision and is encoded; all are committed in one transaction on the writer thread; then they become visible in the
 order of their revisions, and the writers get their answers. A group that fails has changed nothing.
+
+A write may change other objects along with its own (`Also`): what counts objects is so never behind or ahead of what
+it counts. That is asked for while the group is put together, when nothing can come in between any more.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
@@ -28,6 +31,22 @@ GROUP_WRITES_MAX = 512
 
 T = TypeVar("T")
 Encode = Callable[[int], bytes]
+# The newest version of (resource, namespace, name), be it one that is about to be committed.
+Look = Callable[[str, str, str], Entry | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """A new version of an object that there is, to be written along with another."""
+
+    resource: str
+    namespace: str
+    name: str
+    encode: Encode
+
+
+# What else a write changes. Raises ApiError to refuse the write; must be quick, and wait for nothing.
+Also = Callable[[Look], Sequence[Side]]
 
 
 class Conflict(Exception):
@@ -41,6 +60,9 @@ class State(Protocol):
 
     def current(self, resource: str, namespace: str, name: str) -> tuple[int, int]:
         """(the revision of the object, 0 if there is none; the revision of the row that a new one replaces)."""
+
+    def get(self, resource: str, namespace: str, name: str) -> Entry | None:
+        """The newest version of an object."""
 
     def apply(self, resource: str, entry: Entry, *, deleted: bool) -> None:
         """Make a committed version visible, and its revision the newest."""
@@ -57,16 +79,22 @@ class _Write:
     expected: int
     deleted: bool
     encode: Encode
+    also: Also | None
     done: asyncio.Future[Entry]
 
 
 @dataclass(slots=True)
 class _Accepted:
-    """A write of the group that is being committed: its new version, and the revision of the row that it replaces."""
+    """A version of the group that is being committed, and the revision of the row that it replaces.
 
-    write: _Write
+    `write` is None for what is changed along with others: all of a group that change it make one version together.
+    """
+
+    resource: str
     entry: Entry
     replaces: int
+    deleted: bool = False
+    write: _Write | None = None
 
 
 class GroupCommit:
@@ -89,7 +117,15 @@ class GroupCommit:
         self.failure: str | None = None
 
     async def write(
-        self, resource: str, namespace: str, name: str, *, expected: int, encode: Encode, deleted: bool
+        self,
+        resource: str,
+        namespace: str,
+        name: str,
+        *,
+        expected: int,
+        encode: Encode,
+        deleted: bool,
+        also: Also | None = None,
     ) -> Entry:
         """Write a version; durable and visible when this returns. Raises Conflict or ApiError.
 
@@ -98,7 +134,7 @@ class GroupCommit:
         if self._closed:
             raise service_unavailable("the server is shutting down")
         done: asyncio.Future[Entry] = asyncio.get_running_loop().create_future()
-        self._pending.append(_Write(resource, namespace, name, expected, deleted, encode, done))
+        self._pending.append(_Write(resource, namespace, name, expected, deleted, encode, also, done))
         if self._committer is None:
             self._committer = asyncio.create_task(self._commit_groups())
         return await done
@@ -128,31 +164,15 @@ class GroupCommit:
             self._committer = None
 
     def _next_group(self) -> tuple[list[_Accepted], list[tuple[_Write, Exception]]]:
-        accepted: list[_Accepted] = []
+        group = _Group(self._state)
         refused: list[tuple[_Write, Exception]] = []
-        fresh: dict[tuple[str, str, str], _Accepted] = {}
-        revision = self._state.revision
-        while self._pending and len(accepted) < GROUP_WRITES_MAX:
+        while self._pending and len(group.accepted) < GROUP_WRITES_MAX:
             write = self._pending.popleft()
-            where = (write.resource, write.namespace, write.name)
-            before = fresh.get(where)
-            if before is not None:
-                replaces = before.entry.revision
-                exists = 0 if before.write.deleted else replaces
-            else:
-                exists, replaces = self._state.current(*where)
-            if exists != write.expected:
-                refused.append((write, Conflict("the object has changed")))
-                continue
             try:
-                raw = write.encode(revision + 1)
+                group.take(write)
             except Exception as error:  # noqa: BLE001 - its writer is told, and the others of the group go on
                 refused.append((write, error))
-                continue
-            revision += 1
-            fresh[where] = _Accepted(write, Entry(write.namespace, write.name, revision, raw), replaces)
-            accepted.append(fresh[where])
-        return accepted, refused
+        return group.accepted, refused
 
     async def _commit(self, accepted: list[_Accepted]) -> None:
         """Commit, then make visible and answer; all of it or nothing."""
@@ -166,7 +186,7 @@ class GroupCommit:
                 await self._settle()
             except StorageError as unreadable:
                 logger.error(kv("whether it was stored will be looked up before the next", error=unreadable))
-            self._refuse([one.write for one in accepted], internal(str(error)))
+            self._refuse([one.write for one in accepted if one.write is not None], internal(str(error)))
         else:
             self._publish(accepted)
 
@@ -185,8 +205,8 @@ class GroupCommit:
         """Make what is on disk visible, in order, and answer those who wrote it."""
         self._in_doubt, self.failure = [], None
         for one in accepted:
-            self._state.apply(one.write.resource, one.entry, deleted=one.write.deleted)
-            if not one.write.done.done():
+            self._state.apply(one.resource, one.entry, deleted=one.deleted)
+            if one.write is not None and not one.write.done.done():
                 one.write.done.set_result(one.entry)
         self._state.advanced()
 
@@ -194,11 +214,11 @@ class GroupCommit:
         """Runs on the writer thread."""
         rows = []
         for one in accepted:
-            write, revision = one.write, one.entry.revision
-            where = place(write.resource, write.namespace, write.name, revision)
-            value = self._encryption.seal(write.resource, where, one.entry.raw)
-            row = (write.resource, write.namespace, write.name, one.replaces, write.deleted, value, created)
-            rows.append(Row(revision, *row))
+            entry = one.entry
+            where = place(one.resource, entry.namespace, entry.name, entry.revision)
+            value = self._encryption.seal(one.resource, where, entry.raw)
+            row = (one.resource, entry.namespace, entry.name, one.replaces, one.deleted, value, created)
+            rows.append(Row(entry.revision, *row))
         self._log.append(rows)
 
     def _refuse(self, writes: Iterable[_Write], error: Exception) -> None:
@@ -208,3 +228,59 @@ class GroupCommit:
 
     async def _on_thread(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, call)
+
+
+class _Group:
+    """The writes that will share a transaction, put together one after the other."""
+
+    def __init__(self, state: State) -> None:
+        self.accepted: list[_Accepted] = []
+        self._state = state
+        self._fresh: dict[tuple[str, str, str], _Accepted] = {}
+        self._revision = state.revision
+
+    def take(self, write: _Write) -> None:
+        """Take a write in, with all that it changes, or nothing of it. Raises Conflict, or what its callbacks raise."""
+        before = self._fresh.get((write.resource, write.namespace, write.name))
+        if before is not None:
+            replaces = before.entry.revision
+            exists = 0 if before.deleted else replaces
+        else:
+            exists, replaces = self._state.current(write.resource, write.namespace, write.name)
+        if exists != write.expected:
+            raise Conflict("the object has changed")
+        sides = write.also(self.look) if write.also is not None else ()
+        revision = self._revision + 1
+        entry = Entry(write.namespace, write.name, revision, write.encode(revision))
+        versions = [_Accepted(write.resource, entry, replaces, write.deleted, write)]
+        for side in sides:
+            versions.append(self._aside(side, revision + 1))
+            revision = max(revision, versions[-1].entry.revision)
+        for version in versions:
+            self._accept(version)
+
+    def look(self, resource: str, namespace: str, name: str) -> Entry | None:
+        """The newest version of an object, be it one of this group."""
+        fresh = self._fresh.get((resource, namespace, name))
+        if fresh is None:
+            return self._state.get(resource, namespace, name)
+        return None if fresh.deleted else fresh.entry
+
+    def _aside(self, side: Side, revision: int) -> _Accepted:
+        """The version of an object that is changed along; in place of one that others of the group have made."""
+        fresh = self._fresh.get((side.resource, side.namespace, side.name))
+        replaces = self._state.current(side.resource, side.namespace, side.name)[0]
+        if fresh is not None:
+            again = fresh.write is None
+            revision, replaces = (fresh.entry.revision, fresh.replaces) if again else (revision, fresh.entry.revision)
+        entry = Entry(side.namespace, side.name, revision, side.encode(revision))
+        return _Accepted(side.resource, entry, replaces)
+
+    def _accept(self, version: _Accepted) -> None:
+        where = (version.resource, version.entry.namespace, version.entry.name)
+        if version.entry.revision > self._revision:
+            self._revision = version.entry.revision
+            self.accepted.append(version)
+            self._fresh[where] = version
+        else:
+            self._fresh[where].entry = version.entry

@@ -22,7 +22,7 @@ from apiserver.logs import kv
 from apiserver.storage.collection import Collection, Key, Listener
 from apiserver.storage.encryption import Encryption
 from apiserver.storage.entry import Entry
-from apiserver.storage.group_commit import Conflict, Encode, GroupCommit
+from apiserver.storage.group_commit import Also, Conflict, Encode, GroupCommit
 from apiserver.storage.log import Log, Row, StorageError, place
 from apiserver.storage.watch import ADDED, DELETED, MODIFIED, Ended, Event, Selection, Watcher
 
@@ -178,14 +178,25 @@ class Store:
             raise expired(f"too old resource version: {revision} ({self.compacted})")
 
     async def commit(
-        self, resource: str, namespace: str, name: str, *, expected: int, encode: Encode, deleted: bool = False
+        self,
+        resource: str,
+        namespace: str,
+        name: str,
+        *,
+        expected: int,
+        encode: Encode,
+        deleted: bool = False,
+        also: Also | None = None,
     ) -> Entry:
         """Write a version in place of revision `expected` (0: there must be none); durable when this returns.
 
-        `encode` gets the new revision and returns the bytes of the version. Raises Conflict once what was in the
-        way is visible, or ApiError when the disk refuses. A caller that is cancelled takes nothing back.
+        `encode` gets the new revision and returns the bytes of the version; `also` says what changes along with it,
+        or refuses it. Raises Conflict once what was in the way is visible, or ApiError when `also` or the disk
+        refuses. A caller that is cancelled takes nothing back.
         """
-        return await self._commits.write(resource, namespace, name, expected=expected, encode=encode, deleted=deleted)
+        return await self._commits.write(
+            resource, namespace, name, expected=expected, encode=encode, deleted=deleted, also=also
+        )
 
     def current(self, resource: str, namespace: str, name: str) -> tuple[int, int]:
         """(the revision of the object, 0 if there is none; the revision of the row that a new one replaces)."""

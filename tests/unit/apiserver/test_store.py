@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import sqlalchemy as sa
 from apimachinery.errors import ApiError
 from apiserver.storage import store as store_module
 from apiserver.storage.entry import Entry
+from apiserver.storage.group_commit import Also, Look, Side
 from apiserver.storage.log import Log, StorageError
 from apiserver.storage.store import Conflict, Store
 from apiserver.storage.watch import ADDED, DELETED, MODIFIED, Selection
@@ -399,3 +401,79 @@ async def test_writes_after_the_end_are_refused(tmp_path: Path) -> None:
         pass
     with pytest.raises(ApiError, match="shutting down"):
         await put(store, pod("a"))
+
+
+QUOTAS = "core/resourcequotas"
+
+
+def counting(limit: int) -> Also:
+    """Count a write in the quota `default/all`, or refuse it."""
+
+    def also(look: Look) -> list[Side]:
+        quota = look(QUOTAS, "default", "all")
+        assert quota is not None
+        used = quota.obj["used"] + 1
+        if used > limit:
+            raise ApiError(403, "Forbidden", "exceeded")
+
+        def encode(revision: int) -> bytes:
+            return orjson.dumps({**quota.obj, "used": used, "at": revision})
+
+        return [Side(QUOTAS, "default", "all", encode)]
+
+    return also
+
+
+async def create_counted(store: Store, name: str, limit: int) -> Entry:
+    encode = partial(_encoded, pod(name))
+    return await store.commit(PODS, "default", name, expected=0, encode=encode, also=counting(limit))
+
+
+def _encoded(obj: dict[str, Any], revision: int) -> bytes:
+    return orjson.dumps(obj)
+
+
+async def test_what_counts_objects_changes_with_them_in_one_transaction(tmp_path: Path) -> None:
+    async with opened(tmp_path) as store:
+        first = await put(store, {"metadata": {"name": "all"}, "used": 0}, resource=QUOTAS)
+        done = await asyncio.gather(
+            *(create_counted(store, f"p{n}", limit=5) for n in range(20)), return_exceptions=True
+        )
+        assert sum(isinstance(result, Entry) for result in done) == 5
+        assert [str(result) for result in done if isinstance(result, ApiError)] == ["exceeded"] * 15
+        quota = store.get(QUOTAS, "default", "all")
+        assert quota is not None and quota.obj["used"] == 5
+        assert quota.obj["at"] == quota.revision
+    async with opened(tmp_path) as again:
+        found = again.get(QUOTAS, "default", "all")
+        assert found is not None and found.obj["used"] == 5 and len(await names(again)) == 5
+        # Those of one group made one version of it together.
+        watcher = await again.watch(QUOTAS, Selection(), first.revision)
+        assert len(watcher.take()) < 5
+
+
+async def test_a_version_that_somebody_waits_for_is_not_lost_in_what_changes_along(store: Store) -> None:
+    quota = await put(store, {"metadata": {"name": "all"}, "used": 0}, resource=QUOTAS)
+    mine, _, counted = await asyncio.gather(
+        put(store, {"metadata": {"name": "all"}, "used": 3}, quota.revision, QUOTAS),
+        create_counted(store, "p", limit=5),
+        create_counted(store, "q", limit=5),
+    )
+    assert mine.obj["used"] == 3
+    newest = store.get(QUOTAS, "default", "all")
+    assert newest is not None and newest.obj["used"] == 5 and mine.revision < newest.revision < counted.revision
+
+
+async def test_nothing_is_counted_of_a_write_that_fails(store: Store) -> None:
+    await put(store, {"metadata": {"name": "all"}, "used": 0}, resource=QUOTAS)
+    await put(store, pod("taken"))
+    with pytest.raises(Conflict):
+        await create_counted(store, "taken", limit=5)
+
+    def broken(_: int) -> bytes:
+        raise ValueError("it can't be encoded")
+
+    with pytest.raises(ValueError):
+        await store.commit(PODS, "default", "p", expected=0, encode=broken, also=counting(5))
+    quota = store.get(QUOTAS, "default", "all")
+    assert quota is not None and quota.obj["used"] == 0
