@@ -17,6 +17,7 @@ from apimachinery.resources import SECRETS
 from kubelet.objects import ObjectKey
 from kubelet.runtime import syscalls
 from kubelet.volumes import VolumeFailure, VolumeManager, mounts
+from tests.support.tokens import NoTokens
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount")
 
@@ -66,7 +67,7 @@ async def objects() -> Stored:
 
 @pytest.fixture
 async def manager(root: Path, objects: Stored) -> AsyncIterator[VolumeManager]:
-    volumes = VolumeManager(root, objects, lambda: {"memory": "1Gi"})  # type: ignore[arg-type]
+    volumes = VolumeManager(root, objects, NoTokens(), lambda: {"memory": "1Gi"})  # type: ignore[arg-type]
     task = asyncio.create_task(volumes.run())
     yield volumes
     task.cancel()
@@ -230,7 +231,7 @@ async def test_a_new_agent_removes_what_a_killed_one_left(
     objects.put("keys", token=b"t")
     volumes = [{"name": "keys", "secret": {"secretName": "keys"}}, {"name": "m", "emptyDir": {"medium": "Memory"}}]
     await manager.set_up(pod(*volumes))
-    restarted = VolumeManager(root, objects)  # type: ignore[arg-type]
+    restarted = VolumeManager(root, objects, NoTokens())  # type: ignore[arg-type]
     await restarted.reconcile(["u-1"])
     assert len(mounts.mounts_below(root)) == 2
     await restarted.reconcile([])

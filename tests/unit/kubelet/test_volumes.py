@@ -11,13 +11,12 @@ from typing import Any
 
 import pytest
 
-from apimachinery.errors import not_found
 from apimachinery.meta import Object
-from kubelet.tokens import Token
 from kubelet.volumes import VolumeFailure, VolumeManager, atomic_writer, is_read_only, removal
 from kubelet.volumes.atomic_writer import File
 from kubelet.volumes.empty_dir import memory_size
 from kubelet.volumes.failure import VolumeError
+from tests.support.tokens import NoTokens
 
 
 class Stored:
@@ -36,18 +35,8 @@ class Stored:
         return None
 
 
-class NoTokens:
-    """An API server that gives no tokens."""
-
-    async def get(self, pod: Object, audience: str, seconds: int) -> Token:
-        raise not_found("serviceaccounts", "default")
-
-    def forget(self, pod_uid: str) -> None:
-        pass
-
-
-def manager_of(folder: Path, objects: Any, tokens: Any = None) -> VolumeManager:
-    return VolumeManager(folder, objects, tokens or NoTokens())
+def manager_of(folder: Path, objects: Any) -> VolumeManager:
+    return VolumeManager(folder, objects, NoTokens())
 
 
 def pod(*volumes: Object, **spec: Any) -> Object:
