@@ -27,6 +27,10 @@ _TITLES = {
 _WITHOUT_VALUE = ("FieldValueRequired", "FieldValueForbidden", "FieldValueTooLong")
 
 
+# Not wrong, but to be told to who sent it; the detail is the whole message.
+WARNING = "Warning"
+
+
 class _Omitted:
     """The type of a value that is not told."""
 
@@ -102,6 +106,11 @@ def not_found_value(path: str, value: Any) -> FieldError:
 def forbidden_field(path: str, detail: str) -> FieldError:
     """The field may not be set or changed."""
     return FieldError(path, "FieldValueForbidden", "", detail)
+
+
+def warning(text: str) -> FieldError:
+    """Nothing is wrong, and something is to be told."""
+    return FieldError("", WARNING, "", text)
 
 
 def too_long(path: str, maximum: int) -> FieldError:

@@ -28,6 +28,13 @@ class Resource:
     verbs: tuple[str, ...] = STANDARD_VERBS
     # (group, version, kind) that its objects are stored as, where they are also served under another name.
     stored_as: tuple[str, str, str] | None = None
+    # The kind of its lists, where that is not its own with "List" after it.
+    list_name: str = ""
+
+    @property
+    def list_kind(self) -> str:
+        """`PodList`."""
+        return self.list_name or f"{self.kind}List"
 
     @property
     def api_version(self) -> str:

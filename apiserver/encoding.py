@@ -54,7 +54,7 @@ def object_list(resource: Resource, entries: Sequence[Entry], metadata: dict[str
     """The pieces of a list of objects: views of the versions' bytes, without their kind."""
     skip = len(kind_prefix(resource.kind, resource.api_version))
     items = (memoryview(entry.raw)[skip:] for entry in entries)
-    return _list(f"{resource.kind}List", resource.api_version, metadata, items, begin=b"{")
+    return _list(resource.list_kind, resource.api_version, metadata, items, begin=b"{")
 
 
 def partial_list(api_version: str, entries: Sequence[Entry], metadata: dict[str, Any]) -> list[bytes | memoryview]:

@@ -13,18 +13,18 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
-from apimachinery.structural.walk import Schema, items_of, properties_of, values_of
+from apimachinery.structural.nodes import Node
 
 _MISSING = object()
 
 
 class Correlated:
-    """A new value, the old one that it is compared with, and the schema of both."""
+    """A new value, the old one that it is compared with, and the place of both in their schema."""
 
-    def __init__(self, new: Any, old: Any, schema: Schema) -> None:
+    def __init__(self, new: Any, old: Any, node: Node) -> None:
         self.new = new
         self.old = old
-        self._schema = schema
+        self._node = node
 
     @cached_property
     def unchanged(self) -> bool:
@@ -35,33 +35,26 @@ class Correlated:
         """A field or a map's value; None if there is nothing to compare it with."""
         if not isinstance(self.new, dict) or not isinstance(self.old, dict):
             return None
-        schema = properties_of(self._schema).get(name) or values_of(self._schema)
-        if schema is None or name not in self.new or name not in self.old:
+        node = self._node.properties.get(name) or self._node.values
+        if node is None or name not in self.new or name not in self.old:
             return None
-        return Correlated(self.new[name], self.old[name], schema)
+        return Correlated(self.new[name], self.old[name], node)
 
     def index(self, number: int) -> Correlated | None:
         """An item of a list; None if there is nothing to compare it with."""
-        items = items_of(self._schema)
+        items = self._node.items
         if not isinstance(self.new, list) or not isinstance(self.old, list) or items is None:
             return None
         old = self._by_key.get(item_key(self.new[number], self._keys), _MISSING)
         return Correlated(self.new[number], old, items) if old is not _MISSING else None
 
-    @cached_property
+    @property
     def _keys(self) -> tuple[str, ...]:
-        return list_keys(self._schema)
+        return self._node.list_keys if self._node.list_type == "map" else ()
 
     @cached_property
     def _by_key(self) -> Mapping[Any, Any]:
         return items_by_key(self.old, self._keys)
-
-
-def list_keys(schema: Schema) -> tuple[str, ...]:
-    """The keys by which items of a list are told apart; none if it is no list of type map."""
-    if schema.get("type") != "array" or schema.get("x-kubernetes-list-type") != "map":
-        return ()
-    return tuple(schema.get("x-kubernetes-list-map-keys") or ())
 
 
 def items_by_key(items: list[Any], keys: tuple[str, ...]) -> dict[Any, Any]:

@@ -23,7 +23,7 @@ from apimachinery.field import (
     invalid_value,
     required,
 )
-from apimachinery.structural.correlation import Correlated, item_key, items_by_key, list_keys
+from apimachinery.structural.correlation import Correlated, item_key, items_by_key
 from apimachinery.structural.fieldpaths import PathError, resolve_path
 from apimachinery.structural.validation import NOWHERE
 from apimachinery.structural.walk import Schema, items_of, properties_of, values_of
@@ -79,6 +79,7 @@ class RuleNode:
 def compile_rules(schema: Schema, *, is_root: bool = False) -> RuleNode | None:
     """The rules of a schema; None if it has none."""
     items, values = items_of(schema), values_of(schema)
+    keys = schema.get("x-kubernetes-list-map-keys") or ()
     fields = {name: _inner(inner) for name, inner in properties_of(schema).items()}
     node = RuleNode(
         schema.get("type") or "",
@@ -86,7 +87,7 @@ def compile_rules(schema: Schema, *, is_root: bool = False) -> RuleNode | None:
         {name: inner for name, inner in fields.items() if inner is not None},
         _inner(items) if items is not None else None,
         _inner(values) if values is not None else None,
-        list_keys(schema),
+        tuple(keys) if schema.get("x-kubernetes-list-type") == "map" else (),
     )
     return node if node.rules or node.properties or node.items or node.values else None
 

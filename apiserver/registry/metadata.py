@@ -18,7 +18,7 @@ ANNOTATIONS_BYTES_MAX = 256 * 1024
 IMMUTABLE = "field is immutable"
 NOT_NEGATIVE = "must be greater than or equal to 0"
 _ORPHAN, _FOREGROUND = "orphan", "foregroundDeletion"
-_STANDARD_FINALIZERS = ("kubernetes", _ORPHAN, _FOREGROUND)
+STANDARD_FINALIZERS = ("kubernetes", _ORPHAN, _FOREGROUND)
 _FIXED = ("name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds")
 
 # The same few labels come again and again.
@@ -52,11 +52,11 @@ def validate_metadata(obj: Object, strategy: Strategy) -> list[FieldError]:
         errors.append(invalid_value("metadata.generation", metadata["generation"], NOT_NEGATIVE))
     _validate_common(metadata, errors)
     if finalizers := metadata.get("finalizers"):
-        _validate_finalizers(finalizers, "metadata.finalizers", errors)
+        _validate_finalizers(finalizers, "metadata.finalizers", errors, anywhere=not strategy.restricts_finalizers)
     return errors
 
 
-def validate_metadata_update(obj: Object, old: Object) -> list[FieldError]:
+def validate_metadata_update(obj: Object, old: Object, strategy: Strategy) -> list[FieldError]:
     """What may not be done to the metadata of `old`."""
     metadata, before = obj["metadata"], old["metadata"]
     errors: list[FieldError] = []
@@ -67,7 +67,7 @@ def validate_metadata_update(obj: Object, old: Object) -> list[FieldError]:
             why = "no new finalizers can be added if the object is being deleted, found new finalizers []string{%s}"
             errors.append(forbidden_field("metadata.finalizers", why % shown))
     for finalizer in sorted(set(metadata.get("finalizers") or ()) - set(before.get("finalizers") or ())):
-        validate_finalizer(finalizer, "metadata.finalizers", errors)
+        validate_finalizer(finalizer, "metadata.finalizers", errors, anywhere=not strategy.restricts_finalizers)
     if not metadata.get("resourceVersion"):
         errors.append(invalid_value("metadata.resourceVersion", "", "must be specified for an update"))
     if (metadata.get("generation") or 0) < (before.get("generation") or 0):
@@ -165,17 +165,17 @@ def _validate_owners(references: Sequence[Mapping[str, Any]], path: str, errors:
                 controller = this
 
 
-def validate_finalizer(finalizer: str, path: str, errors: list[FieldError]) -> None:
-    """The name of a finalizer: Kubernetes' own, or one in somebody's domain."""
+def validate_finalizer(finalizer: str, path: str, errors: list[FieldError], *, anywhere: bool = False) -> None:
+    """The name of a finalizer: Kubernetes' own, or one in somebody's domain; or in none, if it may be `anywhere`."""
     errors += [invalid_value(path, finalizer, why) for why in _key_problems(finalizer)]
-    if "/" not in finalizer and finalizer not in _STANDARD_FINALIZERS:
+    if not anywhere and "/" not in finalizer and finalizer not in STANDARD_FINALIZERS:
         why = "name is neither a standard finalizer name nor is it fully qualified"
         errors.append(invalid_value(path, finalizer, why))
 
 
-def _validate_finalizers(finalizers: Sequence[str], path: str, errors: list[FieldError]) -> None:
+def _validate_finalizers(finalizers: Sequence[str], path: str, errors: list[FieldError], *, anywhere: bool) -> None:
     for finalizer in finalizers:
-        validate_finalizer(finalizer, path, errors)
+        validate_finalizer(finalizer, path, errors, anywhere=anywhere)
     if _ORPHAN in finalizers and _FOREGROUND in finalizers:
         why = f"finalizer {_ORPHAN} and {_FOREGROUND} cannot be both set"
         errors.append(invalid_value(path, finalizers, why))

@@ -27,6 +27,8 @@ Change = Callable[[Object], None]
 ChangeFrom = Callable[[Object, Object], None]
 Check = Callable[[Object], list[FieldError]]
 CheckFrom = Callable[[Object, Object], list[FieldError]]
+# In place; returns the paths of unknown fields, which are gone, and what is of a wrong type.
+Coerce = Callable[[Object], tuple[list[str], list[FieldError]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +110,17 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """Where the `scale` subresource finds its numbers in the object; `selector` is a LabelSelector or a map."""
+    """Where the `scale` subresource finds its numbers in the object; `selector` is a LabelSelector or a map.
+
+    Custom resources keep the text of a selector instead, at `selector_text`, and their number of replicas must be
+    set: `must_be_set` is how messages name its path.
+    """
 
     spec_replicas: tuple[str, ...] = ("spec", "replicas")
     status_replicas: tuple[str, ...] = ("status", "replicas")
     selector: tuple[str, ...] = ("spec", "selector")
+    selector_text: tuple[str, ...] = ()
+    must_be_set: str = ""
 
 
 def nothing(obj: Object) -> None:
@@ -177,6 +185,8 @@ class Strategy:
     """The rules of one resource."""
 
     resource: Resource
+    # How what was sent is brought into shape, where no published schema says it.
+    coerce: Coerce | None = None
     default: Change = nothing
     prepare_create: Change = drop_status
     prepare_update: ChangeFrom = keep_status
@@ -191,6 +201,14 @@ class Strategy:
     selectable: tuple[str, ...] = ()
     # metadata.generation counts the changes of everything but metadata and status.
     counts_generations: bool = False
+    # … and the changes of the status, where that is no part of its own.
+    counts_status: bool = False
+    # An update is judged by `validate_update` alone, which lets pass what was wrong before.
+    compares_updates: bool = False
+    # Finalizers must be Kubernetes' own, or in somebody's domain.
+    restricts_finalizers: bool = True
+    # The media types of patches that can be applied; all of them if none is said.
+    patches: tuple[str, ...] = ()
     # The seconds between the request for a deletion and the end; 0: at once. None asked for: the object's own.
     grace_period_seconds: Callable[[Object, int | None], int] = at_once
     # What a request for a deletion changes besides the metadata, if the object stays on for a while.

@@ -13,7 +13,7 @@ from functools import lru_cache
 
 from apimachinery import canonical
 from apimachinery.errors import MODIFIED, ApiError, already_exists, bad_request, conflict, invalid
-from apimachinery.field import FieldError
+from apimachinery.field import WARNING, FieldError
 from apimachinery.meta import Object
 from apimachinery.time import rfc3339
 from apiserver.registry.metadata import validate_metadata, validate_metadata_update
@@ -54,7 +54,7 @@ def prepare(call: Call, change: Change, part: Subresource, now: float) -> None:
     current = change.old
     if current is None:
         change.name_generated = not change.obj["metadata"].get("name")
-        prepare_creation(call.strategy, change.obj, now)
+        call.warnings += prepare_creation(call.strategy, change.obj, now)
         return
     if part.becomes is not None:
         change.obj = part.becomes(call, change.obj, current, now)
@@ -62,7 +62,7 @@ def prepare(call: Call, change: Change, part: Subresource, now: float) -> None:
         change.obj["metadata"]["resourceVersion"] = str(current.revision)
         return
     own = call.strategy.parts[call.info.subresource] if part.rules == PART_RULES else None
-    prepare_update(call.strategy, change.obj, current, status=part.rules == STATUS_RULES, part=own)
+    call.warnings += prepare_update(call.strategy, change.obj, current, status=part.rules == STATUS_RULES, part=own)
 
 
 # Many objects are made within the same second.
@@ -108,8 +108,8 @@ def place(call: Call, obj: Object) -> None:
         )
 
 
-def prepare_creation(strategy: Strategy, obj: Object, now: float) -> None:
-    """Name and stamp a new object. Raises ApiError 400 or 422."""
+def prepare_creation(strategy: Strategy, obj: Object, now: float) -> list[str]:
+    """Name and stamp a new object; returns warnings. Raises ApiError 400 or 422."""
     metadata = obj["metadata"]
     if metadata.get("resourceVersion"):
         raise bad_request("resourceVersion should not be set on objects to be created")
@@ -123,7 +123,7 @@ def prepare_creation(strategy: Strategy, obj: Object, now: float) -> None:
     if strategy.counts_generations:
         metadata["generation"] = 1
     strategy.prepare_create(obj)
-    refuse(strategy, obj, validate_metadata(obj, strategy) + strategy.validate(obj))
+    return refuse(strategy, obj, validate_metadata(obj, strategy) + strategy.validate(obj))
 
 
 def check_version(call: Call, metadata: Object, current: Entry) -> None:
@@ -142,8 +142,8 @@ def check_version(call: Call, metadata: Object, current: Entry) -> None:
 
 def prepare_update(
     strategy: Strategy, obj: Object, current: Entry, *, status: bool = False, part: Part | None = None
-) -> None:
-    """Keep what an update may not touch, and count the generation. Raises ApiError 422."""
+) -> list[str]:
+    """Keep what an update may not touch, and count the generation; returns warnings. Raises ApiError 422."""
     metadata, old = obj["metadata"], current.obj
     before = old["metadata"]
     _tidy(metadata)
@@ -157,17 +157,18 @@ def prepare_update(
     metadata["resourceVersion"] = str(current.revision)
     if part is not None:
         part.prepare(obj, old)
-        refuse(strategy, obj, validate_metadata_update(obj, old) + part.validate(obj, old))
-        return
+        return refuse(strategy, obj, validate_metadata_update(obj, old, strategy) + part.validate(obj, old))
     if status:
         strategy.prepare_status(obj, old)
-        refuse(strategy, obj, validate_metadata_update(obj, old) + strategy.validate_status(obj, old))
-        return
+        errors = validate_metadata_update(obj, old, strategy)
+        return refuse(strategy, obj, errors + strategy.validate_status(obj, old))
     strategy.prepare_update(obj, old)
-    if strategy.counts_generations and _differs(obj, old):
+    if strategy.counts_generations and _differs(obj, old, status=strategy.counts_status):
         obj["metadata"]["generation"] = (before.get("generation") or 0) + 1
-    errors = validate_metadata_update(obj, old) + strategy.validate(obj)
-    refuse(strategy, obj, errors + strategy.validate_update(obj, old))
+    errors = validate_metadata_update(obj, old, strategy)
+    if not strategy.compares_updates:
+        errors += strategy.validate(obj)
+    return refuse(strategy, obj, errors + strategy.validate_update(obj, old))
 
 
 def _tidy(metadata: Object) -> None:
@@ -176,9 +177,11 @@ def _tidy(metadata: Object) -> None:
         del metadata[field]
 
 
-def _differs(obj: Object, old: Object) -> bool:
-    """Whether anything but metadata and status differs."""
+def _differs(obj: Object, old: Object, *, status: bool) -> bool:
+    """Whether anything but metadata differs, and perhaps but the status."""
     keys = (obj.keys() | old.keys()).difference(_BESIDES_SPEC)
+    if status:
+        keys.add("status")
     return any(obj.get(key) != old.get(key) for key in keys)
 
 
@@ -202,9 +205,13 @@ def canonicalize(strategy: Strategy, obj: Object) -> None:
         raise ApiError(400, "BadRequest", message, {"causes": [error.cause() for error in errors]})
 
 
-def refuse(strategy: Strategy, obj: Object, errors: list[FieldError]) -> None:
-    """Raises ApiError 422 if anything is wrong."""
-    if errors:
+def refuse(strategy: Strategy, obj: Object, errors: list[FieldError]) -> list[str]:
+    """What is only to be told. Raises ApiError 422 if anything is wrong."""
+    if not errors:
+        return []
+    wrong = [error for error in errors if error.type != WARNING]
+    if wrong:
         metadata = obj["metadata"]
         name = metadata.get("name") or metadata.get("generateName") or ""
-        raise invalid(strategy.resource.group, strategy.resource.kind, name, errors)
+        raise invalid(strategy.resource.group, strategy.resource.kind, name, wrong)
+    return [error.detail for error in errors]

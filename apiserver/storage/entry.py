@@ -24,7 +24,7 @@ _NO_LABELS: Mapping[str, str] = {}
 class Entry:
     """One version of an object: its bytes, and whatever has been made of them once."""
 
-    __slots__ = ("_labels", "_node", "_obj", "encodings", "name", "namespace", "raw", "revision")
+    __slots__ = ("_labels", "_node", "_obj", "encodings", "name", "namespace", "raw", "revision", "settled")
 
     def __init__(self, namespace: str, name: str, revision: int, raw: bytes) -> None:
         self.namespace = namespace
@@ -32,6 +32,8 @@ class Entry:
         self.revision = revision
         self.raw = raw
         self.encodings: dict[str, Any] | None = None
+        # The version of a custom resource that was found to be just what these bytes are.
+        self.settled: object = None
         self._obj: Object | None = None
         self._labels: Mapping[str, str] | None = None
         self._node: str | None = None

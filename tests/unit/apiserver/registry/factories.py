@@ -66,7 +66,7 @@ def update_problems(resource: Resource, obj: Object, old: Object) -> list[str]:
         obj["metadata"].setdefault("generation", old["metadata"]["generation"])
     rules.default(obj)
     rules.prepare_update(obj, old)
-    errors = validate_metadata_update(obj, old) + rules.validate(obj) + rules.validate_update(obj, old)
+    errors = validate_metadata_update(obj, old, rules) + rules.validate(obj) + rules.validate_update(obj, old)
     return [error.message() for error in errors]
 
 

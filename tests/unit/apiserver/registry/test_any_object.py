@@ -109,7 +109,7 @@ def test_whatever_fits_the_schema_is_defaulted_once_and_checked_without_an_accid
             assert error.cause()["message"]
         updated = copy.deepcopy(obj)
         rules.prepare_update(updated, old)
-        for error in validate_metadata_update(updated, old) + rules.validate_update(updated, old):
+        for error in validate_metadata_update(updated, old, rules) + rules.validate_update(updated, old):
             assert error.cause()["message"]
         reported = copy.deepcopy(obj)
         rules.prepare_status(reported, old)

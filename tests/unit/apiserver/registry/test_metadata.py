@@ -75,7 +75,9 @@ def update(new, old):
     base = {"name": "x", "namespace": "default", "uid": "u", "resourceVersion": "1"}
     return [
         error.message()
-        for error in validate_metadata_update({"metadata": {**base, **new}}, {"metadata": {**base, **old}})
+        for error in validate_metadata_update(
+            {"metadata": {**base, **new}}, {"metadata": {**base, **old}}, strategy(CONFIGMAPS)
+        )
     ]
 
 
