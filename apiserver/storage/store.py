@@ -223,13 +223,13 @@ class Store:
             # Shielded: others may wait for the same, and one that gives up must not wake them.
             await asyncio.shield(self._waiting)
 
-    async def watch(self, resource: str, selection: Selection, since: int) -> Watcher:
+    async def watch(self, resource: str, selection: Selection, since: int, version: str = "") -> Watcher:
         """A watcher of every change after a revision; `unwatch` must follow. Raises ApiError 410.
 
-        Changes that are no longer in memory are read from the log.
+        Changes that are no longer in memory are read from the log. `version` is the one in which it is served.
         """
         collection = self._collection(resource)
-        watcher = Watcher(selection)
+        watcher = Watcher(selection, version)
         while since < collection.since:
             self._refuse_compacted(since)
             until = self.revision
@@ -260,6 +260,12 @@ class Store:
     def watcher_count(self) -> int:
         """How many watchers there are."""
         return sum(len(collection.watchers.all()) for collection in self._collections.values())
+
+    def end_watches_of(self, resource: str, version: str | None = None) -> None:
+        """End the watches of a resource, or of one of its versions: it is served no more."""
+        for watcher in self._collection(resource).watchers.all():
+            if version in (None, watcher.version):
+                watcher.end(Ended())
 
     def end_watches(self) -> None:
         """End every watch: the server stops."""

@@ -47,13 +47,17 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What a list or watch selects. Namespace, name and node are indexed; the rest is looked at one by one."""
+    """What a list or watch selects. Namespace, name and node are indexed; the rest is looked at one by one.
+
+    `view` shows a stored version as the one who selects sees it, where that is not as it is stored.
+    """
 
     namespace: str = ""
     name: str = ""
     node: str = ""
     labels: Callable[[Mapping[str, str]], bool] | None = None
     fields: Callable[[Object], bool] | None = None
+    view: Callable[[Entry], Entry] | None = None
 
     @property
     def filters(self) -> bool:
@@ -75,8 +79,11 @@ class Selection:
             and (not self.name or entry.name == self.name)
             and (not self.node or entry.node == self.node)
             and (self.labels is None or self.labels(entry.labels))
-            and (self.fields is None or self.fields(entry.obj))
+            and (self.fields is None or self.fields(self._shown(entry).obj))
         )
+
+    def _shown(self, entry: Entry) -> Entry:
+        return entry if self.view is None else self.view(entry)
 
     def seen_as(self, event: Event) -> str | None:
         """The type under which a watcher sees an event: what begins to match is added, what ends is deleted."""
@@ -96,12 +103,13 @@ def index_keys(entry: Entry) -> tuple[IndexKey, ...]:
 
 
 class Watcher:
-    """One client's view of the changes, read in batches."""
+    """One client's view of the changes, read in batches; `version` is the one in which it is served."""
 
-    __slots__ = ("_buffer", "_bytes", "_cut", "_waiting", "selection")
+    __slots__ = ("_buffer", "_bytes", "_cut", "_waiting", "selection", "version")
 
-    def __init__(self, selection: Selection) -> None:
+    def __init__(self, selection: Selection, version: str = "") -> None:
         self.selection = selection
+        self.version = version
         self._buffer: list[tuple[str, Entry]] = []
         self._bytes = 0
         self._waiting: asyncio.Future[None] | None = None
