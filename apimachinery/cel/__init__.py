@@ -13,6 +13,8 @@
 - `program.references` are the variables that an expression uses (a rule with `oldSelf` is a transition rule).
 - `str(CelCompileError)` begins with "compilation failed: "; `.issues` is what follows.
 - CelCostError is the CelEvaluationError of an expression that costs more than it may.
+- `estimation.estimate_cost(…)` is the most that a rule can cost for a schema, which Kubernetes limits when a
+  CustomResourceDefinition is created.
 - Admission: `admission.admission_environment(…)`, lazily evaluated `admission.Variables`, and `Authorizer(function)`
   for the variables `authorizer` and, with `ResourceCheck`, `authorizer.requestResource`.
 

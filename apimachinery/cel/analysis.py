@@ -8,8 +8,9 @@ from apimachinery.cel.checker import Checker
 from apimachinery.cel.closures import Part
 from apimachinery.cel.compiler import compile_node
 from apimachinery.cel.environment import Environment
-from apimachinery.cel.errors import Issue, compile_error
+from apimachinery.cel.errors import compile_error, too_deep
 from apimachinery.cel.parser import parse
+from apimachinery.cel.syntax import Node
 from apimachinery.cel.types import CelType
 from apimachinery.cel.validators import check_patterns, literal_issues
 
@@ -28,15 +29,24 @@ def analyze(expression: str, environment: Environment) -> Analysis:
     try:
         return _analyze(expression, environment)
     except RecursionError:
-        raise compile_error(expression, [Issue(-1, "max recursion depth exceeded")])
+        raise too_deep(expression)
 
 
 def _analyze(expression: str, environment: Environment) -> Analysis:
+    tree, checker = _checked(expression, environment)
+    return Analysis(tree.type, compile_node(tree), checker.slots, checker.variables)
+
+
+def checked_tree(expression: str, environment: Environment) -> Node:
+    """The tree of an expression with its types. Raises CelCompileError."""
+    return _checked(expression, environment)[0]
+
+
+def _checked(expression: str, environment: Environment) -> tuple[Node, Checker]:
     tree = parse(expression)
     checker = Checker(environment)
-    result_type = checker.check(tree)
-    checker.finish(tree)
+    checker.check(tree)
     if issues := checker.issues or list(literal_issues(tree)):
         raise compile_error(expression, issues)
     check_patterns(tree)
-    return Analysis(result_type, compile_node(tree), checker.slots, checker.variables)
+    return tree, checker

@@ -33,7 +33,8 @@ def compile_call(node: Call, compile_node: CompileNode) -> Part:
         case "_&&_" | "_||_":
             return _logic([compile_node(arg) for arg in node.args], decisive=node.function == "_||_")
         case "_?_:_":
-            return _conditional(*(compile_node(arg) for arg in node.args), *map(_attribute_discount, node.args[1:]))
+            condition, then, otherwise = (compile_node(arg) for arg in node.args)
+            return _conditional(condition, then, otherwise, *map(_attribute_discount, node.args[1:]))
         case "or" | "orValue" if node.target is not None:
             return _alternative(compile_node(node.target), compile_node(node.args[0]), node.function == "orValue")
     args = node.args if node.target is None else [node.target, *node.args]

@@ -61,12 +61,9 @@ class Checker:
         self.variables: dict[str, int] = {}
         self.slots = FIRST_SLOT
 
-    def check(self, tree: Node) -> CelType:
-        """The type of the expression."""
-        return self._types.apply(self._check(tree), unknown_is_dyn=True)
-
-    def finish(self, tree: Node) -> None:
-        """Puts all that was learned about types into the nodes."""
+    def check(self, tree: Node) -> None:
+        """Fills in the types of the tree."""
+        self._check(tree)
         for node in walk(tree):
             node.type = self._types.apply(node.type, unknown_is_dyn=True)
 

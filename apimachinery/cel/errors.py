@@ -60,6 +60,11 @@ def compile_error(expression: str, issues: Iterable[Issue]) -> CelCompileError:
     return CelCompileError("\n".join(_display(expression, issue) for issue in ordered))
 
 
+def too_deep(expression: str) -> CelCompileError:
+    """The expression is nested beyond what the stack allows."""
+    return compile_error(expression, [Issue(-1, "max recursion depth exceeded")])
+
+
 def _display(expression: str, issue: Issue) -> str:
     if issue.offset < 0:
         return f"ERROR: <input>:-1:0: {issue.message}"
