@@ -14,17 +14,19 @@ Labels = Mapping[str, str]
 class Histogram:
     """How often a value was at most each of some bounds."""
 
-    __slots__ = ("_bounds", "_buckets", "_sum")
+    __slots__ = ("_bounds", "_buckets", "_sum", "count")
 
     def __init__(self, bounds: Sequence[float]) -> None:
         self._bounds = bounds
         self._buckets = [0] * (len(bounds) + 1)
         self._sum = 0.0
+        self.count = 0
 
     def add(self, value: float) -> None:
         """Count a value."""
         self._buckets[bisect_left(self._bounds, value)] += 1
         self._sum += value
+        self.count += 1
 
     def lines(self, name: str, labels: Labels, *, zeros: int = 0) -> Iterator[str]:
         """The lines of it; `zeros` is how many values of 0 there were beside what was counted."""

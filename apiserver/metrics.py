@@ -63,12 +63,13 @@ class Metrics:
             histogram = self._durations[key] = Histogram(BUCKETS)
         histogram.add(seconds)
 
-    def text(self, objects: Iterable[tuple[Resource, int]], watchers: int) -> bytes:
-        """The whole page; `objects` says how many there are of each resource."""
+    def text(self, objects: Iterable[tuple[Resource, int]], watchers: int, more: Iterable[str] = ()) -> bytes:
+        """The whole page; `objects` says how many there are of each resource, `more` are the lines of others."""
         lines = [
             *self._request_lines(),
             *gauge("apiserver_registered_watchers", "Watches that are served.", [({}, watchers)]),
             *_object_lines(objects),
+            *more,
             *_process_lines(self._started),
         ]
         return ("\n".join(lines) + "\n").encode()

@@ -32,13 +32,15 @@ class Paths:
         health: Health,
         metrics: Callable[[], bytes],
         openid: OpenIDDiscovery,
+        flows: Callable[[str, bool], str | None],
     ) -> None:
-        """`metrics` makes the page of /metrics."""
+        """`metrics` makes the page of /metrics, `flows` those that tell what flow control does."""
         self._discovery = discovery
         self._openapi = openapi
         self._health = health
         self._metrics = metrics
         self._openid = openid
+        self._flows = flows
 
     async def serve(self, http: web.BaseRequest, info: RequestInfo) -> web.StreamResponse:
         """Answer a request that was authorized. Raises ApiError 404 and 405."""
@@ -60,6 +62,10 @@ class Paths:
                 return await self._openid.configuration()
             case ["openid", "v1", "jwks"]:
                 return await self._openid.keys()
+            case ["debug", "api_priority_and_fairness", name]:
+                page = self._flows(name, "includeRequestDetails" in http.query)
+                if page is not None:
+                    return web.Response(text=page)
             case ["openapi", "v2"]:
                 return await self._openapi_v2(http)
             case ["openapi", "v3"]:

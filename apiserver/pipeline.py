@@ -28,13 +28,15 @@ from apimachinery.errors import (
 from apimachinery.meta import Object
 from apiserver import admission, encoding, registry
 from apiserver.admission import CREATE, DELETE, UPDATE, Attributes, Plugin
+from apiserver.flowcontrol import FlowControl, Request
+from apiserver.flowcontrol.width import objects_listed, width
 from apiserver.impersonation import act_as
 from apiserver.request_info import RequestInfo, User
+from apiserver.responses import set_headers, with_headers
 from apiserver.rest import answers, decode, deletion, patching, questions, reading, subresources, watching, writing
 from apiserver.rest.call import Call
 from apiserver.rest.cluster import StoredCluster
 from apiserver.rest.deletion import DeleteOptions
-from apiserver.rest.limits import Limits
 from apiserver.rest.questions import Question, Questions
 from apiserver.rest.reading import Page
 from apiserver.rest.subresources import OBJECT, Subresource
@@ -78,7 +80,7 @@ class Pipeline:
         nodes: Handler,
         plugins: Sequence[Plugin],
         questions: Questions,
-        limits: Limits,
+        flows: FlowControl,
         watch_seconds_min: float,
         now: Callable[[], float],
     ) -> None:
@@ -91,7 +93,7 @@ class Pipeline:
         self._plugins = plugins
         self._questions = questions
         self._cluster = StoredCluster(store)
-        self._limits = limits
+        self._flows = flows
         self._watch_seconds_min = watch_seconds_min
         self._now = now
 
@@ -99,19 +101,32 @@ class Pipeline:
         """authenticate → authorize → limit, and on to what the request asks for. Raises ApiError."""
         user = act_as(self._authenticator.authenticate(http), http.headers, self._authorize)
         self._authorize(user, info)
+        flow = self._flows.flow(user, info)
+        set_headers(http, flow.schema.headers)
         if not info.resource:
-            return await self._paths(http, info)
+            async with Request(flow, user, info, 1):
+                return with_headers(http, await self._paths(http, info))
         query: Mapping[str, str] = http.query if "?" in http.raw_path else {}
         question = self._questions.get((info.group, info.resource, info.subresource))
         call = resolve(http, info, user, query, asked=question is not None)
         if info.subresource in STREAMS:
             return await self._nodes(http, info)
+        request = Request(flow, user, info, self._width(call, flow.schema.level.width_max))
         if info.verb == "watch":
+            async with request:
+                pass  # it has its turn, and holds no seat while it lasts
             return await watching.watch(self._store, call, self._watch_seconds_min, self._now)
-        async with self._limits.of(info.verb):
+        async with request:
             if question is not None and info.verb == "create":
                 return await self._ask(call, question)
             return await self._serve(call)
+
+    def _width(self, call: Call, width_max: int) -> int:
+        """The seats that a request takes."""
+        if call.info.verb not in ("list", "watch"):
+            return 1
+        count = self._store.count(call.key, call.namespace)
+        return width(objects_listed(call.info, call.query, count), width_max)
 
     async def _ask(self, call: Call, question: Question) -> web.StreamResponse:
         """Something is asked: nothing is written, and what was sent comes back with the answer."""

@@ -21,6 +21,36 @@ JOINED_BYTES_MAX = 64 << 10
 _UNSENDABLE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 Headers = Iterable[tuple[str, str]]
+# Under this a request holds what is known before it is served of the headers of its answer.
+_KNOWN = "headers"
+
+
+class AnswerHeaders:
+    """Headers that many answers have, put into words once."""
+
+    __slots__ = ("pairs", "text")
+
+    def __init__(self, pairs: Headers) -> None:
+        self.pairs = tuple(pairs)
+        self.text = "\r\n".join(f"{name}: {_UNSENDABLE.sub(' ', value)}" for name, value in self.pairs)
+
+
+def set_headers(request: web.BaseRequest, headers: AnswerHeaders) -> None:
+    """Have the answer to a request bear these headers, whatever it will be."""
+    request[_KNOWN] = headers
+
+
+def with_headers(request: web.BaseRequest, response: web.StreamResponse) -> web.StreamResponse:
+    """An answer of aiohttp's own that is not sent yet, with the headers that were set."""
+    if not isinstance(response, ReadyResponse) and not response.prepared:
+        response.headers.extend(headers_of(request))
+    return response
+
+
+def headers_of(request: web.BaseRequest) -> Headers:
+    """The headers that were set, for an answer that is no `ReadyResponse`."""
+    found: AnswerHeaders | None = request.get(_KNOWN)
+    return found.pairs if found is not None else ()
 
 
 class ReadyResponse(web.StreamResponse):
@@ -84,6 +114,9 @@ class ReadyResponse(web.StreamResponse):
         for name, value in self._more:
             # Some values repeat what a client sent: nothing in them may end the line.
             lines.append(f"{name}: {_UNSENDABLE.sub(' ', value)}")
+        known: AnswerHeaders | None = request.get(_KNOWN)
+        if known is not None:
+            lines.append(known.text)
         if not self._keeps:
             lines.append("Connection: close")
         elif request.version < HttpVersion11:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 
 from aiohttp import web
 
-from apiserver.responses import JSON, ReadyResponse
+from apiserver.responses import JSON, ReadyResponse, headers_of
 from apiserver.rest.call import Call
 
 Piece = bytes | memoryview
@@ -43,7 +43,7 @@ async def _stream(
     call: Call, pieces: Sequence[Piece], status: int, headers: list[tuple[str, str]], size: int | None
 ) -> web.StreamResponse:
     """Send in chunks, each when the client has taken most of the one before; compressed if the size is unknown."""
-    response = web.StreamResponse(status=status, headers=[("Content-Type", JSON), *headers])
+    response = web.StreamResponse(status=status, headers=[("Content-Type", JSON), *headers_of(call.http), *headers])
     compressor = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, zlib.MAX_WBITS | 16) if size is None else None
     response.content_length = size
     if size is None:

@@ -19,6 +19,7 @@ from aiohttp import web
 from apimachinery.errors import ApiError, not_acceptable
 from apimachinery.field import FieldError, forbidden_field, not_supported
 from apiserver import encoding, tables
+from apiserver.responses import headers_of
 from apiserver.rest import reading
 from apiserver.rest.call import Call, options_error
 from apiserver.rest.negotiation import PARTIAL, PARTIAL_LIST, TABLE, Representation, negotiate
@@ -72,7 +73,8 @@ async def watch(store: Store, call: Call, seconds_min: float, now: Callable[[], 
 
 
 async def _begin(call: Call) -> web.StreamResponse:
-    response = web.StreamResponse(headers={"Content-Type": "application/json", "Cache-Control": "no-cache, private"})
+    headers = [("Content-Type", "application/json"), ("Cache-Control", "no-cache, private"), *headers_of(call.http)]
+    response = web.StreamResponse(headers=headers)
     response.enable_chunked_encoding()
     await response.prepare(call.http)
     return response

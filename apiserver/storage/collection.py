@@ -106,6 +106,11 @@ class Collection:
         """The newest versions in a namespace (or in all), in order."""
         return [self.entries[key] for key in self._keys(namespace)] if self.order else []
 
+    def count(self, namespace: str) -> int:
+        """How many objects there are in a namespace (or in all)."""
+        low, high = self._range(namespace)
+        return high - low
+
     def count_after(self, namespace: str, key: Key) -> int:
         """How many objects of a namespace (or of all) come after a key."""
         _, high = self._range(namespace)

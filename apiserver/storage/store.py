@@ -129,6 +129,10 @@ class Store:
         """Everything in a namespace (or in all), in the order of namespace and name."""
         return self._collection(resource).all_of(namespace)
 
+    def count(self, resource: str, namespace: str = "") -> int:
+        """How many objects there are in a namespace (or in all)."""
+        return self._collection(resource).count(namespace)
+
     async def select(
         self,
         resource: str,
