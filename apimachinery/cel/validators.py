@@ -60,7 +60,8 @@ def _mixed(nodes: list[Node], optionals: set[Node]) -> Iterator[Issue]:
 def _is_readable(function: str, value: Any) -> bool:
     try:
         _READERS[function](value)
-    except (ValueError, CelEvaluationError):
+    except (ValueError, TypeError, CelEvaluationError):
+        # A null, too, type checks as a time and is none.
         return False
     return True
 

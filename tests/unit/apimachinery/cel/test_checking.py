@@ -73,6 +73,7 @@ PROBLEMS = {
     "9223372036854775808": "1:1: invalid int literal",
     "'a'.matches('(')": "1:13: invalid matches argument",
     "duration('1 hour')": "1:10: invalid duration argument",
+    "duration(null)": "1:10: invalid duration argument",
     "timestamp('yesterday')": "1:11: invalid timestamp argument",
     "'%d'.format(['a'])": (
         "1:14: error during formatting: decimal clause can only be used on integers, was given string"
