@@ -1,13 +1,15 @@
-"""Puts together what decides who gets in and how far: authentication, authorization, and the questions about both.
+"""Puts together what decides who gets in and how far: authentication, authorization, the questions about both, and
+the loops that hand out certificates and tokens.
 
 The authorizers hear of every change of what they decide by before its writer is answered.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from apimachinery import resources
 from apimachinery.meta import Object
@@ -15,6 +17,9 @@ from apimachinery.resources import Resource
 from apiserver import policy
 from apiserver.authentication import Authenticator, read_token_file
 from apiserver.authorization import Authorizer
+from apiserver.bootstrap_tokens import BootstrapTokens
+from apiserver.certificate_signer import CertificateSigner
+from apiserver.following import follow
 from apiserver.node_authorization import NodeAuthorizer
 from apiserver.node_graph import NodeGraph
 from apiserver.options import Options
@@ -22,9 +27,11 @@ from apiserver.pki import SIGNING_KEY
 from apiserver.rbac.authorizer import RbacAuthorizer
 from apiserver.rest.call import storage_key
 from apiserver.rest.cluster import StoredCluster
+from apiserver.rest.own_writes import OwnWrites
 from apiserver.rest.questions import Question, Questions
 from apiserver.reviews import Reviews
 from apiserver.serviceaccounts.openid import OpenIDDiscovery
+from apiserver.serviceaccounts.secrets import TokenSecrets
 from apiserver.serviceaccounts.signing import SigningKey, read_keys
 from apiserver.serviceaccounts.token_requests import TOKEN_REQUEST, TokenRequests, complete
 from apiserver.serviceaccounts.verification import TokenVerifier
@@ -35,13 +42,13 @@ from apiserver.storage.watch import DELETED, Event
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """The parts; `key` signs the tokens of service accounts."""
+    """The parts; `loops` are to be run for as long as the server does."""
 
     authenticator: Authenticator
     authorizer: Authorizer
     questions: Questions
     openid: OpenIDDiscovery
-    key: SigningKey
+    loops: tuple[Callable[[], Coroutine[Any, Any, None]], ...]
 
 
 def access(options: Options, store: Store, *, now: Callable[[], float]) -> Access:
@@ -54,9 +61,11 @@ def access(options: Options, store: Store, *, now: Callable[[], float]) -> Acces
     def find(resource: Resource, namespace: str, name: str) -> Entry | None:
         return store.get(storage_key(resource), namespace, name)
 
+    bootstrap = BootstrapTokens(StoredCluster(store), now=now) if options.bootstrap_token_auth else None
     authenticator = Authenticator(
         read_token_file(options.token_auth_file or options.data_dir / "tokens.csv"),
         accounts=TokenVerifier(keys, find, issuers=issuers, audiences=audiences, now=now),
+        bootstrap=bootstrap,
         audiences=audiences,
         now=now,
         anonymous=options.anonymous_auth,
@@ -76,7 +85,21 @@ def access(options: Options, store: Store, *, now: Callable[[], float]) -> Acces
         (*resources.SERVICEACCOUNTS.key, "token"): Question(TOKEN_REQUEST, requests.answer, complete),
     }
     openid = OpenIDDiscovery(issuers[0], keys, server_url=options.server_url)
-    return Access(authenticator, authorizer, questions, openid, key)
+    return Access(authenticator, authorizer, questions, openid, _loops(options, store, key, now))
+
+
+def _loops(
+    options: Options, store: Store, key: SigningKey, now: Callable[[], float]
+) -> tuple[Callable[[], Coroutine[Any, Any, None]], ...]:
+    own, folder = OwnWrites(store, now), options.data_dir / "pki"
+    signer = CertificateSigner(own, folder, seconds_max=options.cluster_signing_seconds, now=now)
+    secrets_of = partial(store.objects, storage_key(resources.SECRETS))
+    secrets = TokenSecrets(own, secrets_of, key, (folder / "ca.crt").read_bytes())
+    return (
+        partial(follow, store, resources.CERTIFICATESIGNINGREQUESTS, signer.handle),
+        partial(follow, store, resources.SECRETS, secrets.secret_changed),
+        partial(follow, store, resources.SERVICEACCOUNTS, secrets.account_changed),
+    )
 
 
 def _authorizer(store: Store) -> Authorizer:

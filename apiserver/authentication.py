@@ -1,5 +1,5 @@
-"""Who asks: a client certificate of the cluster's authority, or a bearer token: of the token file, or of a service
-account.
+"""Who asks: a client certificate of the cluster's authority, or a bearer token: of the token file, of a Secret that
+lets machines join, or of a service account.
 
 Source: https://kubernetes.io/docs/reference/access-authn-authz/authentication/
 """
@@ -16,6 +16,7 @@ from pathlib import Path
 from aiohttp import web
 
 from apimachinery.errors import unauthorized
+from apiserver.bootstrap_tokens import BootstrapTokens
 from apiserver.connection import Connection
 from apiserver.logs import kv
 from apiserver.request_info import AUTHENTICATED, UNAUTHENTICATED, User
@@ -39,12 +40,14 @@ class Authenticator:
         tokens: Mapping[str, User],
         *,
         accounts: TokenVerifier,
+        bootstrap: BootstrapTokens | None = None,
         audiences: Sequence[str],
         now: Callable[[], float],
         anonymous: bool = True,
     ) -> None:
         """`audiences` are what this server is; `anonymous`: whether who shows no credentials may go on as nobody."""
         self._accounts = accounts
+        self._bootstrap = bootstrap
         self._audiences = tuple(audiences)
         self._now = now
         self._anonymous = anonymous
@@ -74,6 +77,8 @@ class Authenticator:
         """(whose token it is, for which of the audiences it is; without any: of this server). Raises TokenError."""
         digest = self._digest(token)
         user = self._users.get(digest)
+        if user is None and self._bootstrap is not None:
+            user = self._bootstrap.find(token)
         if user is not None:
             meant = [audience for audience in self._audiences if audience in (audiences or self._audiences)]
             if not meant:

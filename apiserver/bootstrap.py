@@ -1,5 +1,6 @@
-"""The objects that a cluster is born with: its namespaces, the roles of its parts, and what its flow control goes by.
-They are written like any others, in one transaction, and at a later start only what is missing of them is.
+"""The objects that a cluster is born with: its namespaces, the roles of its parts, what its flow control goes by, and
+the Service `kubernetes`. They are written like any others, in one transaction, and at a later start only what is
+missing of them is.
 
 Sources: https://kubernetes.io/docs/concepts/overview/working-with-objects/namespaces/#initial-namespaces,
 https://kubernetes.io/docs/reference/access-authn-authz/rbac/#default-roles-and-role-bindings
@@ -8,10 +9,13 @@ https://kubernetes.io/docs/reference/access-authn-authz/rbac/#default-roles-and-
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 from apimachinery.meta import Object
-from apimachinery.resources import NAMESPACES, Resource, by_kind
+from apimachinery.patch import merge_patch
+from apimachinery.resources import ENDPOINTS, ENDPOINTSLICES, NAMESPACES, SERVICES, Resource, by_kind
 from apiserver.flowcontrol import defaults as flow_defaults
 from apiserver.rbac import defaults, reconcile
 from apiserver.rest.own_writes import OwnWrites
@@ -19,22 +23,36 @@ from apiserver.storage.entry import Entry
 from apiserver.storage.store import Conflict, Store
 
 INITIAL_NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
+SERVICE, SERVICE_PORT = "kubernetes", 443
+_PORT = {"name": "https", "protocol": "TCP"}
+
+# What is to be written, and the version that it replaces.
+_Write = tuple[Resource, Object, Entry | None]
 
 
-async def create_initial_objects(store: Store, *, now: Callable[[], float]) -> None:
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where this server is reached: its address and port, and the address of the Service `kubernetes`."""
+
+    address: str
+    port: int
+    service_address: str
+
+
+async def create_initial_objects(store: Store, place: Place, *, now: Callable[[], float]) -> None:
     """Write what is missing, durable when this returns. Raises ApiError."""
     own = OwnWrites(store, now)
-    changes = (*_namespaces(own), *_roles(own), *_flows(own))
+    changes = (*_namespaces(own), *_roles(own), *_flows(own), *_service(own, place))
     await asyncio.gather(*(_write(own, resource, obj, old) for resource, obj, old in changes))
 
 
-def _namespaces(own: OwnWrites) -> Iterator[tuple[Resource, Object, Entry | None]]:
+def _namespaces(own: OwnWrites) -> Iterator[_Write]:
     for name in INITIAL_NAMESPACES:
         if own.get(NAMESPACES, "", name) is None:
             yield NAMESPACES, {"metadata": {"name": name}}, None
 
 
-def _roles(own: OwnWrites) -> Iterator[tuple[Resource, Object, Entry | None]]:
+def _roles(own: OwnWrites) -> Iterator[_Write]:
     for expected in defaults.objects():
         resource, entry = _existing(own, expected)
         wanted = reconcile.plan(expected, entry.obj if entry is not None else None)
@@ -42,7 +60,7 @@ def _roles(own: OwnWrites) -> Iterator[tuple[Resource, Object, Entry | None]]:
             yield resource, wanted, entry
 
 
-def _flows(own: OwnWrites) -> Iterator[tuple[Resource, Object, Entry | None]]:
+def _flows(own: OwnWrites) -> Iterator[_Write]:
     for expected in flow_defaults.objects():
         resource, entry = _existing(own, expected)
         wanted = flow_defaults.plan(expected, entry.obj if entry is not None else None)
@@ -55,6 +73,34 @@ def _existing(own: OwnWrites, expected: Object) -> tuple[Resource, Entry | None]
     assert resource is not None
     metadata = expected["metadata"]
     return resource, own.get(resource, metadata.get("namespace", ""), metadata["name"])
+
+
+def _service(own: OwnWrites, place: Place) -> Iterator[_Write]:
+    """The Service by which pods find this server, and where it leads."""
+    address, port = place.address, place.port
+    family = "IPv6" if ":" in address else "IPv4"
+    cluster_ips = {"clusterIP": place.service_address, "clusterIPs": [place.service_address]}
+    service_port = {**_PORT, "port": SERVICE_PORT, "targetPort": port}
+    labels = {"component": "apiserver", "provider": "kubernetes"}
+    yield from _with(own, SERVICES, labels, {"spec": {**cluster_ips, "ports": [service_port]}})
+    if ipaddress.ip_address(address).is_loopback:
+        return  # which leads everybody to themselves
+    labels = {"endpointslice.kubernetes.io/skip-mirror": "true"}
+    subset = {"addresses": [{"ip": address}], "ports": [{**_PORT, "port": port}]}
+    yield from _with(own, ENDPOINTS, labels, {"subsets": [subset]})
+    labels = {"kubernetes.io/service-name": SERVICE}
+    endpoint = {"addresses": [address], "conditions": {"ready": True}}
+    leads = {"addressType": family, "endpoints": [endpoint], "ports": [{**_PORT, "port": port}]}
+    yield from _with(own, ENDPOINTSLICES, labels, leads)
+
+
+def _with(own: OwnWrites, resource: Resource, labels: Object, wanted: Object) -> Iterator[_Write]:
+    """The object of the Service, unless it says all that is wanted."""
+    entry = own.get(resource, "default", SERVICE)
+    if entry is None:
+        yield resource, {"metadata": {"name": SERVICE, "namespace": "default", "labels": labels}, **wanted}, None
+    elif (merged := merge_patch(entry.copy(), wanted)) != entry.obj:
+        yield resource, merged, entry
 
 
 async def _write(own: OwnWrites, resource: Resource, obj: Object, old: Entry | None) -> None:

@@ -7,6 +7,7 @@ Source: https://kubernetes.io/docs/setup/best-practices/certificates/
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from apiserver.files import write_private
@@ -91,32 +93,62 @@ class Authority:
 
         A client's common name is who it is, and its organizations are its groups. Raises PkiError.
         """
-        expires = min(now + timedelta(days=CERTIFICATE_DAYS), self._certificate.not_valid_after_utc)
-        if expires <= now:
-            raise PkiError(f"the cluster's authority has expired ({expires:%Y-%m-%d})")
         key = ec.generate_private_key(ec.SECP256R1())
         subject = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, group) for group in organizations]
         subject.append(x509.NameAttribute(NameOID.COMMON_NAME, common_name))
         usage = ExtendedKeyUsageOID.SERVER_AUTH if names else ExtendedKeyUsageOID.CLIENT_AUTH
-        signer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
-        builder = (
+        builder = self.builder(x509.Name(subject), key.public_key(), now, timedelta(days=CERTIFICATE_DAYS))
+        builder = builder.add_extension(_key_usage(signs_certificates=False), critical=True)
+        builder = builder.add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
+        if names:
+            builder = builder.add_extension(x509.SubjectAlternativeName(_general(names)), critical=False)
+        certificate = self.sign(builder)
+        pem = certificate.public_bytes(serialization.Encoding.PEM)
+        return Issued(pem, _key_pem(key), certificate.not_valid_after_utc.timestamp())
+
+    def builder(
+        self, subject: x509.Name, key: CertificatePublicKeyTypes, now: datetime, lives: timedelta
+    ) -> x509.CertificateBuilder:
+        """What all certificates of this authority have in common. Raises PkiError if none can hold any more."""
+        expires = min(now + lives, self._certificate.not_valid_after_utc)
+        if expires <= now:
+            raise PkiError(f"the cluster's authority has expired ({expires:%Y-%m-%d})")
+        return (
             x509.CertificateBuilder()
-            .subject_name(x509.Name(subject))
+            .subject_name(subject)
             .issuer_name(self._certificate.subject)
-            .public_key(key.public_key())
+            .public_key(key)
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - CLOCK_SKEW)
             .not_valid_after(expires)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(_key_usage(signs_certificates=False), critical=True)
-            .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
-            .add_extension(signer, critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
         )
-        if names:
-            builder = builder.add_extension(x509.SubjectAlternativeName(_general(names)), critical=False)
-        certificate = builder.sign(self._key, hashes.SHA256())
-        pem = certificate.public_bytes(serialization.Encoding.PEM)
-        return Issued(pem, _key_pem(key), expires.timestamp())
+
+    def sign(self, builder: x509.CertificateBuilder) -> x509.Certificate:
+        """The certificate, signed."""
+        return builder.sign(self._key, hashes.SHA256())
+
+
+def sign_request(authority: Authority, pem: bytes, usages: Sequence[str], seconds: float, now: datetime) -> bytes:
+    """A certificate, as PEM, for the key, the subject and the names of a request. Raises PkiError, ValueError."""
+    asked = x509.load_pem_x509_csr(pem)
+    if not asked.is_signature_valid:
+        raise ValueError("the signature of the request is not valid")
+    builder = authority.builder(asked.subject, asked.public_key(), now, timedelta(seconds=seconds))
+    if any(usage in _USAGES_OF_KEYS for usage in usages):
+        # One that allows nothing is no restriction that anybody meant: it would make the certificate useless.
+        builder = builder.add_extension(_usages_of_key(usages), critical=True)
+    purposes = [_PURPOSES[usage] for usage in usages if usage in _PURPOSES]
+    if purposes:
+        builder = builder.add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
+    try:
+        names = asked.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except x509.ExtensionNotFound:
+        pass
+    else:
+        builder = builder.add_extension(names.value, critical=names.critical)
+    return authority.sign(builder).public_bytes(serialization.Encoding.PEM)
 
 
 def generate_key() -> tuple[bytes, bytes]:
@@ -147,14 +179,25 @@ def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
 
 
 def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=True,
-        content_commitment=False,
-        key_encipherment=True,
-        data_encipherment=False,
-        key_agreement=False,
-        key_cert_sign=signs_certificates,
-        crl_sign=signs_certificates,
-        encipher_only=False,
-        decipher_only=False,
-    )
+    used = ("digital_signature", "key_encipherment", *(("key_cert_sign", "crl_sign") if signs_certificates else ()))
+    return x509.KeyUsage(**{name: name in used for name in _USAGES_OF_KEYS.values()})
+
+
+def _usages_of_key(usages: Sequence[str]) -> x509.KeyUsage:
+    used = {_USAGES_OF_KEYS.get(usage) for usage in usages}
+    return x509.KeyUsage(**{name: name in used for name in _USAGES_OF_KEYS.values()})
+
+
+# The usages that a request names, in the words of X.509: those of the key, and those of the certificate.
+_USAGES_OF_KEYS = {
+    "digital signature": "digital_signature",
+    "content commitment": "content_commitment",
+    "key encipherment": "key_encipherment",
+    "data encipherment": "data_encipherment",
+    "key agreement": "key_agreement",
+    "cert sign": "key_cert_sign",
+    "crl sign": "crl_sign",
+    "encipher only": "encipher_only",
+    "decipher only": "decipher_only",
+}
+_PURPOSES = {"client auth": ExtendedKeyUsageOID.CLIENT_AUTH, "server auth": ExtendedKeyUsageOID.SERVER_AUTH}

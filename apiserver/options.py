@@ -45,6 +45,8 @@ class Options:
     service_account_max_token_expiration_seconds: float
     service_account_extend_token_expiration: bool
     api_audiences: tuple[str, ...]
+    cluster_signing_seconds: float
+    bootstrap_token_auth: bool
     request_timeout_seconds: float
     min_request_timeout_seconds: float
     max_requests_inflight: int
@@ -91,6 +93,8 @@ def parse(arguments: Sequence[str]) -> Options:
         service_account_signing_key_file=found.service_account_signing_key_file,
         service_account_max_token_expiration_seconds=found.service_account_max_token_expiration,
         service_account_extend_token_expiration=found.service_account_extend_token_expiration,
+        cluster_signing_seconds=found.cluster_signing_duration,
+        bootstrap_token_auth=found.enable_bootstrap_token_auth,
         api_audiences=tuple(filter(None, found.api_audiences.split(","))) or issuers,
         request_timeout_seconds=found.request_timeout,
         min_request_timeout_seconds=found.min_request_timeout,
@@ -165,6 +169,22 @@ def _arguments() -> argparse.ArgumentParser:
         help="pods' tokens hold for a year if they are not read anew (%(default)s)",
     )
     add("--api-audiences", default="", metavar="LIST", help="what tokens must be meant for (the issuers)")
+    add(
+        "--cluster-signing-duration",
+        type=_duration,
+        default=8760 * 3600.0,
+        metavar="8760h",
+        help="how long certificates hold that are asked for as objects",
+    )
+    add(
+        "--enable-bootstrap-token-auth",
+        type=_flag,
+        nargs="?",
+        const=True,
+        default=True,
+        metavar="true|false",
+        help="tokens of Secrets in kube-system let machines join (%(default)s)",
+    )
     add("--request-timeout", type=_duration, default=60.0, metavar="1m0s", help="for all but watches and streams")
     add(
         "--min-request-timeout", type=_seconds, default=1800, metavar="SECONDS", help="how long watches live at least"

@@ -116,6 +116,7 @@ CONTROLLERS = (
     _apps(("create",), "replicasets", "controllerrevisions"),
     Rule(("create",), ("batch",), ("jobs",)),
     Rule(("create",), ("discovery.k8s.io",), ("endpointslices",)),
+    Rule(("approve",), ("certificates.k8s.io",), ("signers",), ("kubernetes.io/kube-apiserver-client-kubelet",)),
     # What it gathers into a role, it need not have itself.
     Rule(("escalate",), (RBAC_GROUP,), ("clusterroles",)),
 )

@@ -30,7 +30,7 @@ from apiserver.logs import kv
 from apiserver.metrics import Metrics
 from apiserver.node_proxy import NodeProxy
 from apiserver.openapi import OpenAPI
-from apiserver.options import Options
+from apiserver.options import Options, first_service_address
 from apiserver.paths import Paths
 from apiserver.pipeline import Pipeline
 from apiserver.renewal import renew_forever
@@ -82,7 +82,7 @@ async def _run(options: Options, listener: socket.socket) -> None:
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
     try:
-        await bootstrap.create_initial_objects(store, now=time.time)
+        await bootstrap.create_initial_objects(store, _place(options), now=time.time)
         health = Health()
         health.add("storage", lambda: store.failure)
         health.add("shutdown", lambda: "process is shutting down" if stop.is_set() else None, ["readyz"])
@@ -107,6 +107,7 @@ async def _run(options: Options, listener: socket.socket) -> None:
                 tasks.create_task(upkeep.run(time.time)),
                 tasks.create_task(expire_forever(store, storage_key(resources.EVENTS), EVENT_SECONDS)),
                 tasks.create_task(renew_forever(options, [(tls, *serving), (node_tls, *calling)], time.time)),
+                *(tasks.create_task(loop()) for loop in who.loops),
             ]
             await stop.wait()
             log.info(kv("stopping"))
@@ -158,6 +159,11 @@ def _pipeline(
         watch_seconds_min=options.min_request_timeout_seconds,
         now=time.time,
     )
+
+
+def _place(options: Options) -> bootstrap.Place:
+    service_address = first_service_address(options.service_cluster_ip_range)
+    return bootstrap.Place(options.advertise_address, options.secure_port, service_address)
 
 
 def _serving_files(options: Options) -> tuple[Path, Path]:

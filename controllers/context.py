@@ -20,7 +20,17 @@ from apiclient.logs import kv
 from apiclient.rest import Client
 from apiclient.workqueue import WorkQueue
 from apimachinery.meta import Object
-from apimachinery.resources import CLUSTERROLES, DEPLOYMENTS, LEASES, NAMESPACES, NODES, PODS, REPLICASETS, Resource
+from apimachinery.resources import (
+    CERTIFICATESIGNINGREQUESTS,
+    CLUSTERROLES,
+    DEPLOYMENTS,
+    LEASES,
+    NAMESPACES,
+    NODES,
+    PODS,
+    REPLICASETS,
+    Resource,
+)
 
 _POD_SPEC = ("nodeName", "tolerations")
 _POD_STATUS = ("phase", "reason", "conditions", "containerStatuses")
@@ -31,7 +41,10 @@ TURN_SECONDS_MAX = 1.0
 logger = logging.getLogger(__name__)
 
 # Controllers read more than the metadata of these; of all others metadata alone is watched and kept.
-WHOLE_OBJECTS = (PODS, NODES, NAMESPACES, REPLICASETS, DEPLOYMENTS, LEASES, CLUSTERROLES)
+WHOLE_OBJECTS = (
+    *(PODS, NODES, NAMESPACES, REPLICASETS, DEPLOYMENTS, LEASES),
+    *(CLUSTERROLES, CERTIFICATESIGNINGREQUESTS),
+)
 
 
 @dataclass(frozen=True, slots=True)

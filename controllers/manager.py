@@ -21,6 +21,8 @@ from apiclient.kubeconfig import Config
 from apiclient.leaderelection import LeaderElector
 from apiclient.logs import kv
 from apiclient.rest import Client
+from controllers.certificate_approval import CertificateApproval
+from controllers.certificate_cleaner import CertificateCleaner
 from controllers.cluster_role_aggregation import ClusterRoleAggregation
 from controllers.context import Context, Controller, Informers, Options, run_controller
 from controllers.deployment import DeploymentController
@@ -59,6 +61,8 @@ CONTROLLERS = {
     "serviceaccount-controller": Entry(ServiceAccountController, 1),
     "root-ca-certificate-publisher-controller": Entry(RootCaPublisher, 1),
     "clusterrole-aggregation-controller": Entry(ClusterRoleAggregation, 1),
+    "certificatesigningrequest-approving-controller": Entry(CertificateApproval, 2),
+    "certificatesigningrequest-cleaner-controller": Entry(CertificateCleaner, 1),
     "deployment-controller": Entry(DeploymentController, 5, "concurrent-deployment-syncs"),
     "replicaset-controller": Entry(ReplicaSetController, 5, "concurrent-replicaset-syncs"),
     "node-lifecycle-controller": Entry(NodeLifecycleController, 8),

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from apiserver.admission import (
+    certificate_requests,
     default_toleration_seconds,
     limit_ranger,
     namespace_lifecycle,
@@ -52,7 +55,7 @@ class Settings:
     service_cluster_ip_range: str = "10.96.0.0/12"
 
 
-def plugins(settings: Settings, authorizer: Authorizer) -> tuple[Plugin, ...]:
+def plugins(settings: Settings, authorizer: Authorizer, now: Callable[[], float] = time.time) -> tuple[Plugin, ...]:
     """All plugins; some ask what the writer may do besides the write itself."""
     return (
         namespace_lifecycle.PLUGIN,
@@ -66,4 +69,5 @@ def plugins(settings: Settings, authorizer: Authorizer) -> tuple[Plugin, ...]:
         ),
         service_addresses.plugin(settings.service_cluster_ip_range),
         role_escalation.plugin(authorizer),
+        certificate_requests.plugin(now),
     )
