@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from apimachinery.errors import ApiError
 from apiserver.request_info import RequestInfo, User
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """Whether a request is allowed; what is not allowed by one authorizer may be by the next.
 
     `reason` tells who granted it, or why it was not granted where there is more to tell than that nobody did.

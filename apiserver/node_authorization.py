@@ -91,7 +91,7 @@ class NodeAuthorizer:
         return self._like_all(info)
 
     def _like_all(self, info: RequestInfo) -> Decision:
-        return ALLOWED if self._rules.find(info) is not None else NO_OPINION
+        return self._rules.find(info) or NO_OPINION
 
     def _about_node(self, node: str, info: RequestInfo) -> Decision:
         if info.verb in ("get", "list", "watch"):

@@ -100,7 +100,7 @@ class Reviews:
         if not namespace:
             raise bad_request("no namespace on request")
         held = self._authorizer.roles.held(call.user, namespace)
-        rules = [rule for some in held for rule, _ in some.rules]
+        rules = [rule for some in held for rule in some.rules]
         problems = [problem for some in held for problem in some.problems]
         is_node = identify(call.user) is not None
         if is_node:

@@ -37,20 +37,18 @@ class Cluster(Protocol):
 
 @dataclass(slots=True)
 class Held:
-    """The rules that a user has somewhere: each with the binding that gives it, and what could not be found."""
+    """The rules that a user has somewhere, and what could not be found of them."""
 
-    rules: list[tuple[Rule, str]] = field(default_factory=list)
+    rules: list[Rule] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     index: RuleIndex = field(default_factory=RuleIndex)
 
     def add(self, rules: Iterable[Rule], source: str) -> None:
-        """Add the rules of a role."""
+        """Add the rules of a role; `source` says which binding gives them."""
+        decision = Decision(True, f"RBAC: allowed by {source}")
         for rule in rules:
-            self.rules.append((rule, source))
-            self.index.add(rule, source)
-
-
-_NOTHING = Held()
+            self.rules.append(rule)
+            self.index.add(rule, decision)
 
 
 class RbacAuthorizer:
@@ -82,10 +80,11 @@ class RbacAuthorizer:
     def decide(self, user: User, info: RequestInfo) -> Decision:
         """Whether a role of the user allows a request."""
         held = self._of(user)
-        for some in (held[""], held.get(info.namespace, _NOTHING)) if info.namespace else (held[""],):
-            source = some.index.find(info)
-            if source is not None:
-                return Decision(True, f"RBAC: allowed by {source}")
+        decision = held[""].index.find(info)
+        if decision is None and info.namespace in held:
+            decision = held[info.namespace].index.find(info)
+        if decision is not None:
+            return decision
         problems = [problem for some in self.held(user, info.namespace) for problem in some.problems]
         return Decision(False, f"RBAC: {aggregate(problems)}") if problems else NO_OPINION
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from apiserver.decision import quoted
+from apiserver.decision import ALLOWED, Decision, quoted
 from apiserver.request_info import RequestInfo
 
 Rule = Mapping[str, Any]
@@ -21,62 +21,64 @@ _FIELDS = ("apiGroups", "resources", "nonResourceURLs", "resourceNames", "verbs"
 
 
 class Grant(NamedTuple):
-    """One rule, as it stands under one of its resources; `source` says whose it is. No `names` means all."""
+    """One rule, as it stands under one of its resources, and what it decides. No `names` means all."""
 
     verbs: frozenset[str]
     groups: frozenset[str]
     names: frozenset[str]
-    source: str
+    decision: Decision
 
 
 class _UrlGrant(NamedTuple):
     verbs: frozenset[str]
     url: str
-    source: str
+    decision: Decision
 
 
 class RuleIndex:
     """A set of rules."""
 
-    def __init__(self, rules: Iterable[Rule] = (), source: str = "") -> None:
+    def __init__(self, rules: Iterable[Rule] = (), decision: Decision = ALLOWED) -> None:
         self._resources: dict[str, list[Grant]] = {}
         self._urls: list[_UrlGrant] = []
         for rule in rules:
-            self.add(rule, source)
+            self.add(rule, decision)
 
-    def add(self, rule: Rule, source: str) -> None:
-        """Add a rule that comes from a source, which is told when it decides."""
+    def add(self, rule: Rule, decision: Decision) -> None:
+        """Add a rule; what it allows is decided so, which tells whose rule it was."""
         verbs = frozenset(rule.get("verbs") or ())
         groups, names = frozenset(rule.get("apiGroups") or ()), frozenset(rule.get("resourceNames") or ())
         for resource in rule.get("resources") or ():
-            self._resources.setdefault(resource, []).append(Grant(verbs, groups, names, source))
+            self._resources.setdefault(resource, []).append(Grant(verbs, groups, names, decision))
         for url in rule.get("nonResourceURLs") or ():
-            self._urls.append(_UrlGrant(verbs, url, source))
+            self._urls.append(_UrlGrant(verbs, url, decision))
 
-    def find(self, info: RequestInfo) -> str | None:
-        """The source of a rule that allows a request."""
+    def find(self, info: RequestInfo) -> Decision | None:
+        """The decision of a rule that allows a request."""
         if not info.resource:
             return self._find_url(info.verb, info.path)
-        resource = f"{info.resource}/{info.subresource}" if info.subresource else info.resource
-        return self._find(info.verb, info.group, resource, info.subresource, info.selected_name)
+        name = info.name or (info.selected_name if info.fields else "")
+        if info.subresource:
+            return self._find(info.verb, info.group, f"{info.resource}/{info.subresource}", info.subresource, name)
+        return self._find(info.verb, info.group, info.resource, "", name)
 
-    def _find(self, verb: str, group: str, resource: str, subresource: str, name: str) -> str | None:
+    def _find(self, verb: str, group: str, resource: str, subresource: str, name: str) -> Decision | None:
         for word in (resource, ANY, f"*/{subresource}") if subresource else (resource, ANY):
-            for verbs, groups, names, source in self._resources.get(word, ()):
+            for verbs, groups, names, decision in self._resources.get(word, ()):
                 if (
                     (verb in verbs or ANY in verbs)
                     and (group in groups or ANY in groups)
                     and (not names or name in names)
                 ):
-                    return source
+                    return decision
         return None
 
-    def _find_url(self, verb: str, path: str) -> str | None:
-        for verbs, url, source in self._urls:
+    def _find_url(self, verb: str, path: str) -> Decision | None:
+        for verbs, url, decision in self._urls:
             if (verb in verbs or ANY in verbs) and (
                 path == url or (url.endswith(ANY) and path.startswith(url.rstrip(ANY)))
             ):
-                return source
+                return decision
         return None
 
     def covers(self, atom: Rule) -> bool:

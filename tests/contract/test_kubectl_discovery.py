@@ -64,7 +64,7 @@ def test_every_resource_is_found(kubectl: Kubectl) -> None:
 
 def test_a_kind_is_found_by_its_short_name_and_its_category(kubectl: Kubectl) -> None:
     assert "namespace/default" in kubectl("get", "ns", "-o", "name")
-    assert kubectl("get", "all", "-A", "-o", "name") == ""
+    assert kubectl("get", "all", "-A", "-o", "name") == "service/kubernetes\n"
 
 
 def test_groups_and_versions_are_listed(kubectl: Kubectl) -> None:

@@ -5,6 +5,7 @@ from urllib.parse import parse_qsl
 
 import pytest
 
+from apiserver.decision import ALLOWED
 from apiserver.rbac.rules import RuleIndex, missing, shown
 from apiserver.request_info import parse
 from tests.support.access import rule
@@ -49,8 +50,8 @@ SCALE = "/apis/apps/v1/namespaces/a/deployments/web/scale"
 def test_a_rule_allows_what_it_names(granted: Any, asked: str, allowed: bool) -> None:
     method, target = asked.split()
     path, _, query = target.partition("?")
-    source = RuleIndex([granted], "rule").find(parse(method, path, dict(parse_qsl(query))))
-    assert source == ("rule" if allowed else None)
+    found = RuleIndex([granted]).find(parse(method, path, dict(parse_qsl(query))))
+    assert found == (ALLOWED if allowed else None)
 
 
 def test_a_request_needs_one_rule_that_allows_all_of_it() -> None:
