@@ -30,6 +30,8 @@ class Resource:
     stored_as: tuple[str, str, str] | None = None
     # The kind of its lists, where that is not its own with "List" after it.
     list_name: str = ""
+    # A deletion is answered with the object that is gone, and not only with a Status.
+    returns_deleted: bool = False
 
     @property
     def list_kind(self) -> str:
@@ -71,7 +73,7 @@ _admission = partial(_v1, "admissionregistration.k8s.io", namespaced=False)
 _apps = partial(_v1, "apps")
 _authentication = partial(_v1, "authentication.k8s.io", namespaced=False, verbs=("create",))
 _authorization = partial(_v1, "authorization.k8s.io", verbs=("create",))
-_device = partial(_v1, "resource.k8s.io")
+_device = partial(_v1, "resource.k8s.io", returns_deleted=True)
 _flow = partial(_v1, "flowcontrol.apiserver.k8s.io", namespaced=False, subresources=("status",))
 _network = partial(_v1, "networking.k8s.io")
 _rbac = partial(_v1, "rbac.authorization.k8s.io")
@@ -93,9 +95,10 @@ PODS = _core(
         *("status", "binding", "ephemeralcontainers", "eviction", "resize"),
         *("log", "exec", "attach", "portforward", "proxy"),
     ),
+    returns_deleted=True,
 )
 BINDINGS = _core("Binding", "bindings", verbs=ANSWERED)
-SERVICES = _core("Service", "services", "svc", categories=ALL, subresources=("status", "proxy"))
+SERVICES = _core("Service", "services", "svc", categories=ALL, subresources=("status", "proxy"), returns_deleted=True)
 ENDPOINTS = _core("Endpoints", "endpoints", "ep")
 NODES = _core("Node", "nodes", "no", namespaced=False, subresources=("status", "proxy"))
 NAMESPACES = _core(
@@ -108,16 +111,20 @@ NAMESPACES = _core(
 )
 CONFIGMAPS = _core("ConfigMap", "configmaps", "cm")
 SECRETS = _core("Secret", "secrets")
-SERVICEACCOUNTS = _core("ServiceAccount", "serviceaccounts", "sa", subresources=("token",))
+SERVICEACCOUNTS = _core("ServiceAccount", "serviceaccounts", "sa", subresources=("token",), returns_deleted=True)
 REPLICATIONCONTROLLERS = _core(
     "ReplicationController", "replicationcontrollers", "rc", categories=ALL, subresources=SCALABLE
 )
-PERSISTENTVOLUMES = _core("PersistentVolume", "persistentvolumes", "pv", namespaced=False, subresources=STATUS)
-PERSISTENTVOLUMECLAIMS = _core("PersistentVolumeClaim", "persistentvolumeclaims", "pvc", subresources=STATUS)
+PERSISTENTVOLUMES = _core(
+    "PersistentVolume", "persistentvolumes", "pv", namespaced=False, subresources=STATUS, returns_deleted=True
+)
+PERSISTENTVOLUMECLAIMS = _core(
+    "PersistentVolumeClaim", "persistentvolumeclaims", "pvc", subresources=STATUS, returns_deleted=True
+)
 EVENTS = _core("Event", "events", "ev")
 LIMITRANGES = _core("LimitRange", "limitranges", "limits")
-RESOURCEQUOTAS = _core("ResourceQuota", "resourcequotas", "quota", subresources=STATUS)
-PODTEMPLATES = _core("PodTemplate", "podtemplates")
+RESOURCEQUOTAS = _core("ResourceQuota", "resourcequotas", "quota", subresources=STATUS, returns_deleted=True)
+PODTEMPLATES = _core("PodTemplate", "podtemplates", returns_deleted=True)
 COMPONENTSTATUSES = _core("ComponentStatus", "componentstatuses", "cs", namespaced=False, verbs=("get", "list"))
 DEPLOYMENTS = _apps("Deployment", "deployments", "deploy", categories=ALL, subresources=SCALABLE)
 REPLICASETS = _apps("ReplicaSet", "replicasets", "rs", categories=ALL, subresources=SCALABLE)
@@ -197,12 +204,12 @@ APISERVICES = _v1(
 )
 RUNTIMECLASSES = _v1("node.k8s.io", "RuntimeClass", "runtimeclasses", namespaced=False)
 PRIORITYCLASSES = _v1("scheduling.k8s.io", "PriorityClass", "priorityclasses", "pc", namespaced=False)
-STORAGECLASSES = _storage("StorageClass", "storageclasses", "sc")
-CSIDRIVERS = _storage("CSIDriver", "csidrivers")
-CSINODES = _storage("CSINode", "csinodes")
+STORAGECLASSES = _storage("StorageClass", "storageclasses", "sc", returns_deleted=True)
+CSIDRIVERS = _storage("CSIDriver", "csidrivers", returns_deleted=True)
+CSINODES = _storage("CSINode", "csinodes", returns_deleted=True)
 CSISTORAGECAPACITIES = _v1("storage.k8s.io", "CSIStorageCapacity", "csistoragecapacities")
-VOLUMEATTACHMENTS = _storage("VolumeAttachment", "volumeattachments", subresources=STATUS)
-VOLUMEATTRIBUTESCLASSES = _storage("VolumeAttributesClass", "volumeattributesclasses", "vac")
+VOLUMEATTACHMENTS = _storage("VolumeAttachment", "volumeattachments", subresources=STATUS, returns_deleted=True)
+VOLUMEATTRIBUTESCLASSES = _storage("VolumeAttributesClass", "volumeattributesclasses", "vac", returns_deleted=True)
 FLOWSCHEMAS = _flow("FlowSchema", "flowschemas")
 PRIORITYLEVELCONFIGURATIONS = _flow("PriorityLevelConfiguration", "prioritylevelconfigurations")
 RESOURCECLAIMS = _device("ResourceClaim", "resourceclaims", subresources=STATUS)

@@ -183,7 +183,7 @@ def _of_object(
             tag=_tag(resource),
             description=f"{_WORDS[verb]} {f'the {sub} of ' if sub else ''}the object of kind {resource.kind}",
             kind={"group": group, "version": version, "kind": kind},
-            answer=STATUS if verb == "delete" else answer,
+            answer=STATUS if verb == "delete" and not resource.returns_deleted else answer,
             path_parameters=(name, NAMESPACE) if resource.namespaced else (name,),
             query_parameters=(*_query(verb), PRETTY),
             body=None if verb == "get" or text else body,

@@ -172,7 +172,10 @@ class Pipeline:
         kind = part.kind or call.resource
 
         async def replaced(current: Entry) -> Object:
-            return await decode.sent(call, kind, body)
+            sent = await decode.sent(call, kind, body)
+            if part.kind is None:
+                writing.require_version(call, sent)
+            return sent
 
         missing = self._store.get(call.key, call.namespace, call.name) is None
         if missing and part is OBJECT and call.strategy.create_on_update:
@@ -288,15 +291,19 @@ class Pipeline:
     async def _delete(self, call: Call) -> web.StreamResponse:
         if call.info.subresource:
             raise method_not_allowed()
-        entry, gone = await self._remove(call, await self._delete_options(call))
-        if gone:
+        options = await self._delete_options(call)
+        entry, gone = await self._remove(call, options)
+        if gone and not call.resource.returns_deleted:
             return await answers.document(call, deletion.success(call.resource, entry.obj))
-        return await answers.one(call, entry, self._now())
+        return await answers.one(call, entry, self._now(), 202 if options.told_later and not gone else 200)
 
     async def _delete_options(self, call: Call) -> DeleteOptions:
         body = await decode.read_body(call.http)
         document = (await decode.parse(body, decode.media_type(call.http)))[0] if body else None
-        return deletion.read_options(document, call.query)
+        options = deletion.read_options(document, call.query)
+        if call.strategy.orphaning_warning and not options.propagation_policy:
+            call.warnings.append(call.strategy.orphaning_warning)
+        return options
 
     async def _evict(self, call: Call, sent: Object) -> None:
         """A deletion that admission is asked about as an eviction."""
@@ -311,7 +318,7 @@ class Pipeline:
         """validate (admission) → write, for a deletion: (the last version, whether the object is gone)."""
         for _ in range(TRIES_MAX):
             current = reading.existing(self._store, call)
-            deletion.check_preconditions(call.resource.group_resource, current.obj, options)
+            deletion.check_preconditions(call.resource, current.obj, options)
             if not evicted:
                 attributes = Attributes(DELETE, call.resource, call.namespace, call.name, call.user)
                 attributes.old, attributes.dry_run = current.obj, options.dry_run
@@ -319,8 +326,11 @@ class Pipeline:
                 await admission.validate(self._plugins, attributes, self._cluster)
             obj = subresources.disrupted(current.copy(), self._now()) if evicted else current.copy()
             plan = deletion.plan(call.strategy, obj, options, self._now())
-            if not plan.changed or options.dry_run:
+            if not plan.changed:
                 return current, plan.removed
+            if options.dry_run:
+                raw = encoding.encode(call.resource, plan.obj, current.revision)
+                return Entry(current.namespace, current.name, current.revision, raw), plan.removed
             try:
                 return await self._commit(call, Change(plan.obj, current), removed=plan.removed), plan.removed
             except Conflict:

@@ -68,6 +68,10 @@ def parse(method: str, path: str, query: Mapping[str, str]) -> RequestInfo:
         group, version, rest = steps[1], steps[2], steps[3:]
     else:
         return RequestInfo(method.lower(), path)
+    # An old way to ask for a watch, also for that of one object.
+    watches = rest[0] == "watch" and len(rest) > 1 and method == "GET"
+    if watches:
+        rest = rest[1:]
     namespace = ""
     if rest[0] == "namespaces" and len(rest) >= 3 and rest[2] not in ("", *_NAMESPACE_SUBRESOURCES):
         namespace, rest = unquote(rest[1]), rest[2:]
@@ -76,7 +80,7 @@ def parse(method: str, path: str, query: Mapping[str, str]) -> RequestInfo:
     resource, name, subresource = (*rest, "", "")[:3]
     selector = "" if name else query.get("fieldSelector", "")
     return RequestInfo(
-        _verb(method, name, query),
+        "watch" if watches else _verb(method, name, query),
         path,
         group,
         version,
@@ -89,12 +93,17 @@ def parse(method: str, path: str, query: Mapping[str, str]) -> RequestInfo:
     )
 
 
+def is_true(value: str) -> bool:
+    """What a boolean of a query says: everything but a clear no is a yes, even nothing at all (`?watch`)."""
+    return value != "0" and value.lower() != "false"
+
+
 def _verb(method: str, name: str, query: Mapping[str, str]) -> str:
     verb = _VERBS.get(method, method.lower())
-    if verb == "get" and query.get("watch") in ("1", "true", "True"):
-        return "watch"
     if name:
         return verb
+    if method == "GET" and "watch" in query and is_true(query["watch"]):
+        return "watch"
     return {"get": "list", "delete": "deletecollection"}.get(verb, verb)
 
 

@@ -182,4 +182,6 @@ STRATEGY = Strategy(
     selectable=("status.successful",),
     counts_generations=True,
     orphans_dependents=True,
+    orphaning_warning="child pods are preserved by default when jobs are deleted; set propagationPolicy=Background "
+    "to remove them or set propagationPolicy=Orphan to suppress this warning",
 )

@@ -14,11 +14,17 @@ from apimachinery.resources import PODS
 from apiserver.registry.checks import Errors
 from apiserver.registry.pod_containers import validate_image
 from apiserver.registry.pod_defaults import default_pod
+from apiserver.registry.pod_parts import (
+    prepare_ephemeral_containers,
+    prepare_resize,
+    validate_ephemeral_containers,
+    validate_resize,
+)
 from apiserver.registry.pod_qos import qos_class
 from apiserver.registry.pod_spec import validate_pod_annotations, validate_pod_spec
 from apiserver.registry.pod_table import COLUMNS
 from apiserver.registry.pod_update import validate_pod_status, validate_pod_update
-from apiserver.registry.strategy import Strategy, keep_spec
+from apiserver.registry.strategy import CheckFrom, Part, Strategy, keep_spec
 
 _TERMS = (
     ("requiredDuringSchedulingIgnoredDuringExecution", ()),
@@ -107,6 +113,11 @@ def _forbid_tokens(spec: dict[str, Any], errors: Errors) -> None:
                 errors.append(forbidden_field(at, "must not be specified when serviceAccountName is not set"))
 
 
+def _also(check: CheckFrom) -> CheckFrom:
+    """What is wrong with a pod in itself, and then with the change."""
+    return lambda pod, old: check(pod, old) + validate(pod)
+
+
 def grace_period_seconds(pod: Object, requested: int | None) -> int:
     """What was asked for, else what the pod says; a pod that runs nowhere, or no more, goes at once."""
     spec, status = pod.get("spec") or {}, pod.get("status") or {}
@@ -131,4 +142,8 @@ STRATEGY = Strategy(
     ),
     counts_generations=True,
     grace_period_seconds=grace_period_seconds,
+    parts={
+        "ephemeralcontainers": Part(prepare_ephemeral_containers, _also(validate_ephemeral_containers)),
+        "resize": Part(prepare_resize, _also(validate_resize)),
+    },
 )

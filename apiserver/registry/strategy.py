@@ -224,3 +224,5 @@ class Strategy:
     unconditional_update: bool = True
     # A deletion that doesn't say what becomes of the dependents leaves them, as in the first versions of the API.
     orphans_dependents: bool = False
+    # What a client is told that doesn't say what becomes of the dependents.
+    orphaning_warning: str = ""

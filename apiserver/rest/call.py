@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -12,10 +13,11 @@ from apimachinery.errors import invalid as invalid_error
 from apimachinery.field import FieldError, not_supported
 from apimachinery.resources import Resource
 from apiserver.registry.strategy import Strategy
-from apiserver.request_info import RequestInfo, User
+from apiserver.request_info import RequestInfo, User, is_true
 from apiserver.storage.entry import Entry
 
-_TRUE, _FALSE = ("true", "True", "TRUE", "t", "T", "1"), ("false", "False", "FALSE", "f", "F", "0", "")
+_NUMBER = re.compile(r"[+-]?[0-9]{1,20}")
+INT64_LIMIT = 1 << 63
 
 
 @dataclass(slots=True)
@@ -50,25 +52,21 @@ class Call:
         raise options_error(self.info.verb, [not_supported("dryRun", value, ["All"])])
 
     def flag(self, name: str) -> bool | None:
-        """A boolean of the query; None if it is not there. Raises ApiError 400."""
+        """A boolean of the query; None if it is not there."""
         value = self.query.get(name)
-        if value is None:
-            return None
-        if value in _TRUE:
-            return True
-        if value in _FALSE:
-            return False
-        raise bad_request(f'strconv.ParseBool: parsing "{value}": invalid syntax ({name})')
+        return None if value is None else is_true(value)
 
     def number(self, name: str) -> int | None:
         """A whole number of the query; None if it is not there. Raises ApiError 400."""
         value = self.query.get(name)
         if not value:
             return None
-        try:
-            return int(value)
-        except ValueError:
-            raise bad_request(f'strconv.ParseInt: parsing "{value}": invalid syntax ({name})') from None
+        if not _NUMBER.fullmatch(value):
+            raise bad_request(f'strconv.ParseInt: parsing "{value}": invalid syntax ({name})')
+        number = int(value)
+        if not -INT64_LIMIT <= number < INT64_LIMIT:
+            raise bad_request(f'strconv.ParseInt: parsing "{value}": value out of range ({name})')
+        return number
 
 
 def storage_key(resource: Resource) -> str:

@@ -19,6 +19,7 @@ from apimachinery.meta import Object
 from apimachinery.resources import Resource
 from apimachinery.time import parse_rfc3339, rfc3339
 from apiserver.registry.strategy import Strategy
+from apiserver.request_info import is_true
 from apiserver.rest.writing import ends_deletion
 
 ORPHAN, FOREGROUND = "orphan", "foregroundDeletion"
@@ -27,13 +28,17 @@ _POLICIES = ("Background", "Foreground", "Orphan")
 
 @dataclass(frozen=True, slots=True)
 class DeleteOptions:
-    """How to delete. Without a grace period the object's own counts; `uid` and `resource_version` must match."""
+    """How to delete. Without a grace period the object's own counts; `uid` and `resource_version` must match.
+
+    `told_later`: a client that asks in an old way not to orphan dependents is told if the object is still there.
+    """
 
     grace_period_seconds: int | None = None
     propagation_policy: str = ""
     uid: str = ""
     resource_version: str = ""
     dry_run: bool = False
+    told_later: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +80,7 @@ def read_options(document: Any, query: Mapping[str, str], *, dry_run: bool = Fal
         preconditions.get("uid") or "",
         preconditions.get("resourceVersion") or "",
         dry_run or bool(dry_runs),
+        orphan is False,
     )
 
 
@@ -88,30 +94,35 @@ def _from_query(query: Mapping[str, str]) -> Object:
     if policy := query.get("propagationPolicy"):
         found["propagationPolicy"] = policy
     if orphan := query.get("orphanDependents"):
-        found["orphanDependents"] = orphan in ("true", "1")
+        found["orphanDependents"] = is_true(orphan)
     if dry_run := query.get("dryRun"):
         found["dryRun"] = [dry_run]
     return found
 
 
-def check_preconditions(plural: str, obj: Object, options: DeleteOptions) -> None:
+def check_preconditions(resource: Resource, obj: Object, options: DeleteOptions) -> None:
     """Raises ApiError 409 if the object is not the one that was meant."""
     metadata = obj["metadata"]
-    for said, actual, what in (
-        (options.uid, metadata["uid"], "UID"),
-        (options.resource_version, metadata["resourceVersion"], "ResourceVersion"),
+    for said, actual, what, might in (
+        (options.uid, metadata["uid"], "UID", "deleted and then recreated"),
+        (options.resource_version, metadata["resourceVersion"], "ResourceVersion", "modified"),
     ):
         if said and said != actual:
-            why = f"Precondition failed: {what} in precondition: {said}, {what} in object meta: {actual}"
-            raise conflict(plural, metadata["name"], why)
+            why = f"the {what} in the precondition ({said}) does not match the {what} in record ({actual})"
+            kind = f"{resource.kind}.{resource.group}" if resource.group else resource.kind
+            raise conflict(kind, metadata["name"], f"{why}. The object might have been {might}")
 
 
 def plan(strategy: Strategy, obj: Object, options: DeleteOptions, now: float) -> Plan:
     """What becomes of an object, which is a private copy and is changed."""
     metadata = obj["metadata"]
     if metadata.get("deletionTimestamp"):
-        return _shorten(strategy, obj, options)
-    finalizers = _finalizers(metadata.get("finalizers") or [], options.propagation_policy)
+        return _shorten(strategy, obj, options, now)
+    have = metadata.get("finalizers") or []
+    policy = options.propagation_policy
+    if not policy and strategy.orphans_dependents and FOREGROUND not in have:
+        policy = "Orphan"
+    finalizers = _finalizers(have, policy)
     metadata.pop("finalizers", None)
     if finalizers:
         metadata["finalizers"] = finalizers
@@ -126,12 +137,15 @@ def plan(strategy: Strategy, obj: Object, options: DeleteOptions, now: float) ->
     return Plan(obj, removed=False, changed=True)
 
 
-def _shorten(strategy: Strategy, obj: Object, options: DeleteOptions) -> Plan:
+def _shorten(strategy: Strategy, obj: Object, options: DeleteOptions, now: float) -> Plan:
     metadata = obj["metadata"]
     grace, wanted = metadata.get("deletionGracePeriodSeconds") or 0, options.grace_period_seconds
     changed = wanted is not None and wanted < grace
     if changed and wanted is not None:
-        metadata["deletionTimestamp"] = rfc3339(parse_rfc3339(metadata["deletionTimestamp"]) - grace + wanted)
+        end = parse_rfc3339(metadata["deletionTimestamp"]) - grace + wanted
+        if end < now and wanted:
+            wanted = 1  # that long is over: what remains is the shortest period in which the end is still graceful
+        metadata["deletionTimestamp"] = rfc3339(max(end, now))
         metadata["deletionGracePeriodSeconds"] = wanted
     removed = ends_deletion(strategy, obj)
     return Plan(obj, removed=removed, changed=changed or removed)

@@ -31,6 +31,7 @@ _TOO_OLD = (
     "results. Continuing with the provided token results in an inconsistent list - objects that were created, "
     "modified, or deleted between the time the first chunk was returned and now may show up in the list."
 )
+_WRONG_TOKEN = "continue key is not valid: it must come from the answer to an earlier list"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,7 @@ async def list_page(store: Store, call: Call) -> Page:
     """A list, or the page of it that `limit` and `continue` ask for. Raises ApiError 400, 410, 422 or 504."""
     check_list_options(call)
     selected = selection(call)
-    limit = call.number("limit") or 0
+    limit = max(0, call.number("limit") or 0)
     revision, after = await _point(store, call, limit)
     try:
         found = await store.select(call.key, selected, revision=revision, after=after, limit=limit)
@@ -123,6 +124,8 @@ async def _point(store: Store, call: Call, limit: int) -> tuple[int | None, Key 
         if asked not in ("", "0"):
             raise bad_request("specifying resource version is not allowed when using continue")
         revision, after = _read_token(token)
+        if revision > store.revision:
+            raise bad_request(_WRONG_TOKEN)
         return (revision if revision >= 0 else None), after
     if asked in ("", "0"):
         return None, None
@@ -150,8 +153,8 @@ def _read_token(token: str) -> tuple[int, tuple[str, str]]:
         document = orjson.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
         namespace, _, name = document["start"].partition("/")
         return int(document["rv"]), (namespace, name)
-    except (ValueError, KeyError, TypeError, AttributeError, binascii.Error):
-        raise bad_request("continue key is not valid: it must come from the answer to an earlier list") from None
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, binascii.Error):
+        raise bad_request(_WRONG_TOKEN) from None
 
 
 def check_list_options(call: Call) -> None:

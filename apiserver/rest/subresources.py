@@ -1,7 +1,8 @@
 """The parts of an object that are read and written on their own, and the object itself as the simplest of them.
 
     status    the object, of which only the status is taken
-    approval  the object, of which only what its strategy says is taken (`Strategy.parts`)
+    approval, ephemeralcontainers, resize
+              the object, of which only what its strategy says is taken (`Strategy.parts`)
     scale     autoscaling/v1 Scale: the number of replicas, alike for everything that can be scaled
     binding   v1 Binding, posted by the scheduler: puts a pod onto a node
     finalize  the object, of which only spec.finalizers is taken: what keeps a namespace from going
@@ -161,6 +162,8 @@ OBJECT = Subresource(("get", "create", "update", "patch"))
 _TABLE = {
     "status": Subresource(("get", "update", "patch"), STATUS_RULES),
     "approval": Subresource(("get", "update", "patch"), PART_RULES),
+    "ephemeralcontainers": Subresource(("get", "update", "patch"), PART_RULES),
+    "resize": Subresource(("get", "update", "patch"), PART_RULES),
     "scale": Subresource(("get", "update", "patch"), OBJECT_RULES, SCALE, show_scale, scaled),
     "binding": Subresource(("create",), NO_RULES, BINDING, None, bound),
     "finalize": Subresource(("update",), NO_RULES, None, None, finalized),

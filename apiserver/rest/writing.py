@@ -10,10 +10,13 @@ import random
 import uuid
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
+
+import orjson
 
 from apimachinery import canonical
 from apimachinery.errors import MODIFIED, ApiError, already_exists, bad_request, conflict, invalid
-from apimachinery.field import WARNING, FieldError
+from apimachinery.field import OMITTED, WARNING, FieldError
 from apimachinery.meta import Object
 from apimachinery.time import rfc3339
 from apiserver.registry.metadata import validate_metadata, validate_metadata_update
@@ -84,7 +87,8 @@ def name_taken(call: Call, name: str, taken: Entry | None, *, generated: bool) -
     """409 for the name of a new object."""
     error = already_exists(call.resource.group_resource, name)
     if generated:
-        error.message = "the server was not able to generate a unique name for the object"
+        error.message += ", the server was not able to generate a unique name for the object"
+        error.details = {**(error.details or {}), "retryAfterSeconds": 1}
     elif taken is not None and taken.obj["metadata"].get("deletionTimestamp"):
         error.message = f"object is being deleted: {error.message}"
     return error
@@ -92,7 +96,9 @@ def name_taken(call: Call, name: str, taken: Entry | None, *, generated: bool) -
 
 def place(call: Call, obj: Object) -> None:
     """Put an object where the URL says; it may not say otherwise itself. Raises ApiError 400."""
-    metadata = obj.setdefault("metadata", {})
+    if obj.get("metadata") is None:
+        obj["metadata"] = {}
+    metadata = obj["metadata"]
     if not isinstance(metadata, dict):
         raise bad_request("metadata must be an object")
     said = metadata.get("namespace") or ""
@@ -106,6 +112,30 @@ def place(call: Call, obj: Object) -> None:
         raise bad_request(
             f"the name of the object ({metadata.get('name') or ''}) does not match the name on the URL ({call.name})"
         )
+    if "ownerReferences" in metadata:
+        call.warnings += name_owners_once(metadata)
+
+
+def name_owners_once(metadata: Object) -> list[str]:
+    """Of references to owners that say the same, keep the first; returns what is to be told."""
+    owners = metadata["ownerReferences"]
+    if not isinstance(owners, list):
+        return []  # which is refused later on
+    once: dict[bytes, Any] = {}
+    again: dict[str, None] = {}
+    for owner in owners:
+        key = orjson.dumps(owner, option=orjson.OPT_SORT_KEYS)
+        if key in once and isinstance(owner, dict):
+            again[str(owner.get("uid"))] = None
+        once.setdefault(key, owner)
+    if not again:
+        return []
+    metadata["ownerReferences"] = list(once.values())
+    return [
+        "metadata.ownerReferences contains duplicate entries; API server dedups owner references in 1.20+, and may "
+        "reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: "
+        + ", ".join(again)
+    ]
 
 
 def prepare_creation(strategy: Strategy, obj: Object, now: float) -> list[str]:
@@ -138,6 +168,14 @@ def check_version(call: Call, metadata: Object, current: Entry) -> None:
             current.name,
             f"Precondition failed: UID in precondition: {uid}, UID in object meta: {actual}",
         )
+
+
+def require_version(call: Call, sent: Object) -> None:
+    """Refuse an update that names no version, where it must be meant for one. Raises ApiError 422."""
+    if call.strategy.unconditional_update or sent["metadata"].get("resourceVersion") not in (None, "", "0"):
+        return
+    why = FieldError("metadata.resourceVersion", "FieldValueInvalid", OMITTED, "0x0: must be specified for an update")
+    raise invalid(call.resource.group, call.resource.plural, call.name, [why])
 
 
 def prepare_update(

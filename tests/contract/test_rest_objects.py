@@ -15,6 +15,8 @@ from apimachinery.meta import Object
 from apimachinery.resources import (
     CONFIGMAPS,
     DEPLOYMENTS,
+    JOBS,
+    LEASES,
     NAMESPACES,
     NODES,
     PODS,
@@ -233,6 +235,27 @@ async def test_an_update_without_a_version_is_unconditional(client: Client, scop
         assert updated["metadata"][field] == made["metadata"][field]
 
 
+async def test_some_kinds_are_only_updated_in_a_version_that_is_named(client: Client, scope: str) -> None:
+    made = await client.create(LEASES, {"metadata": {"name": "a"}, "spec": {"holderIdentity": "x"}}, scope)
+    body = {"metadata": {"name": "a", "namespace": scope}, "spec": {"holderIdentity": "y"}}
+    error = await refused(client.update(LEASES, body))
+    assert error.message == (
+        'leases.coordination.k8s.io "a" is invalid: metadata.resourceVersion: Invalid value: 0x0: must be specified '
+        "for an update"
+    )
+    await client.update(LEASES, {**made, "spec": {"holderIdentity": "y"}})
+    await client.patch(LEASES, "a", {"spec": {"holderIdentity": "z"}}, scope)
+
+
+async def test_an_owner_is_named_once(client: Client, scope: str) -> None:
+    owner = {"apiVersion": "v1", "kind": "ConfigMap", "name": "o", "uid": "1"}
+    body = config() | {"metadata": {"name": "a", "ownerReferences": [owner, {**owner, "name": "p"}, owner]}}
+    _, headers, made = await send(client, "POST", CONFIGMAPS.path(scope), body)
+    assert made["metadata"]["ownerReferences"] == [owner, {**owner, "name": "p"}]
+    assert "metadata.ownerReferences contains duplicate entries" in headers["Warning"]
+    assert headers["Warning"].endswith('duplicate UID(s) observed: 1"')
+
+
 async def test_an_update_that_changes_nothing_writes_nothing(client: Client, scope: str) -> None:
     made = await client.create(DEPLOYMENTS, deployment(), scope)
     assert await client.update(DEPLOYMENTS, made) == made
@@ -392,15 +415,38 @@ async def test_the_propagation_policy_leaves_word_for_the_garbage_collector(
         assert answer["metadata"]["generation"] == 2
 
 
+async def test_a_deletion_of_some_kinds_is_answered_with_what_is_gone(client: Client, scope: str) -> None:
+    made = await client.create(PODS, pod(), scope)
+    gone = await client.delete(PODS, "a", scope)
+    assert (gone["kind"], gone["metadata"]["uid"]) == ("Pod", made["metadata"]["uid"])
+    assert (await client.list(PODS, scope))["items"] == []
+
+
+async def test_a_trial_of_a_deletion_shows_what_would_become_of_the_object(client: Client, scope: str) -> None:
+    await client.create(CONFIGMAPS, {"metadata": {"name": "a", "finalizers": ["x.io/y"]}}, scope)
+    path = CONFIGMAPS.path(scope, "a")
+    status, _, shown = await send(client, "DELETE", path, {"dryRun": ["All"], "orphanDependents": False})
+    assert (status, "deletionTimestamp" in shown["metadata"]) == (202, True)
+    assert "deletionTimestamp" not in (await client.get(CONFIGMAPS, "a", scope))["metadata"]
+
+
+async def test_jobs_leave_their_pods_unless_told_otherwise(client: Client, scope: str) -> None:
+    template = {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}}
+    await client.create(JOBS, {"metadata": {"name": "a"}, "spec": {"template": template}}, scope)
+    _, headers, left = await send(client, "DELETE", JOBS.path(scope, "a"))
+    assert left["metadata"]["finalizers"] == ["orphan"]
+    assert "child pods are preserved by default when jobs are deleted" in headers["Warning"]
+
+
 async def test_a_deletion_is_only_of_the_object_that_was_meant(client: Client, scope: str) -> None:
     made = await client.create(CONFIGMAPS, config(), scope)
     error = await refused(client.delete(CONFIGMAPS, "a", scope, uid="other"))
     assert (error.code, error.reason) == (409, "Conflict")
-    assert "Precondition failed: UID in precondition: other" in error.message
+    assert "the UID in the precondition (other) does not match the UID in record" in error.message
     await client.patch(CONFIGMAPS, "a", {"data": {"x": "1"}}, scope)
     version = made["metadata"]["resourceVersion"]
     error = await refused(client.delete(CONFIGMAPS, "a", scope, resource_version=version))
-    assert "Precondition failed: ResourceVersion in precondition" in error.message
+    assert "the ResourceVersion in the precondition" in error.message
     await client.delete(CONFIGMAPS, "a", scope, uid=made["metadata"]["uid"])
 
 

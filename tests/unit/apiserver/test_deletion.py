@@ -97,6 +97,20 @@ def test_a_negative_grace_period_is_the_shortest() -> None:
     assert read_options({"gracePeriodSeconds": -4}, {}).grace_period_seconds == 1
 
 
+def test_a_time_that_is_over_is_shortened_to_the_shortest_graceful_one() -> None:
+    marked = plan(GRACEFUL, obj(), DeleteOptions(), NOW).obj
+    again = plan(GRACEFUL, marked, DeleteOptions(grace_period_seconds=5), NOW + 20).obj["metadata"]
+    assert (again["deletionGracePeriodSeconds"], again["deletionTimestamp"]) == (1, "2023-11-14T22:13:40Z")
+
+
+def test_some_kinds_leave_their_dependents_alone_unless_told_otherwise() -> None:
+    orphaning = Strategy(PODS, orphans_dependents=True)
+    assert plan(orphaning, obj(), DeleteOptions(), NOW).obj["metadata"]["finalizers"] == ["orphan"]
+    assert plan(orphaning, obj(), DeleteOptions(propagation_policy="Background"), NOW).removed
+    foreground = plan(orphaning, obj(finalizers=["foregroundDeletion"]), DeleteOptions(), NOW)
+    assert foreground.obj["metadata"]["finalizers"] == ["foregroundDeletion"]
+
+
 def test_options_stand_in_the_query_if_there_is_no_body() -> None:
     query = {"gracePeriodSeconds": "7", "propagationPolicy": "Orphan", "dryRun": "All"}
     assert read_options(None, query) == DeleteOptions(7, "Orphan", dry_run=True)
@@ -105,8 +119,8 @@ def test_options_stand_in_the_query_if_there_is_no_body() -> None:
 
 
 def test_preconditions_name_what_differs() -> None:
-    check_preconditions("pods", obj(), DeleteOptions(uid="1", resource_version="5"))
-    with pytest.raises(ApiError, match="UID in precondition: 2, UID in object meta: 1"):
-        check_preconditions("pods", obj(), DeleteOptions(uid="2"))
-    with pytest.raises(ApiError, match="ResourceVersion in precondition: 4"):
-        check_preconditions("pods", obj(), DeleteOptions(resource_version="4"))
+    check_preconditions(PODS, obj(), DeleteOptions(uid="1", resource_version="5"))
+    with pytest.raises(ApiError, match=r"the UID in the precondition \(2\) does not match the UID in record \(1\)"):
+        check_preconditions(PODS, obj(), DeleteOptions(uid="2"))
+    with pytest.raises(ApiError, match=r"the ResourceVersion in the precondition \(4\)"):
+        check_preconditions(PODS, obj(), DeleteOptions(resource_version="4"))

@@ -30,7 +30,20 @@ def test_a_path_is_read(method: str, path: str, expected: tuple[str, ...]) -> No
 
 def test_a_watch_is_a_verb_of_its_own() -> None:
     assert parse("GET", "/api/v1/pods", {"watch": "1"}).verb == "watch"
+    assert parse("GET", "/api/v1/pods", {"watch": ""}).verb == "watch"
     assert parse("GET", "/api/v1/pods", {"watch": "0"}).verb == "list"
+    assert parse("GET", "/api/v1/pods", {"watch": "False"}).verb == "list"
+    assert parse("HEAD", "/api/v1/pods", {"watch": "1"}).verb == "list"
+    assert parse("GET", "/api/v1/namespaces/a/pods/web", {"watch": "1"}).verb == "get"
+
+
+def test_the_old_paths_of_watches_are_known() -> None:
+    some = parse("GET", "/api/v1/watch/namespaces/a/pods", {})
+    assert (some.verb, some.resource, some.namespace, some.name) == ("watch", "pods", "a", "")
+    one = parse("GET", "/apis/apps/v1/watch/namespaces/a/deployments/web", {})
+    assert (one.verb, one.resource, one.namespace, one.name) == ("watch", "deployments", "a", "web")
+    assert parse("GET", "/api/v1/watch/nodes", {}).verb == "watch"
+    assert parse("POST", "/api/v1/watch/nodes", {}).verb == "create"
 
 
 @pytest.mark.parametrize("path", ["/", "/healthz", "/api", "/api/v1", "/apis/apps", "/apis/apps/v1", "*"])
