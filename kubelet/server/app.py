@@ -5,6 +5,7 @@
     GET /containerLogs/NAMESPACE/POD/CONTAINER         query: see log_query.py
     GET /exec/NAMESPACE/POD[/UID]/CONTAINER            WebSocket; query: command, input, output, error, tty
     GET /attach/NAMESPACE/POD[/UID]/CONTAINER          WebSocket; query: input, output, error, tty
+    GET /portForward/NAMESPACE/POD[/UID]               WebSocket; query: port
     GET /metrics, /metrics/resource, /stats/summary    what the agent, its pods and the node use
 
 Every request needs a client certificate of the cluster's authority that names the group system:masters. What is
@@ -19,6 +20,7 @@ import ssl
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import aclosing, closing, contextmanager
+from functools import partial
 from pathlib import Path
 
 import orjson
@@ -29,9 +31,10 @@ from apiclient.logs import kv
 from apimachinery.errors import ApiError
 from apimachinery.meta import Object
 from kubelet import paths
+from kubelet.network import Dialer
 from kubelet.node_settings import NodeSettings
 from kubelet.runtime import ContainerState, ExecHandle, ExecIO, Runtime
-from kubelet.server import log_query, pods, remote_command
+from kubelet.server import log_query, pods, port_forward, remote_command
 from kubelet.server.authentication import require_administrator
 from kubelet.server.figures import Figures
 from kubelet.server.inotify import Inotify
@@ -42,8 +45,8 @@ from kubelet.server.pods import Pods
 logger = logging.getLogger(__name__)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-CONTAINER_PATH = "{namespace}/{pod}/{container}"
-CONTAINER_UID_PATH = "{namespace}/{pod}/{uid}/{container}"
+POD_PATH, POD_UID_PATH = "{namespace}/{pod}", "{namespace}/{pod}/{uid}"
+CONTAINER_PATH, CONTAINER_UID_PATH = f"{POD_PATH}/{{container}}", f"{POD_UID_PATH}/{{container}}"
 SHUTDOWN_SECONDS = 1.0
 # A program that uses a terminal must be told which; this is the one that every system knows.
 TERMINAL_ENV = {"TERM": "xterm"}
@@ -72,6 +75,7 @@ class KubeletServer:
         self._runtime = runtime
         self._clock = clock
         self._inotify = Inotify()
+        self._dialer = Dialer()
         self._readers: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
         self._listening = asyncio.Event()
         self.bound_port = 0
@@ -91,6 +95,7 @@ class KubeletServer:
             await asyncio.get_running_loop().create_future()
         finally:
             await runner.cleanup()
+            self._dialer.close()
 
     async def listening(self) -> None:
         """Wait until the server can be reached."""
@@ -109,6 +114,8 @@ class KubeletServer:
         for path in (CONTAINER_PATH, CONTAINER_UID_PATH):
             app.router.add_get(f"/exec/{path}", self._exec)
             app.router.add_get(f"/attach/{path}", self._attach)
+        for path in (POD_PATH, POD_UID_PATH):
+            app.router.add_get(f"/portForward/{path}", self._port_forward)
         self._figures.add_routes(app)
         return app
 
@@ -177,6 +184,17 @@ class KubeletServer:
             return await self._runtime.attach(pod["metadata"]["uid"], run.id, io)
 
         return await remote_command.serve(request, streams, start, tells_exit_code=False)
+
+    async def _port_forward(self, request: web.Request) -> web.StreamResponse:
+        ports = port_forward.parse_ports(request)
+        words = request.match_info
+        pod = pods.find_pod(self._pods, words["namespace"], words["pod"], words.get("uid", ""))
+        uid = pod["metadata"]["uid"]
+        sandbox = self._runtime.sandbox(uid)
+        if sandbox is None or not sandbox.alive:
+            raise ApiError(500, "InternalError", f'sandbox not found: pod "{words["pod"]}" does not run')
+        connect = partial(self._dialer.connect, sandbox.netns_path)
+        return await port_forward.serve(request, ports, f"{words['pod']}, uid {uid}", connect)
 
     def _named(self, request: web.Request) -> tuple[Object, str]:
         words = request.match_info

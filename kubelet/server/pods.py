@@ -19,11 +19,17 @@ class Pods(Protocol):
         """All pods."""
 
 
-def find(pods: Pods, namespace: str, name: str, container: str, uid: str = "") -> Object:
-    """The pod that has this container. Raises ApiError 404."""
+def find_pod(pods: Pods, namespace: str, name: str, uid: str = "") -> Object:
+    """The pod of this name, and of this uid if one is said. Raises ApiError 404."""
     pod = pods.get(f"{namespace}/{name}")
     if pod is None or (uid and pod["metadata"]["uid"] != uid):
         raise ApiError(404, "NotFound", f'pod "{name}" does not exist')
+    return pod
+
+
+def find(pods: Pods, namespace: str, name: str, container: str, uid: str = "") -> Object:
+    """The pod that has this container. Raises ApiError 404."""
+    pod = find_pod(pods, namespace, name, uid)
     if pod_spec.container(pod, container) is None:
         raise ApiError(404, "NotFound", f'container "{container}" not found in pod "{name}"')
     return pod

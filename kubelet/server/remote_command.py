@@ -18,14 +18,10 @@ from aiohttp import WSMsgType, web
 from apiclient.logs import kv
 from apimachinery.errors import bad_request
 from kubelet.runtime import ExecHandle, ExecIO, RuntimeFailure
-from kubelet.server import channels
+from kubelet.server import channels, websockets
 from kubelet.server.pipes import InputPipe, OutputPipe
 
 logger = logging.getLogger(__name__)
-
-MESSAGE_BYTES_MAX = 16 << 20
-HEARTBEAT_SECONDS = 30.0
-CLOSE_SECONDS = 5.0
 
 Start = Callable[[ExecIO], Awaitable[ExecHandle]]
 
@@ -51,19 +47,7 @@ def parse_streams(request: web.Request) -> Streams:
 
 async def serve(request: web.Request, streams: Streams, start: Start, *, tells_exit_code: bool) -> web.StreamResponse:
     """Upgrade the request and converse. `start` starts the process on the descriptors that it is given."""
-    if request.headers.get("Upgrade", "").lower() != "websocket":
-        raise bad_request("Upgrade request required")
-    protocol = channels.chosen_protocol(request.headers.get("Sec-WebSocket-Protocol", ""))
-    if protocol is None:
-        raise bad_request(f"unable to upgrade: one of the protocols {', '.join(channels.PROTOCOLS)} must be offered")
-    socket = web.WebSocketResponse(
-        protocols=[protocol],
-        max_msg_size=MESSAGE_BYTES_MAX,
-        heartbeat=HEARTBEAT_SECONDS,
-        timeout=CLOSE_SECONDS,
-        compress=False,
-    )
-    await socket.prepare(request)
+    socket = await websockets.accept(request)
     await _Conversation(socket, streams).run(start, tells_exit_code=tells_exit_code)
     return socket
 

@@ -418,3 +418,113 @@ async def test_a_client_that_speaks_no_known_protocol_is_refused(client: aiohttp
 )
 def test_terminal_sizes_that_make_no_sense_are_ignored(data: bytes, size: tuple[int, int] | None) -> None:
     assert terminal_size(data) == size
+
+
+@asynccontextmanager
+async def listener(serve: Any) -> AsyncIterator[int]:
+    """A port of this machine, as one inside of a pod that uses the node's network."""
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+
+
+@asynccontextmanager
+async def forwarded(
+    client: aiohttp.ClientSession, *ports: int, protocol: str = PROTOCOLS[0]
+) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
+    params = [("port", str(port)) for port in ports]
+    async with client.ws_connect("/portForward/default/web", params=params, protocols=[protocol]) as socket:
+        for number, port in enumerate(ports):
+            for channel in (2 * number, 2 * number + 1):
+                assert await socket.receive_bytes() == bytes([channel]) + port.to_bytes(2, "little")
+        yield socket
+
+
+async def shout(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(100):
+        writer.write(data.upper())
+    writer.write(b"over")
+    writer.close()
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+async def test_a_port_is_forwarded_in_both_directions(client: aiohttp.ClientSession, protocol: str) -> None:
+    async with listener(shout) as port, forwarded(client, port, protocol=protocol) as socket:
+        await socket.send_bytes(b"\0hello")
+        assert await socket.receive_bytes(timeout=10) == b"\0HELLO"
+        await socket.send_bytes(b"\0again")
+        assert await socket.receive_bytes(timeout=10) == b"\0AGAIN"
+
+
+async def test_a_client_may_end_its_side_and_read_on(client: aiohttp.ClientSession) -> None:
+    async with listener(shout) as port, forwarded(client, port) as socket:
+        await socket.send_bytes(b"\0last")
+        await socket.send_bytes(b"\xff\0")
+        received = b"".join([message.data[1:] async for message in socket])
+    assert received == b"LASTover"
+
+
+async def test_a_port_that_nobody_listens_on_is_told_on_its_error_channel(client: aiohttp.ClientSession) -> None:
+    async with listener(shout) as port:
+        pass
+    async with forwarded(client, port) as socket:
+        told = await socket.receive_bytes(timeout=10)
+        assert told[0] == 1
+        assert told[1:].decode() == (
+            f"error forwarding port {port} to pod web, uid u-1: "
+            f"dial tcp 127.0.0.1:{port}: connect: connection refused"
+        )
+        assert (await socket.receive(timeout=10)).type == aiohttp.WSMsgType.CLOSE
+
+
+async def test_several_ports_are_forwarded_at_once(client: aiohttp.ClientSession) -> None:
+    async with listener(shout) as one, listener(shout) as two, forwarded(client, one, two) as socket:
+        await socket.send_bytes(b"\2two")
+        assert await socket.receive_bytes(timeout=10) == b"\2TWO"
+        await socket.send_bytes(b"\0one")
+        assert await socket.receive_bytes(timeout=10) == b"\0ONE"
+
+
+async def test_a_client_that_goes_away_ends_its_connections(client: aiohttp.ClientSession) -> None:
+    ended = asyncio.Event()
+
+    async def wait(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"hello")
+        await reader.read()
+        ended.set()
+        writer.close()
+
+    async with listener(wait) as port:
+        async with forwarded(client, port) as socket:
+            assert await socket.receive_bytes(timeout=10) == b"\0hello"
+        await asyncio.wait_for(ended.wait(), 10)
+
+
+async def test_much_is_forwarded_whole_to_a_client_that_reads_slowly(client: aiohttp.ClientSession) -> None:
+    much = bytes(range(256)) * 20_000
+
+    async def pour(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(much)
+        await writer.drain()
+        writer.close()
+
+    async with listener(pour) as port, forwarded(client, port) as socket:
+        received = bytearray()
+        async for message in socket:
+            received += message.data[1:]
+    assert received == much
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ({}, 'query parameter "port" is required'),
+        ({"port": "x"}, 'unable to parse "x" as a port'),
+        ({"port": "70000"}, 'unable to parse "70000" as a port'),
+        ({"port": "80"}, "Upgrade request required"),
+    ],
+)
+async def test_what_cannot_be_forwarded_is_said(
+    client: aiohttp.ClientSession, query: dict[str, str], message: str
+) -> None:
+    assert await text(client, "/portForward/default/web", **query) == (400, message)

@@ -1,0 +1,82 @@
+"""A client's connection after the upgrade to another protocol than HTTP: bytes in, bytes out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+from aiohttp import web
+
+from apiserver.responses import ReadyResponse
+
+READ_BYTES_MAX = 64 << 10
+
+
+class Upgraded:
+    """What is left of a connection when HTTP has gone; `close` ends it."""
+
+    def __init__(self, http: web.BaseRequest, reader: asyncio.StreamReader) -> None:
+        self._http = http
+        self._reader = reader
+
+    async def read(self) -> bytes:
+        """What comes next; b"" at the end."""
+        return await self._reader.read(READ_BYTES_MAX)
+
+    async def write(self, data: bytes) -> None:
+        """Send; waits while the client takes nothing. Raises ConnectionError if it is gone."""
+        transport = self._http.transport
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError("the client is gone")
+        transport.write(data)
+        await self._http.writer.drain()
+
+    def close(self) -> None:
+        """End the connection, once what was written has been sent."""
+        if self._http.transport is not None:
+            self._http.transport.close()
+
+
+class _Feed:
+    """What aiohttp takes for a parser: it gets all bytes that arrive from now on."""
+
+    def __init__(self, reader: asyncio.StreamReader) -> None:
+        self._reader = reader
+
+    def feed_data(self, data: bytes) -> tuple[bool, bytes]:
+        self._reader.feed_data(data)
+        return False, b""
+
+    def feed_eof(self) -> None:
+        self._reader.feed_eof()
+
+
+def take_over(http: web.BaseRequest, headers: Iterable[tuple[str, str]]) -> Upgraded:
+    """Answer a request with 101 and these headers; from here on the connection is no longer HTTP.
+
+    The request's handler must not return before the connection is done with, and must return `answered()`. It is
+    cancelled when the client goes. Raises ConnectionResetError if it is gone already.
+    """
+    transport = http.transport
+    if transport is None:
+        raise ConnectionResetError("the client is gone")
+    reader = asyncio.StreamReader(READ_BYTES_MAX)
+    reader.set_transport(transport)  # it pauses the connection while nobody reads
+    http.protocol.keep_alive(False)
+    http.protocol.set_parser(_Feed(reader))  # type: ignore[arg-type]  # it needs no more of a parser than this
+    lines = ["HTTP/1.1 101 Switching Protocols", *(f"{name}: {value}" for name, value in headers)]
+    transport.write(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"))
+    return Upgraded(http, reader)
+
+
+class _Answered(ReadyResponse):
+    """Stands for an answer that was sent when the connection was taken over."""
+
+    async def prepare(self, request: web.BaseRequest) -> None:
+        """Nothing is to be sent; the connection ends."""
+        self._keeps = False
+
+
+def answered() -> web.StreamResponse:
+    """What a handler returns whose request was upgraded."""
+    return _Answered(b"", status=101)
