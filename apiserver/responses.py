@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from http import HTTPStatus
 
@@ -137,8 +137,10 @@ def json_response(body: bytes, status: int = 200, headers: Mapping[str, str] | N
     return ReadyResponse(body, status=status, headers=headers.items() if headers else ())
 
 
-def error_response(error: ApiError) -> ReadyResponse:
-    """The `Status` object of an error, with the headers that go with its code."""
+def error_response(error: ApiError, render: Callable[[bytes], tuple[bytes, str]] | None = None) -> ReadyResponse:
+    """The `Status` object of an error, with the headers that go with its code; `render` gives it another form."""
     seconds = error.retry_after_seconds
     headers = [("Retry-After", str(seconds))] if seconds is not None else []
-    return ReadyResponse(orjson.dumps(error.status()), status=error.code, headers=headers)
+    body = orjson.dumps(error.status())
+    body, content_type = render(body) if render is not None else (body, JSON)
+    return ReadyResponse(body, status=error.code, content_type=content_type, headers=headers)

@@ -11,6 +11,7 @@ import logging
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 
@@ -20,6 +21,7 @@ from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
 
 from apimachinery.errors import ApiError, internal, request_entity_too_large, timeout
+from apiserver import forms
 from apiserver.connection import Connection
 from apiserver.logs import kv
 from apiserver.metrics import Metrics, is_long_running
@@ -125,7 +127,8 @@ def _refusal(request: web.BaseRequest, error: ApiError) -> ReadyResponse:
     """The answer with an error. Raises ConnectionError, which ends the connection, if another answer has begun."""
     if request.writer.output_size:
         raise ConnectionAbortedError(f"an answer was broken off: {error}") from error
-    return error_response(error)
+    form = forms.wanted(request)
+    return error_response(error, None if form == forms.PLAIN else partial(forms.render, form=form))
 
 
 class _Http(web.Server):

@@ -1,4 +1,4 @@
-"""Which representation a client wants: the objects themselves, a table, or their metadata alone; always as JSON.
+"""Which representation a client wants: the objects themselves, a table, or their metadata alone.
 
 Source: https://kubernetes.io/docs/reference/using-api/api-concepts/#alternate-representations-of-resources
 """
@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from apimachinery.errors import not_acceptable
+from apiserver.forms import JSON_RANGES, YAML, clauses
+from apiserver.responses import JSON
 
 OBJECT, TABLE, PARTIAL, PARTIAL_LIST = "", "Table", "PartialObjectMetadata", "PartialObjectMetadataList"
 _VERSIONS = ("v1", "v1beta1")
-_JSON_RANGES = ("application/json", "application/*", "*/*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +30,15 @@ class Representation:
 
 
 @lru_cache(maxsize=256)
-def negotiate(accept: str) -> Representation:
-    """The first representation of an Accept header that can be made. Raises ApiError 406."""
+def negotiate(accept: str, *, stream: bool = False) -> Representation:
+    """The first representation of an Accept header that can be made. Raises ApiError 406.
+
+    What of it is YAML is `apiserver.forms`' business; only a `stream` of events can't be.
+    """
     if not accept.strip():
         return Representation()
-    clauses = [_clause(text, place) for place, text in enumerate(accept.split(","))]
-    for _, _, media_type, parameters in sorted(clauses):
-        if media_type not in _JSON_RANGES:
+    for media_type, parameters in clauses(accept):
+        if media_type not in JSON_RANGES and (stream or media_type != YAML):
             continue
         settings = dict(parameters)
         if settings.get("stream", "watch") != "watch":
@@ -46,18 +49,5 @@ def negotiate(accept: str) -> Representation:
         version = settings.get("v", "")
         if kind in (TABLE, PARTIAL, PARTIAL_LIST) and settings.get("g") == "meta.k8s.io" and version in _VERSIONS:
             return Representation(kind, version)
-    raise not_acceptable(
-        "only the following media types are accepted: application/json, application/json;stream=watch"
-    )
-
-
-def _clause(text: str, place: int) -> tuple[float, int, str, tuple[tuple[str, str], ...]]:
-    """What sorts by preference: quality first, then the order of the header."""
-    media_type, *rest = (part.strip() for part in text.split(";"))
-    pairs = [part.partition("=") for part in rest]
-    parameters = {name.strip().lower(): value.strip().strip('"') for name, _, value in pairs}
-    try:
-        quality = float(parameters.pop("q", "1"))
-    except ValueError:
-        quality = 1.0
-    return -quality, place, media_type.lower(), tuple(parameters.items())
+    accepted = f"{JSON}, {JSON};stream=watch" if stream else f"{JSON}, {YAML}"
+    raise not_acceptable(f"only the following media types are accepted: {accepted}")

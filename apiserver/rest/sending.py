@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 
 from aiohttp import web
 
+from apiserver import forms
 from apiserver.responses import JSON, ReadyResponse, headers_of
 from apiserver.rest.call import Call
 
@@ -22,28 +23,37 @@ GZIP_BYTES_MIN = 128 << 10
 GZIP_LEVEL = 1
 STREAMED_BYTES_MIN, CHUNK_BYTES = 1 << 20, 256 << 10
 WARNINGS_BYTES_MAX = 4096
+# Above this, putting a document into another form is noticed by others.
+RENDERED_IN_LOOP_BYTES_MAX = 16 << 10
 
 
 async def send(call: Call, pieces: Sequence[Piece], status: int = 200) -> web.StreamResponse:
-    """Send a JSON body. Raises ConnectionResetError if the client goes away meanwhile."""
+    """Send a JSON document in the form that the client wants. Raises ConnectionResetError if it goes away."""
+    form, content_type = forms.wanted(call.http), JSON
+    if form != forms.PLAIN:
+        body = b"".join(pieces)
+        apart = len(body) > RENDERED_IN_LOOP_BYTES_MAX
+        body, content_type = await asyncio.to_thread(forms.render, body, form) if apart else forms.render(body, form)
+        pieces = [body]
     headers = [("Warning", warning) for warning in warnings(call.warnings)]
     size = sum(map(len, pieces))
     compress = size >= GZIP_BYTES_MIN and wants_gzip(call.http)
     if compress:
         headers += [("Content-Encoding", "gzip"), ("Vary", "Accept-Encoding")]
     if size >= STREAMED_BYTES_MIN:
+        headers.append(("Content-Type", content_type))
         return await _stream(call, pieces, status, headers, size=None if compress else size)
     body = b"".join(pieces)
     if compress:
         body = await asyncio.to_thread(_gzip, body)
-    return ReadyResponse(body, status=status, headers=headers)
+    return ReadyResponse(body, status=status, content_type=content_type, headers=headers)
 
 
 async def _stream(
     call: Call, pieces: Sequence[Piece], status: int, headers: list[tuple[str, str]], size: int | None
 ) -> web.StreamResponse:
     """Send in chunks, each when the client has taken most of the one before; compressed if the size is unknown."""
-    response = web.StreamResponse(status=status, headers=[("Content-Type", JSON), *headers_of(call.http), *headers])
+    response = web.StreamResponse(status=status, headers=[*headers_of(call.http), *headers])
     compressor = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, zlib.MAX_WBITS | 16) if size is None else None
     response.content_length = size
     if size is None:
