@@ -1,0 +1,189 @@
+"""What changes between two versions of an object: the fields that are added or have another value, and those gone.
+
+Where a version has a whole that the other has not, the whole is named and everything in it. A struct that is there
+whether or not anything in it is set, as `spec` of a built-in kind, is never named itself.
+
+Source: sigs.k8s.io/structured-merge-diff/typed (compare.go, tofieldset.go)
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from apimachinery.managedfields.sets import LEAF, SELF, Fields
+from apimachinery.managedfields.types import ATOMIC, Type
+from apimachinery.meta import Object
+
+_ABSENT: Any = object()
+_CONTAINERS = (dict, list)
+
+
+class Changes(NamedTuple):
+    """The fields of the new version that the old one has not or has otherwise; the fields of the old one alone."""
+
+    changed: Fields
+    removed: Fields
+
+
+def compare(kind: Type, old: Object, new: Object) -> Changes:
+    """What changes from one version to another; `{}` for the old one: all of it is new."""
+    changes = Changes({}, {})
+    _maps(kind, old, new, changes)
+    return changes
+
+
+def _maps(kind: Type, old: Object, new: Object, changes: Changes) -> None:
+    fields = kind.fields
+    for key, right in new.items():
+        left = old.get(key, _ABSENT)
+        if left == right:
+            continue
+        known = fields.get(key) or kind.field(key)
+        if known is None:
+            continue
+        element, inner, optional, always = known
+        if optional:
+            if not right and not (always and left is _ABSENT):
+                right = _ABSENT
+            if not left:
+                left = _ABSENT
+            if always and inner.granular:
+                left, right = (({} if side is _ABSENT else side) for side in (left, right))
+            if left is right:
+                continue
+        _values(inner, element, left, right, changes)
+    for key, left in old.items():
+        if key not in new:
+            known = kind.field(key)
+            if known is None:
+                continue
+            element, inner, optional, always = known
+            if not (optional and not left):
+                right = {} if always and inner.granular else _ABSENT
+                _values(inner, element, left, right, changes)
+
+
+def _values(kind: Type, element: str, left: Any, right: Any, changes: Changes) -> None:
+    """The difference between two values of which one at most is absent."""
+    if left is _ABSENT:
+        changes.changed[element] = everything(kind, right)
+    elif right is _ABSENT:
+        changes.removed[element] = everything(kind, left)
+    elif isinstance(left, dict) and isinstance(right, dict) and kind.granular:
+        inner = Changes({}, {})
+        _maps(kind, left, right, inner)
+        _put(changes, element, inner)
+    elif isinstance(left, list) and isinstance(right, list) and kind.list_kind != ATOMIC:
+        inner = Changes({}, {})
+        _lists(kind, left, right, inner)
+        _put(changes, element, inner)
+    elif left != right or type(left) is not type(right):
+        changes.changed[element] = everything(kind, right)
+        gone = {inner: below for inner, below in everything(kind, left).items() if inner != SELF}
+        if gone:
+            changes.removed[element] = gone
+
+
+def _put(changes: Changes, element: str, inner: Changes) -> None:
+    if inner.changed:
+        changes.changed[element] = inner.changed
+    if inner.removed:
+        changes.removed[element] = inner.removed
+
+
+def _lists(kind: Type, left: list[Any], right: list[Any], changes: Changes) -> None:
+    before, after = _indexed(kind, left), _indexed(kind, right)
+    if before is None or after is None:
+        # Items that can't be told apart: the list is one whole.
+        changes.changed[SELF] = LEAF
+        return
+    items = kind.items
+    assert items is not None, "a list whose items are managed apart has items"
+    for element, some in after.items():
+        others = before.get(element)
+        if some == others:
+            continue
+        if others is None or (len(others) > 1) != (len(some) > 1):
+            changes.changed[element] = _items(items, some)
+            if others is not None:
+                changes.removed[element] = _items(items, others)
+        elif len(some) > 1:
+            changes.changed[element] = LEAF
+        else:
+            _values(items, element, others[0], some[0], changes)
+    for element, others in before.items():
+        if element not in after:
+            changes.removed[element] = _items(items, others)
+
+
+def _items(kind: Type, items: list[Any]) -> Fields:
+    """The fields of an item; what stands twice is one whole."""
+    return everything(kind, items[0]) if len(items) == 1 else LEAF
+
+
+def _indexed(kind: Type, items: list[Any]) -> dict[str, list[Any]] | None:
+    """The items by the steps to them; None if they can't be told apart."""
+    found: dict[str, list[Any]] = {}
+    try:
+        for item in items:
+            found.setdefault(kind.element(item), []).append(item)
+    except ValueError:
+        return None
+    return found
+
+
+def everything(kind: Type, value: Any) -> Fields:
+    """A value as a whole and all that is in it."""
+    if not value:
+        return LEAF
+    if isinstance(value, dict):
+        if not kind.granular:
+            return LEAF
+        found: Fields = {SELF: LEAF}
+        fields = kind.fields
+        for key, inner in value.items():
+            known = fields.get(key) or kind.field(key)
+            if known is None:
+                continue
+            element, inner_type, optional, always = known
+            if inner or not optional or always:
+                found[element] = everything(inner_type, inner) if isinstance(inner, _CONTAINERS) else LEAF
+        return found if len(found) > 1 else LEAF
+    if isinstance(value, list) and kind.list_kind != ATOMIC:
+        indexed, items = _indexed(kind, value), kind.items
+        if indexed is not None and items is not None:
+            return {SELF: LEAF} | {element: _items(items, some) for element, some in indexed.items()}
+    return LEAF
+
+
+def described(kind: Type, value: Object) -> Fields:
+    """The fields that a configuration names: what is applied is owned, and not the whole that it stands in.
+
+    Of maps with names of their own choice each entry is named, and each item of a list.
+    """
+    found: Fields = {}
+    for key, inner in value.items():
+        known = kind.field(key)
+        if known is None:
+            continue
+        node = _described(known.type, inner)
+        if node is None:
+            continue
+        if node and key not in kind.fields:
+            node = {SELF: LEAF, **node}
+        found[known.element] = node
+    return found
+
+
+def _described(kind: Type, value: Any) -> Fields | None:
+    """None: nothing is named."""
+    if isinstance(value, dict) and kind.granular:
+        return described(kind, value) or (LEAF if not value else None)
+    if isinstance(value, list) and kind.list_kind != ATOMIC:
+        assert kind.items is not None, "a list whose items are managed apart has items"
+        found: Fields = {}
+        for item in value:
+            inner = _described(kind.items, item)
+            found[kind.element(item)] = {SELF: LEAF, **inner} if inner else LEAF
+        return found or None
+    return LEAF

@@ -1,0 +1,196 @@
+"""The entries of `metadata.managedFields`: who, by which operation, in which version, when, and which fields.
+
+Objects of one kind mostly have the same few entries but for their times. Entries are therefore kept apart from the
+objects, as tuples with the fields as bytes, and equal ones are shared.
+
+Source: k8s.io/apimachinery/pkg/util/managedfields/internal (managedfields.go, capmanagers.go)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import orjson
+
+from apimachinery.managedfields import sets
+from apimachinery.managedfields.sets import Fields
+from apimachinery.time import parse_rfc3339, rfc3339
+
+APPLY, UPDATE = "Apply", "Update"
+FIELDS_V1 = "FieldsV1"
+UPDATERS_MAX = 10
+ANCIENT_CHANGES = "ancient-changes"
+
+
+class Identity(NamedTuple):
+    """What tells managers apart. One that applies stays the same in another version (`api_version` is empty then)."""
+
+    manager: str
+    operation: str
+    api_version: str
+    subresource: str
+
+
+class Entry(NamedTuple):
+    """One manager's entry. `time` is RFC 3339 or empty; `fields` are as `sets.dumps` makes them."""
+
+    operation: str
+    time: str
+    manager: str
+    api_version: str
+    subresource: str
+    fields: bytes
+
+    @property
+    def identity(self) -> Identity:
+        """Who that is."""
+        return identity(self.manager, self.operation, self.api_version, self.subresource)
+
+    def with_fields(self, fields: Fields) -> Entry:
+        """The same manager with other fields."""
+        return shared(self._replace(fields=sets.dumps(fields)))
+
+
+Managed = tuple[Entry, ...]
+
+
+def identity(manager: str, operation: str, api_version: str, subresource: str) -> Identity:
+    """Who a manager is."""
+    return Identity(manager, operation, "" if operation == APPLY else api_version, subresource)
+
+
+@lru_cache(maxsize=4096)
+def shared(entry: Entry) -> Entry:
+    """The one copy of equal entries."""
+    return entry
+
+
+@lru_cache(maxsize=4096)
+def _shared_tuple(managed: Managed) -> Managed:
+    return managed
+
+
+def collected(entries: Iterable[Entry]) -> Managed:
+    """Entries in their order: who applies first, then the oldest. The one copy of equal tuples."""
+    # The fields of an entry stand in the order in which entries are compared.
+    return _shared_tuple(tuple(sorted(entries)))
+
+
+def decode(documents: Sequence[Any]) -> Managed:
+    """The entries of `metadata.managedFields`. Raises ValueError."""
+    found: dict[Identity, Entry] = {}
+    for number, document in enumerate(documents):
+        entry = _decoded(number, document)
+        found[entry.identity] = entry
+    return collected(found.values())
+
+
+def _decoded(number: int, document: Any) -> Entry:
+    if not isinstance(document, dict):
+        raise ValueError(f"managed fields entry {number} must be an object")
+    operation, kind = document.get("operation"), document.get("fieldsType")
+    if operation not in (APPLY, UPDATE):
+        raise ValueError("operation must be `Apply` or `Update`")
+    if not document.get("apiVersion"):
+        raise ValueError("apiVersion must not be empty")
+    if not kind:
+        raise ValueError(f"missing fieldsType in managed fields entry {number}")
+    if kind != FIELDS_V1:
+        raise ValueError(f'invalid fieldsType "{kind}" in managed fields entry {number}')
+    texts = {key: document.get(key) or "" for key in ("manager", "apiVersion", "subresource", "time")}
+    if not all(isinstance(text, str) for text in texts.values()):
+        raise ValueError(f"managed fields entry {number} holds something else than texts")
+    time = rfc3339(parse_rfc3339(texts["time"])) if texts["time"] else ""
+    fields = sets.dumps(sets.parse(document.get("fieldsV1") or {}))
+    return shared(Entry(operation, time, texts["manager"], texts["apiVersion"], texts["subresource"], fields))
+
+
+def is_reset(documents: Any) -> bool:
+    """Whether a client asks for all managers to be forgotten: an empty list, or a list of one empty entry."""
+    return isinstance(documents, list) and documents in ([], [{}])
+
+
+def encoded(managed: Managed) -> list[dict[str, Any]]:
+    """`metadata.managedFields` as a document, private."""
+    documents: list[dict[str, Any]] = orjson.loads(b"".join((b"[", *pieces(managed), b"]")))
+    return documents
+
+
+def pieces(managed: Managed) -> Iterator[bytes]:
+    """The bytes of the entries as they stand within the list of `metadata.managedFields`."""
+    between = b""
+    for operation, time, manager, api_version, subresource, fields in managed:
+        yield between + _head(manager, operation, api_version, time)
+        yield fields
+        yield _tail(subresource)
+        between = b","
+
+
+@lru_cache(maxsize=1024)
+def _head(manager: str, operation: str, api_version: str, time: str) -> bytes:
+    head = {"manager": manager, "operation": operation, "apiVersion": api_version}
+    head |= {"time": time} if time else {}
+    return orjson.dumps(head | {"fieldsType": FIELDS_V1})[:-1] + b',"fieldsV1":'
+
+
+@lru_cache(maxsize=256)
+def _tail(subresource: str) -> bytes:
+    return b',"subresource":' + orjson.dumps(subresource) + b"}" if subresource else b"}"
+
+
+def lines(managed: Managed) -> list[bytes]:
+    """The entries as they are stored: two lines each, of which the second are the fields."""
+    found: list[bytes] = []
+    for entry in managed:
+        found += (_line(entry[:-1]), entry.fields)
+    return found
+
+
+@lru_cache(maxsize=1024)
+def _line(head: tuple[str, ...]) -> bytes:
+    return orjson.dumps(head)
+
+
+def from_lines(stored: Sequence[bytes]) -> Managed:
+    """The entries that `lines` has made."""
+    heads, fields = stored[::2], stored[1::2]
+    entries = [shared(Entry(*_head_of(head), of)) for head, of in zip(heads, fields, strict=True)]
+    return _shared_tuple(tuple(entries))
+
+
+@lru_cache(maxsize=1024)
+def _head_of(line: bytes) -> tuple[str, str, str, str, str]:
+    operation, time, manager, api_version, subresource = orjson.loads(line)
+    return operation, time, manager, api_version, subresource
+
+
+def without_times(managed: Managed) -> list[tuple[str | bytes, ...]]:
+    """What counts when managers are compared: that only a time has moved is no change."""
+    return sorted((entry.operation, *entry[2:]) for entry in managed)
+
+
+def capped(managed: Managed) -> Managed:
+    """At most so many managers by updates: the oldest of each version become one."""
+    updates = [entry for entry in managed if entry.operation == UPDATE]
+    surplus = len(updates) - UPDATERS_MAX
+    if surplus <= 0:
+        return managed
+    kept = dict.fromkeys(managed)
+    first: dict[str, Entry] = {}
+    for entry in updates:  # the oldest come first
+        bucket = first.get(entry.api_version)
+        if bucket is None:
+            first[entry.api_version] = entry
+            continue
+        del kept[entry]
+        del kept[bucket]
+        both = sets.union(sets.loads(bucket.fields), sets.loads(entry.fields))
+        joined = Entry(UPDATE, entry.time, ANCIENT_CHANGES, entry.api_version, "", sets.dumps(both))
+        first[entry.api_version] = shared(joined)
+        kept[first[entry.api_version]] = None
+        surplus -= 1
+        if not surplus:
+            break
+    return collected(kept)

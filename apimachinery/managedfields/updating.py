@@ -1,0 +1,138 @@
+"""The managers of an object after an update: who updates manages what the update changes, and nobody else does.
+
+What is removed is managed by nobody. An update that changes nothing leaves everything as it was.
+
+Source: sigs.k8s.io/structured-merge-diff/merge/update.go and k8s.io/apimachinery/pkg/util/managedfields/internal
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import lru_cache
+
+import orjson
+
+from apimachinery.managedfields import sets
+from apimachinery.managedfields.compare import Changes, compare
+from apimachinery.managedfields.entries import UPDATE, Entry, Managed, capped, collected, shared
+from apimachinery.managedfields.kinds import EVERYTHING, Kind, Scope, Writer
+from apimachinery.managedfields.sets import Fields
+from apimachinery.managedfields.types import ATOMIC, Field, Type
+from apimachinery.meta import Object
+
+BEFORE_FIRST_APPLY = "before-first-apply"
+_SPEC = "spec"
+# What changes in a version; None if that version is no longer known.
+ChangesIn = Callable[[str], Changes | None]
+
+
+def created(kind: Kind, new: Object, by: Writer, scope: Scope = EVERYTHING) -> Managed:
+    """The managers of a new object: one, of all that was sent."""
+    fields = scope.filter(_all_of(kind.types[by.api_version], new))
+    if not fields:
+        return ()
+    return collected([shared(Entry(UPDATE, by.time, by.manager, by.api_version, by.subresource, sets.dumps(fields)))])
+
+
+def _all_of(kind: Type, new: Object) -> Fields:
+    """All fields of a new object. Many objects of a kind have the same spec, which is most of them."""
+    spec, known = new.get(_SPEC), kind.fields.get(_SPEC)
+    if not isinstance(spec, dict) or known is None:
+        return compare(kind, {}, new).changed
+    fields = compare(kind, {}, {key: value for key, value in new.items() if key != _SPEC}).changed
+    below = _spec_fields(known, orjson.dumps(spec))
+    return {**fields, known.element: below} if below is not None else fields
+
+
+@lru_cache(maxsize=128)
+def _spec_fields(known: Field, raw: bytes) -> Fields | None:
+    spec = Type(is_map=True, granular=True, fields={_SPEC: known})
+    return compare(spec, {}, {_SPEC: orjson.loads(raw)}).changed.get(known.element)
+
+
+def updated(kind: Kind, managed: Managed, old: Object, new: Object, by: Writer, scope: Scope = EVERYTHING) -> Managed:
+    """The managers after an update from one version of an object to another; the same if nothing changes."""
+    changes_in = changes_of(kind, old, new, scope)
+    changes = changes_in(by.api_version)
+    if changes is None or not (changes.changed or changes.removed):
+        return managed
+    own = by.identity(UPDATE)
+    entries: list[Entry] = []
+    changed = changes.changed
+    for entry in managed:
+        if changed and entry.identity == own:
+            mine = fields_of(kind, entry)
+            # The same fields are the same bytes, and only the time moves.
+            fields = sets.union(sets.difference(mine, changes.removed), changed)
+            raw = entry.fields if fields is mine else sets.dumps(fields)
+            entries.append(shared(entry._replace(time=by.time, fields=raw)))
+            changed = {}
+        else:
+            entries += _left(kind, entry, changes_in(entry.api_version))
+    if changed:
+        entries.append(
+            shared(Entry(UPDATE, by.time, by.manager, by.api_version, by.subresource, sets.dumps(changed)))
+        )
+    return capped(collected(entries))
+
+
+def _left(kind: Kind, entry: Entry, changes: Changes | None) -> Iterable[Entry]:
+    """What another manager keeps: neither what is changed nor what is gone."""
+    if changes is None:
+        return
+    mine = fields_of(kind, entry)
+    left = sets.difference(sets.difference(mine, changes.changed), changes.removed)
+    if left is mine:
+        yield entry
+    elif left:
+        yield entry.with_fields(left)
+
+
+def changes_of(kind: Kind, old: Object, new: Object, scope: Scope) -> ChangesIn:
+    """What changes, in each version in which it is asked for."""
+    known: dict[str, Changes | None] = {}
+
+    def changes_in(api_version: str) -> Changes | None:
+        if api_version not in known:
+            type_ = kind.types.get(api_version)
+            if type_ is None:
+                known[api_version] = None
+            else:
+                before, after = kind.convert(old, api_version) if old else old, kind.convert(new, api_version)
+                known[api_version] = scope.changes(compare(type_, before, after))
+        return known[api_version]
+
+    return changes_in
+
+
+def before_first_apply(kind: Kind, live: Object, by: Writer, scope: Scope) -> Managed:
+    """The managers of an object that had none, for its first apply: one of all that is there."""
+    return created(kind, live, by._replace(manager=BEFORE_FIRST_APPLY), scope)
+
+
+def fields_of(kind: Kind, entry: Entry) -> Fields:
+    """The fields of an entry, as of today's schema."""
+    fields = sets.loads(entry.fields)
+    return reconciled(kind.types[entry.api_version], fields) if kind.changes else fields
+
+
+def reconciled(kind: Type, fields: Fields) -> Fields:
+    """The set with what has become one whole since it was made; its parts are no members any more."""
+    found: Fields | None = None
+    for element, below in fields.items():
+        inner = _inner(kind, element)
+        if not below or inner is None or inner.deduced:
+            continue
+        whole = not inner.granular if inner.is_map else inner.list_kind == ATOMIC
+        new = sets.LEAF if whole else reconciled(inner, below)
+        if new is not below:
+            found = dict(fields) if found is None else found
+            found[element] = new
+    return fields if found is None else found
+
+
+def _inner(kind: Type, element: str) -> Type | None:
+    if element.startswith("f:"):
+        known = kind.field(element[2:])
+        return known.type if known is not None else None
+    return kind.items
