@@ -31,6 +31,7 @@ JOINED_BYTES_MAX = 64 << 10
 # A peer that is gone without a word is noticed after a minute, also on a stream that may be silent for hours.
 KEEPALIVE = ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
 REPEATABLE = frozenset(("GET", "HEAD", "OPTIONS"))
+PLAIN = ("", "identity")
 GZIP = b"Accept-Encoding: gzip\r\n"
 
 # What a connection is doing.
@@ -301,18 +302,17 @@ class Pool:
         """Send a request; `head` is without its last, empty line. Raises OSError."""
         connection = await self._ask(method, head, body, seconds=seconds)
         answer, data = connection.parser, connection.take()
-        status, headers = answer.status, answer.headers
         self._done(connection)
-        if data and (coding := headers.get("content-encoding")) is not None:
-            if coding.lower() not in ("gzip", "x-gzip"):
-                raise ProtocolError(f"the server's answer has the unknown coding {coding[:40]!r}")
+        if data and answer.encoding not in PLAIN:
+            if answer.encoding not in ("gzip", "x-gzip"):
+                raise ProtocolError(f"the server's answer has the unknown coding {answer.encoding[:40]!r}")
             data = gunzip(data, BODY_BYTES_MAX)
-        return status, headers, data
+        return answer.status, answer.headers, data
 
     async def stream(self, head: bytes, *, head_seconds: float, silence_seconds: float) -> Answer:
         """GET something that is read as it comes; whoever gets the answer closes it. Raises OSError."""
         connection = await self._ask("GET", head, b"", seconds=head_seconds, stream=True)
-        if connection.parser.headers.get("content-encoding", "identity") != "identity":
+        if connection.parser.encoding not in PLAIN:
             connection.abort()
             raise ProtocolError("the server compresses a stream without being asked to")
         connection.listen(silence_seconds)

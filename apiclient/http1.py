@@ -20,6 +20,8 @@ SWITCHING_PROTOCOLS = 101
 
 _STATUS_LINE = re.compile(r"HTTP/1\.([01]) ([1-9][0-9]{2})(?: [\t\x20-\x7e\x80-\xff]*)?")
 _FIELDS = re.compile(r"(?:\r\n[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*)*")
+# What of the header decides where an answer ends and what may follow.
+_FRAMING = re.compile(r"(?i)\r\n(connection|content-encoding|content-length|transfer-encoding):([^\r]*)")
 _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})[\t ]*(?:;[\t\x20-\x7e\x80-\xff]*)?")
 _UNSENDABLE = re.compile(r"[^\t\x20-\x7e]")
 _UNSENDABLE_IN_TARGET = re.compile(r"[^\x21-\x7e]")
@@ -33,48 +35,48 @@ class ProtocolError(ConnectionError):
 
 
 class Headers(Mapping[str, str]):
-    """Header fields by name, in whatever case; fields of one name are joined by commas."""
+    """Header fields by name, in whatever case; fields of one name are joined by commas. Read when first asked for."""
 
-    __slots__ = ("_fields", "_repeated")
+    __slots__ = ("_fields", "_text")
 
-    def __init__(self, fields: Iterable[tuple[str, str]] = ()) -> None:
-        self._fields: dict[str, str] = {}
-        self._repeated: dict[str, list[str]] = {}
-        for name, value in fields:
-            key = name.lower()
-            if key in self._fields:
-                self._repeated.setdefault(key, [self._fields[key]]).append(value)
-                self._fields[key] += f", {value}"
-            else:
-                self._fields[key] = value
+    def __init__(self, text: str = "") -> None:
+        """`text` is well-formed: lines with CR LF before each."""
+        self._text = text
+        self._fields: dict[str, list[str]] | None = None
+
+    def _read(self) -> dict[str, list[str]]:
+        if self._fields is None:
+            self._fields = {}
+            for line in self._text.split("\r\n")[1:]:
+                name, _, value = line.partition(":")
+                self._fields.setdefault(name.lower(), []).append(value.strip("\t "))
+        return self._fields
 
     def __getitem__(self, name: str) -> str:
-        return self._fields[name.lower()]
+        return ", ".join(self._read()[name.lower()])
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._fields)
+        return iter(self._read())
 
     def __len__(self) -> int:
-        return len(self._fields)
+        return len(self._read())
 
     def __repr__(self) -> str:
-        return f"Headers({self._fields})"
+        return f"Headers({dict(self)})"
 
     def getall(self, name: str, default: list[str] | None = None) -> list[str]:
         """The values of all fields of this name, each as it was sent. Raises KeyError without a default."""
-        key = name.lower()
-        if key in self._repeated:
-            return list(self._repeated[key])
-        if key in self._fields or default is None:
-            return [self._fields[key]]
-        return default
+        values = self._read().get(name.lower(), default)
+        if values is None:
+            raise KeyError(name)
+        return list(values)
 
 
 class ResponseParser:
     """Reads one answer after the other: `begin`, then `feed` until `complete`."""
 
     __slots__ = (
-        *("status", "headers", "keeps_alive", "complete", "rest"),
+        *("status", "headers", "encoding", "keeps_alive", "complete", "rest"),
         *("_next", "_left", "_held", "_bodyless", "_upgrades", "_interim", "_trailer_bytes"),
     )
 
@@ -85,6 +87,7 @@ class ResponseParser:
         """Expect the answer to a request with this method; `upgrades`: 101 may answer it, and ends HTTP."""
         self.status = 0
         self.headers = _NO_HEADERS
+        self.encoding = ""
         # Whether another request may follow on this connection.
         self.keeps_alive = True
         self.complete = False
@@ -161,19 +164,21 @@ class ResponseParser:
             if self._interim > INTERIM_ANSWERS_MAX or status == SWITCHING_PROTOCOLS:
                 raise ProtocolError(f"the server's answers do not end with {status}")
             return
-        lines = text[match.end() + 2 :].split("\r\n") if match.end() < len(text) else []
-        headers = Headers([_field(line) for line in lines])
-        self.status, self.headers = status, headers
-        connection = headers.get("connection", "").lower()
+        self.status, self.headers = status, Headers(text[match.end() :])
+        told: dict[str, str] = {}
+        for name, value in _FRAMING.findall(text):
+            key = name.lower()
+            told[key] = f"{told[key]},{value}" if key in told else value
+        connection = told.get("connection", "").lower()
         if match[1] == "1":
             self.keeps_alive = "close" not in connection
         else:
             self.keeps_alive = "keep-alive" in connection
-        self._frame(headers)
+        self.encoding = told.get("content-encoding", "").strip().lower()
+        self._frame(told.get("transfer-encoding"), told.get("content-length"))
 
-    def _frame(self, headers: Headers) -> None:
+    def _frame(self, coding: str | None, length: str | None) -> None:
         """Find out how the body's end is told (RFC 9112, section 6.3)."""
-        coding, length = headers.get("transfer-encoding"), headers.get("content-length")
         if self.status == SWITCHING_PROTOCOLS or self.status in (204, 304) or self._bodyless:
             self._next = _NOTHING
         elif coding is not None:
@@ -270,11 +275,6 @@ def gunzip(data: bytes, bytes_max: int) -> bytes:
         pieces.append(piece)
         data = unpacker.unused_data
     return _joined(pieces)
-
-
-def _field(line: str) -> tuple[str, str]:
-    name, _, value = line.partition(":")
-    return name, value.strip("\t ")
 
 
 def _may_become_answer(held: bytes) -> bool:

@@ -25,6 +25,8 @@ ADDED, MODIFIED, DELETED = "ADDED", "MODIFIED", "DELETED"
 PAGE_OBJECTS = 500
 RETRY_FIRST_SECONDS, RETRY_MAX_SECONDS = 0.05, 5.0
 TELL_AFTER_FAILURES = 5
+# A server that ends watches at once, without a word, is not asked again at once.
+SHORT_WATCH_SECONDS = 1.0
 
 Handler = Callable[[str, Object | None, Object | None], None]
 Indexer = Callable[[Object], Iterable[str]]
@@ -121,6 +123,7 @@ class Informer:
         """List and watch until cancelled."""
         failures = 0
         while True:
+            began, heard = self._clock.monotonic(), False
             try:
                 if not self._version:
                     await self._list()
@@ -135,14 +138,18 @@ class Informer:
                     self._apply(kind, obj)
                     if self._observing_since is None:
                         self._observing_since = self._clock.monotonic()
-                    failures = 0
-                continue  # the server ends every watch after a while: go on where it stopped
+                    failures, heard = 0, True
+                if heard or self._clock.monotonic() - began >= SHORT_WATCH_SECONDS:
+                    continue  # the server ends every watch after a while: go on where it stopped
+                failures += 1
+                self._observing_since = None
             except ApiError as error:
                 self._observing_since = None
+                failures += 1
                 if is_gone(error):
                     self._version = ""
-                    continue
-                failures += 1
+                    if failures == 1:
+                        continue
                 if failures == TELL_AFTER_FAILURES:
                     logger.warning(kv("watch fails", resource=self.resource.group_resource, error=error.message))
             delay = min(RETRY_FIRST_SECONDS * 2 ** min(failures, 10), RETRY_MAX_SECONDS)
@@ -161,11 +168,14 @@ class Informer:
                 field_selector=self._field_selector,
             )
             kind = {"apiVersion": self.resource.api_version, "kind": self.resource.kind}
-            for item in page["items"]:
+            for item in page.get("items") or ():
                 found[namespaced_key(item)] = item if "kind" in item else {**kind, **item}
-            token = page["metadata"].get("continue")
+            metadata = page.get("metadata") or {}
+            token = metadata.get("continue")
             if not token:
                 break
+        if not metadata.get("resourceVersion"):
+            raise ApiError(500, "InternalError", "the server's list has no resourceVersion to watch from")
         for key in [key for key in self._objects if key not in found]:
             self._forget(key, self._objects[key])
         for key, obj in found.items():
@@ -173,7 +183,7 @@ class Informer:
             if old is not None and old["metadata"]["uid"] != obj["metadata"]["uid"]:
                 self._forget(key, old)
             self._store(key, obj)
-        self._version = page["metadata"]["resourceVersion"]
+        self._version = metadata["resourceVersion"]
         self._synced.set()
 
     def _apply(self, kind: str, obj: Object) -> None:

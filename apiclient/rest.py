@@ -236,9 +236,13 @@ class Client:
             while piece := await self._piece(answer):
                 for line in lines.feed(piece):
                     event = _decoded(self.server, line)
-                    if event["type"] == "ERROR":
-                        raise ApiError.from_status(event["object"])
-                    yield event["type"], event["object"]
+                    try:
+                        kind, obj = event["type"], event["object"]
+                    except KeyError as error:
+                        raise ValueError(f"its watch event has no {error}") from error
+                    if kind == "ERROR":
+                        raise ApiError.from_status(obj)
+                    yield kind, obj
         except ValueError as error:
             raise ApiUnavailable(self.server, error) from error
         finally:
@@ -386,9 +390,11 @@ def _selection(label_selector: str | None, field_selector: str | None) -> dict[s
 
 def _decoded(server: str, data: bytes) -> Object:
     try:
-        document: Object = orjson.loads(data)
+        document = orjson.loads(data)
     except ValueError as error:
         raise ApiUnavailable(server, ValueError(f"its answer is no JSON ({error})")) from error
+    if not isinstance(document, dict):
+        raise ApiUnavailable(server, ValueError("its answer is no JSON object"))
     return document
 
 

@@ -14,7 +14,7 @@ import contextlib
 import hashlib
 import os
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from apiclient.http1 import ProtocolError
 
@@ -176,14 +176,13 @@ class FrameReader:
         self._parts: list[bytes] = []
         self._size = 0
 
-    def feed(self, data: bytes) -> list[tuple[int, bytes]]:
+    def feed(self, data: bytes) -> Iterator[tuple[int, bytes]]:
         """(kind, payload) of every message that is complete now. Raises ProtocolError."""
         self._held += data
-        messages = []
         while (found := self._frame()) is not None:
             final, kind, payload = found
             if kind >= CLOSE:
-                messages.append((kind, payload))
+                yield kind, payload
                 continue
             if (kind == CONTINUATION) != bool(self._kind):
                 raise ProtocolError("the server's frames do not follow on each other")
@@ -193,9 +192,8 @@ class FrameReader:
             if self._size > MESSAGE_BYTES_MAX:
                 raise ProtocolError(f"the server's message is larger than {MESSAGE_BYTES_MAX} bytes")
             if final:
-                messages.append((self._kind, b"".join(self._parts)))
+                yield self._kind, b"".join(self._parts)
                 self._kind, self._parts, self._size = 0, [], 0
-        return messages
 
     def _frame(self) -> tuple[bool, int, bytes] | None:
         held = self._held

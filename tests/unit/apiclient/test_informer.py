@@ -92,4 +92,5 @@ async def test_observation_starts_afresh_when_the_server_is_heard_again() -> Non
     client = ScriptedClient([], [unavailable()], [("ADDED", pod("b", 6))])
     informer = Informer(client, PODS, clock=TickingClock())  # type: ignore[arg-type]
     await run_until_idle(informer, client)
-    assert informer.observing_since == 2  # the second look: the first was at the list
+    # Two looks at the first try and its list, one at the second try, and then the event.
+    assert informer.observing_since == 4
