@@ -127,7 +127,8 @@ def test_the_agent_may_be_killed_and_its_containers_never_notice(web: WholeClust
     before = web.kctl("exec", name(pod), "--", "cat", "/proc/1/stat").split()[21]
     web.machine("node", "kill-agent", "node-1")
     web.machine("node", "start", "node-1")
-    web.wait("node/node-1", "condition=Ready")
+    web.wait("node/node-1", "condition=Ready")  # which it may have been all the time
+    web.eventually(lambda: web.try_kctl("exec", name(pod), "--", "true").returncode == 0)
     assert web.kctl("exec", name(pod), "--", "cat", "/proc/1/stat").split()[21] == before
     after = web.get(f"pod/{name(pod)}")
     assert after["status"]["containerStatuses"] == pod["status"]["containerStatuses"]

@@ -7,7 +7,8 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,13 @@ class WholeCluster:
     def apply(self, text: str) -> str:
         """Apply YAML text."""
         return self.kctl("apply", "-f", "-", stdin=text)
+
+    def eventually(self, condition: Callable[[], object]) -> None:
+        """Wait until something holds that no command waits for."""
+        deadline = time.monotonic() + COMMAND_SECONDS_MAX
+        while not condition():
+            assert time.monotonic() < deadline, f"it never came to hold\n{self.logs()}"
+            time.sleep(0.05)
 
     def logs(self) -> str:
         """The ends of all parts' logs, for the message of a test that failed."""
