@@ -185,6 +185,14 @@ VALIDATINGADMISSIONPOLICIES = _admission(
 VALIDATINGADMISSIONPOLICYBINDINGS = _admission(
     "ValidatingAdmissionPolicyBinding", "validatingadmissionpolicybindings", categories=API_EXTENSIONS
 )
+# These two are beta in Kubernetes still.
+MUTATINGADMISSIONPOLICIES = replace(
+    _admission("MutatingAdmissionPolicy", "mutatingadmissionpolicies", categories=API_EXTENSIONS), version="v1beta1"
+)
+MUTATINGADMISSIONPOLICYBINDINGS = replace(
+    _admission("MutatingAdmissionPolicyBinding", "mutatingadmissionpolicybindings", categories=API_EXTENSIONS),
+    version="v1beta1",
+)
 CUSTOMRESOURCEDEFINITIONS = _v1(
     "apiextensions.k8s.io",
     "CustomResourceDefinition",

@@ -1,7 +1,5 @@
 """What webhooks and admission policies have in common: which requests they are about.
 
-CEL expressions are looked at as texts here: whether they compile is for whoever evaluates them to say.
-
 Source: kubernetes/pkg/apis/admissionregistration/v1/defaults.go, validation/validation.go.
 """
 
@@ -92,20 +90,29 @@ def _validate_resources(resources: Sequence[str], path: str, errors: Errors) -> 
         errors.append(invalid_value(path, resources, why))
 
 
-def validate_match_conditions(conditions: Sequence[Fields], path: str, errors: Errors) -> None:
-    """Expressions that must hold of a request, each with a name."""
+def validate_match_conditions(conditions: Sequence[Fields], owner: Fields, path: str, errors: Errors) -> None:
+    """Expressions that must hold of a request, each with a name; of a policy they may look at its parameters."""
     if len(conditions) > MATCH_CONDITIONS_MAX:
         errors.append(too_many(path, len(conditions), MATCH_CONDITIONS_MAX))
     seen: set[str] = set()
     for number, condition in enumerate(conditions):
         at, name = f"{path}[{number}]", condition.get("name") or ""
-        if not (condition.get("expression") or "").strip():
+        expression = (condition.get("expression") or "").strip()
+        if expression:
+            errors += _condition_problems(expression, owner, f"{at}.expression")
+        else:
             errors.append(required(f"{at}.expression"))
         checks.required_name(name, checks.qualified_name, f"{at}.name", errors)
         if name in seen:
             errors.append(duplicate(f"{at}.name", name))
         if name:
             seen.add(name)
+
+
+def _condition_problems(expression: str, owner: Fields, path: str) -> Errors:
+    from apiserver.registry import expressions  # what compiles them is imported when the first is written
+
+    return expressions.problems(expression, expressions.environment_of(owner), expressions.BOOLEAN, path)
 
 
 def validate_match_resources(match: Fields, path: str, errors: Errors) -> None:

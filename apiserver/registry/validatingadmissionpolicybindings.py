@@ -9,11 +9,11 @@ from apimachinery.field import duplicate, forbidden_field, invalid_value, requir
 from apimachinery.meta import Object, get_path
 from apimachinery.resources import VALIDATINGADMISSIONPOLICYBINDINGS
 from apiserver.registry import checks
+from apiserver.registry.admission_policies import default_match_resources
 from apiserver.registry.admission_rules import validate_match_resources
 from apiserver.registry.checks import Errors, Fields
 from apiserver.registry.metadata import validate_label_selector
 from apiserver.registry.strategy import AGE, NAME, Cell, Column, Strategy, nothing, replace_all
-from apiserver.registry.validatingadmissionpolicies import default_match_resources
 from apiserver.registry.workloads import parsed_selector
 
 ACTIONS = ("Audit", "Deny", "Warn")
@@ -29,11 +29,7 @@ def validate(binding: Object) -> Errors:
     """What is wrong with a binding in itself."""
     errors: Errors = []
     spec = binding.get("spec") or {}
-    checks.required_name(spec.get("policyName"), checks.dns_subdomain, "spec.policyName", errors)
-    if spec.get("paramRef") is not None:
-        _validate_reference(spec["paramRef"], "spec.paramRef", errors)
-    if spec.get("matchResources") is not None:
-        validate_match_resources(spec["matchResources"], "spec.matchResources", errors)
+    validate_binding(spec, errors)
     actions, path = spec.get("validationActions") or [], "spec.validationActions"
     for number, action in enumerate(actions):
         checks.optional_choice(action, ACTIONS, f"{path}[{number}]", errors)
@@ -48,6 +44,15 @@ def validate(binding: Object) -> Errors:
     if not actions:
         errors.append(required(path, "at least one validation action is required"))
     return errors
+
+
+def validate_binding(spec: Fields, errors: Errors) -> None:
+    """Which policy is bound, with what, and where: of both kinds of policies."""
+    checks.required_name(spec.get("policyName"), checks.dns_subdomain, "spec.policyName", errors)
+    if spec.get("paramRef") is not None:
+        _validate_reference(spec["paramRef"], "spec.paramRef", errors)
+    if spec.get("matchResources") is not None:
+        validate_match_resources(spec["matchResources"], "spec.matchResources", errors)
 
 
 def _validate_reference(reference: Fields, path: str, errors: Errors) -> None:
@@ -77,26 +82,28 @@ def _parameters(binding: Object) -> Cell:
     return "<unset>" if parsed is None else str(parsed)
 
 
+COLUMNS = (
+    NAME,
+    Column(
+        "PolicyName",
+        _policy,
+        description="PolicyName indicates the policy definition which the policy binding binded to",
+    ),
+    Column(
+        "ParamRef",
+        _parameters,
+        description="ParamRef indicates the param resource which sets the configuration param",
+    ),
+    AGE,
+)
+
 STRATEGY = Strategy(
     VALIDATINGADMISSIONPOLICYBINDINGS,
     default=default,
     prepare_create=nothing,
     prepare_update=replace_all,
     validate=validate,
-    columns=(
-        NAME,
-        Column(
-            "PolicyName",
-            _policy,
-            description="PolicyName indicates the policy definition which the policy binding binded to",
-        ),
-        Column(
-            "ParamRef",
-            _parameters,
-            description="ParamRef indicates the param resource which sets the configuration param",
-        ),
-        AGE,
-    ),
+    columns=COLUMNS,
     counts_generations=True,
     unconditional_update=False,
 )

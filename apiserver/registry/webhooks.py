@@ -85,7 +85,7 @@ def _validate_webhook(hook: Fields, path: str, errors: Errors) -> None:
     reinvocation = hook.get("reinvocationPolicy")
     checks.optional_choice(reinvocation, ("IfNeeded", "Never"), f"{path}.reinvocationPolicy", errors)
     validate_client(hook.get("clientConfig") or {}, f"{path}.clientConfig", errors)
-    validate_match_conditions(hook.get("matchConditions") or (), f"{path}.matchConditions", errors)
+    validate_match_conditions(hook.get("matchConditions") or (), {}, f"{path}.matchConditions", errors)
 
 
 def _validate_name(name: str, path: str, errors: Errors) -> None:
