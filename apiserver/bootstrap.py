@@ -1,6 +1,6 @@
-"""The objects that a cluster is born with: its namespaces, the roles of its parts, what its flow control goes by, and
-the Service `kubernetes`. They are written like any others, in one transaction, and at a later start only what is
-missing of them is.
+"""The objects that a cluster is born with: its namespaces, the roles of its parts, what its flow control goes by, the
+classes of pods that it can't do without, and the Service `kubernetes`. They are written like any others, in one
+transaction, and at a later start only what is missing of them is.
 
 Sources: https://kubernetes.io/docs/concepts/overview/working-with-objects/namespaces/#initial-namespaces,
 https://kubernetes.io/docs/reference/access-authn-authz/rbac/#default-roles-and-role-bindings
@@ -15,9 +15,18 @@ from dataclasses import dataclass
 
 from apimachinery.meta import Object
 from apimachinery.patch import merge_patch
-from apimachinery.resources import ENDPOINTS, ENDPOINTSLICES, NAMESPACES, SERVICES, Resource, by_kind
+from apimachinery.resources import (
+    ENDPOINTS,
+    ENDPOINTSLICES,
+    NAMESPACES,
+    PRIORITYCLASSES,
+    SERVICES,
+    Resource,
+    by_kind,
+)
 from apiserver.flowcontrol import defaults as flow_defaults
 from apiserver.rbac import defaults, reconcile
+from apiserver.registry.priorityclasses import SYSTEM_VALUES
 from apiserver.rest.own_writes import OwnWrites
 from apiserver.storage.entry import Entry
 from apiserver.storage.store import Conflict, Store
@@ -25,6 +34,11 @@ from apiserver.storage.store import Conflict, Store
 INITIAL_NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
 SERVICE, SERVICE_PORT = "kubernetes", 443
 _PORT = {"name": "https", "protocol": "TCP"}
+_PRIORITY_DESCRIPTIONS = {
+    "system-cluster-critical": "Used for system critical pods that must run in the cluster, but can be moved to "
+    "another node if necessary.",
+    "system-node-critical": "Used for system critical pods that must not be moved from their current node.",
+}
 
 # What is to be written, and the version that it replaces.
 _Write = tuple[Resource, Object, Entry | None]
@@ -42,7 +56,7 @@ class Place:
 async def create_initial_objects(store: Store, place: Place, *, now: Callable[[], float]) -> None:
     """Write what is missing, durable when this returns. Raises ApiError."""
     own = OwnWrites(store, now)
-    changes = (*_namespaces(own), *_roles(own), *_flows(own), *_service(own, place))
+    changes = (*_namespaces(own), *_roles(own), *_flows(own), *_priorities(own), *_service(own, place))
     await asyncio.gather(*(_write(own, resource, obj, old) for resource, obj, old in changes))
 
 
@@ -66,6 +80,13 @@ def _flows(own: OwnWrites) -> Iterator[_Write]:
         wanted = flow_defaults.plan(expected, entry.obj if entry is not None else None)
         if wanted is not None:
             yield resource, wanted, entry
+
+
+def _priorities(own: OwnWrites) -> Iterator[_Write]:
+    for name, value in SYSTEM_VALUES.items():
+        if own.get(PRIORITYCLASSES, "", name) is None:
+            obj = {"metadata": {"name": name}, "value": value, "description": _PRIORITY_DESCRIPTIONS[name]}
+            yield PRIORITYCLASSES, obj, None
 
 
 def _existing(own: OwnWrites, expected: Object) -> tuple[Resource, Entry | None]:

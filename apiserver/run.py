@@ -153,7 +153,7 @@ def _pipeline(
         authorize=who.authorizer.authorize,
         paths=paths.serve,
         nodes=nodes.serve,
-        plugins=admission.plugins(settings, who.authorizer),
+        plugins=admission.plugins(settings, who.authorizer, StoredCluster(store)),
         questions=who.questions,
         flows=flows,
         watch_seconds_min=options.min_request_timeout_seconds,

@@ -8,14 +8,20 @@ from dataclasses import dataclass
 
 from apiserver.admission import (
     certificate_requests,
+    certificates,
+    default_ingress_class,
+    default_storage_class,
     default_toleration_seconds,
     limit_ranger,
     namespace_lifecycle,
     node_restriction,
+    persistent_volume_claim_resize,
     priority,
     role_escalation,
+    runtime_class,
     service_account,
     service_addresses,
+    storage_object_in_use_protection,
     taint_nodes_by_condition,
 )
 from apiserver.admission.plugin import (
@@ -24,11 +30,15 @@ from apiserver.admission.plugin import (
     DELETE,
     UPDATE,
     Attributes,
+    Chain,
     Cluster,
     Plugin,
     mutate,
     validate,
 )
+from apiserver.admission.policies import mutating as mutating_policies
+from apiserver.admission.policies import validating as validating_policies
+from apiserver.admission.served import BuiltIn, Served
 from apiserver.authorization import Authorizer
 
 __all__ = [
@@ -37,6 +47,7 @@ __all__ = [
     "DELETE",
     "UPDATE",
     "Attributes",
+    "Chain",
     "Cluster",
     "Plugin",
     "Settings",
@@ -55,19 +66,38 @@ class Settings:
     service_cluster_ip_range: str = "10.96.0.0/12"
 
 
-def plugins(settings: Settings, authorizer: Authorizer, now: Callable[[], float] = time.time) -> tuple[Plugin, ...]:
+def plugins(
+    settings: Settings,
+    authorizer: Authorizer,
+    cluster: Cluster,
+    *,
+    served: Served | None = None,
+    now: Callable[[], float] = time.time,
+) -> Chain:
     """All plugins; some ask what the writer may do besides the write itself."""
-    return (
-        namespace_lifecycle.PLUGIN,
-        limit_ranger.PLUGIN,
-        service_account.PLUGIN,
-        node_restriction.PLUGIN,
-        taint_nodes_by_condition.PLUGIN,
-        priority.PLUGIN,
-        default_toleration_seconds.plugin(
-            settings.default_not_ready_toleration_seconds, settings.default_unreachable_toleration_seconds
-        ),
-        service_addresses.plugin(settings.service_cluster_ip_range),
-        role_escalation.plugin(authorizer),
-        certificate_requests.plugin(now),
+    served = served or BuiltIn()
+    return Chain(
+        (
+            namespace_lifecycle.PLUGIN,
+            limit_ranger.PLUGIN,
+            service_account.PLUGIN,
+            node_restriction.PLUGIN,
+            taint_nodes_by_condition.PLUGIN,
+            priority.PLUGIN,
+            default_toleration_seconds.plugin(
+                settings.default_not_ready_toleration_seconds, settings.default_unreachable_toleration_seconds
+            ),
+            default_storage_class.PLUGIN,
+            storage_object_in_use_protection.PLUGIN,
+            persistent_volume_claim_resize.PLUGIN,
+            runtime_class.PLUGIN,
+            certificate_requests.plugin(now),
+            *certificates.plugins(authorizer),
+            default_ingress_class.PLUGIN,
+            role_escalation.plugin(authorizer),
+            # Those from outside the server come last, and look at what all others have made of a write.
+            mutating_policies.plugin(cluster, served, authorizer),
+            service_addresses.plugin(settings.service_cluster_ip_range),
+            validating_policies.plugin(cluster, served, authorizer),
+        )
     )

@@ -5,7 +5,7 @@ Source: https://kubernetes.io/docs/concepts/policy/limit-range/, kubernetes/plug
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from apimachinery.meta import Object, get_path
@@ -19,14 +19,14 @@ _CONTAINERS = (("containers", "container"), ("initContainers", "init container")
 Amounts = dict[str, Quantity]
 
 
-def _limits(attributes: Attributes, cluster: Cluster) -> Iterator[dict[str, Any]]:
-    """The items of all LimitRanges that concern what is written."""
-    is_pod = attributes.resource.key == PODS.key
-    # The resources of a pod don't change any more, and nothing should hinder its end.
-    if attributes.operation == UPDATE and (is_pod or get_path(attributes.old, "metadata", "deletionTimestamp")):
+def _limit_ranges(attributes: Attributes, cluster: Cluster) -> Iterator[Sequence[dict[str, Any]]]:
+    """The items of each LimitRange that concerns what is written."""
+    unchanged = attributes.resource.key == PODS.key and attributes.subresource != "resize"
+    # The resources of a pod change by a resize alone, and nothing should hinder its end.
+    if attributes.operation == UPDATE and (unchanged or get_path(attributes.old, "metadata", "deletionTimestamp")):
         return
     for limit_range in cluster.list(LIMITRANGES, attributes.namespace):
-        yield from get_path(limit_range, "spec", "limits", default=())
+        yield get_path(limit_range, "spec", "limits", default=())
 
 
 async def _set_defaults(attributes: Attributes, cluster: Cluster) -> None:
@@ -35,9 +35,10 @@ async def _set_defaults(attributes: Attributes, cluster: Cluster) -> None:
     if attributes.resource.key != PODS.key:
         return
     told = []
-    for limit in _limits(attributes, cluster):
-        if limit.get("type") == "Container":
-            told += list(_default_containers(pod, limit))
+    for limits in _limit_ranges(attributes, cluster):
+        for limit in limits:
+            if limit.get("type") == "Container":
+                told += list(_default_containers(pod, limit))
     if told:
         metadata = pod["metadata"]
         text = f"LimitRanger plugin set: {'; '.join(told)}"
@@ -60,17 +61,26 @@ def _default_containers(pod: Object, limit: dict[str, Any]) -> Iterator[str]:
 async def _check(attributes: Attributes, cluster: Cluster) -> None:
     obj = attributes.obj
     assert obj is not None
-    problems: list[str] = []
-    for limit in _limits(attributes, cluster):
-        kind = limit.get("type") or ""
-        if attributes.resource.key == PODS.key:
-            for requests, limits in _bounded(obj, kind):
-                problems += _violations(limit, kind, requests, limits)
-        elif kind == "PersistentVolumeClaim":
-            requests = _amounts(get_path(obj, "spec", "resources", "requests", default={}))
-            problems += _claim_violations(limit, kind, requests)
-    if problems:
-        raise refused(attributes, problems[0] if len(problems) == 1 else f"[{', '.join(problems)}]")
+    is_pod = attributes.resource.key == PODS.key
+    for limits in _limit_ranges(attributes, cluster):
+        problems = dict.fromkeys(
+            problem for limit in limits for problem in (_pod_problems if is_pod else _claim_problems)(obj, limit)
+        )
+        if problems:
+            raise refused(attributes, next(iter(problems)) if len(problems) == 1 else f"[{', '.join(problems)}]")
+
+
+def _pod_problems(pod: Object, limit: dict[str, Any]) -> Iterator[str]:
+    kind = limit.get("type") or ""
+    for requests, limits in _bounded(pod, kind):
+        yield from _violations(limit, kind, requests, limits)
+
+
+def _claim_problems(claim: Object, limit: dict[str, Any]) -> Iterator[str]:
+    kind = limit.get("type") or ""
+    if kind == "PersistentVolumeClaim":
+        requests = _amounts(get_path(claim, "spec", "resources", "requests", default={}))
+        yield from _claim_violations(limit, kind, requests)
 
 
 def _bounded(pod: Object, kind: str) -> Iterator[tuple[Amounts, Amounts]]:
@@ -147,4 +157,5 @@ PLUGIN = Plugin(
     mutate=_set_defaults,
     validate=_check,
     resources=(PODS.key, PERSISTENTVOLUMECLAIMS.key),
+    subresources=("resize",),
 )

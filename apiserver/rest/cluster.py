@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from apimachinery.meta import Object
 from apimachinery.resources import Resource
@@ -26,6 +26,10 @@ class StoredCluster:
     def list(self, resource: Resource, namespace: str) -> Iterator[Object]:
         """All objects of a namespace."""
         return (entry.obj for entry in self._store.objects(storage_key(resource), namespace))
+
+    def listen(self, resource: Resource, heard: Callable[[], None]) -> None:
+        """Have every change of a resource's objects told, before its writer is answered."""
+        self._store.listen(storage_key(resource), lambda _: heard())
 
     async def wait_for(self, resource: Resource, namespace: str, name: str, *, seconds: float) -> Object | None:
         """The object as soon as it exists; None if it does not within this time."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -18,6 +16,7 @@ from apimachinery.resources import (
     NODES,
     PERSISTENTVOLUMECLAIMS,
     PODS,
+    PRIORITYCLASSES,
     SERVICEACCOUNTS,
     SERVICES,
     Resource,
@@ -44,39 +43,10 @@ from apiserver.admission.default_toleration_seconds import plugin as default_tol
 from apiserver.registry import strategy
 from apiserver.request_info import User
 from tests.support.access import Objects, authorizer_of
+from tests.support.admission import FakeCluster, admit
 
 ADMIN = User("kubernetes-admin", groups=("system:masters",))
 NODE = User("system:node:n1", groups=("system:nodes",))
-
-
-class FakeCluster:
-    """Objects by resource, namespace and name; those of `soon` appear once somebody waits for them."""
-
-    def __init__(self, *objects: tuple[Resource, Object], soon: tuple[Resource, Object] | None = None) -> None:
-        self.objects = list(objects)
-        self.soon = soon
-        self.waited: list[float] = []
-
-    def get(self, resource: Resource, namespace: str, name: str) -> Object | None:
-        for kind, obj in self.objects:
-            metadata = obj["metadata"]
-            if kind is resource and (metadata.get("namespace", ""), metadata["name"]) == (namespace, name):
-                return obj
-        return None
-
-    def list(self, resource: Resource, namespace: str) -> Iterable[Object]:
-        return [
-            obj
-            for kind, obj in self.objects
-            if kind is resource and namespace in ("", obj["metadata"].get("namespace"))
-        ]
-
-    async def wait_for(self, resource: Resource, namespace: str, name: str, *, seconds: float) -> Object | None:
-        self.waited.append(seconds)
-        await asyncio.sleep(0)
-        if self.soon is not None:
-            self.objects.append(self.soon)
-        return self.get(resource, namespace, name)
 
 
 def named(name: str = "x", namespace: str = "default", **fields: Any) -> Object:
@@ -99,10 +69,7 @@ def write(
 
 async def admitted(plugin: Plugin, attributes: Attributes, cluster: FakeCluster | None = None) -> Object | None:
     """What becomes of a write."""
-    cluster = cluster or FakeCluster()
-    await mutate([plugin], attributes, cluster)
-    await validate([plugin], attributes, cluster)
-    return attributes.obj
+    return (await admit(plugin, attributes, cluster or FakeCluster())).obj
 
 
 async def refused(plugin: Plugin, attributes: Attributes, cluster: FakeCluster | None = None) -> ApiError:
@@ -230,6 +197,12 @@ async def test_a_pod_stays_on_a_lost_node_for_some_seconds(own, stored):
     assert pod is not None and pod["spec"]["tolerations"] == stored
 
 
+CLASSES = [
+    (PRIORITYCLASSES, {"metadata": {"name": name}, "value": value, "preemptionPolicy": "PreemptLowerPriority"})
+    for name, value in (("system-cluster-critical", 2_000_000_000), ("system-node-critical", 2_000_001_000))
+]
+
+
 @pytest.mark.parametrize(
     ("spec", "number"),
     [
@@ -240,7 +213,7 @@ async def test_a_pod_stays_on_a_lost_node_for_some_seconds(own, stored):
     ],
 )
 async def test_a_priority_class_becomes_a_number(spec, number):
-    pod = await admitted(priority.PLUGIN, write(PODS, named(spec=spec)))
+    pod = await admitted(priority.PLUGIN, write(PODS, named(spec=spec)), FakeCluster(*CLASSES))
     assert pod is not None
     assert (pod["spec"]["priority"], pod["spec"]["preemptionPolicy"]) == (number, "PreemptLowerPriority")
 
@@ -262,7 +235,7 @@ async def test_a_priority_class_becomes_a_number(spec, number):
     ],
 )
 async def test_a_pod_does_not_choose_its_own_number(spec, why):
-    error = await refused(priority.PLUGIN, write(PODS, named(spec=spec)))
+    error = await refused(priority.PLUGIN, write(PODS, named(spec=spec)), FakeCluster(*CLASSES))
     assert error.message == f'pods "x" is forbidden: {why}'
 
 
@@ -553,7 +526,7 @@ async def test_a_usual_pod_passes_all_plugins():
     cluster = FakeCluster(ACTIVE, account())
     attributes = write(PODS, named(spec={"containers": [{"name": "c", "image": "i:1"}]}))
     strategy(PODS).default(attributes.obj or {})
-    table = plugins(Settings(), authorizer_of(Objects()))
+    table = plugins(Settings(), authorizer_of(Objects()), cluster)
     await mutate(table, attributes, cluster)
     await validate(table, attributes, cluster)
     assert attributes.obj is not None
@@ -565,5 +538,6 @@ async def test_a_usual_pod_passes_all_plugins():
 
 def test_plugins_look_at_subresources_only_when_they_say_so():
     attributes = write(PODS, named(spec={}), subresource="binding")
-    table = plugins(Settings(), authorizer_of(Objects()))
-    assert [plugin.name for plugin in table if plugin.handles(attributes)] == []
+    table = plugins(Settings(), authorizer_of(Objects()), FakeCluster())
+    handling = [plugin.name for plugin in table.plugins if plugin.handles(attributes)]
+    assert handling == ["MutatingAdmissionPolicy", "ValidatingAdmissionPolicy"]
