@@ -23,8 +23,9 @@ _TITLES = {
     "FieldValueTooLong": "Too long",
     "FieldValueTooMany": "Too many",
     "FieldValueTypeInvalid": "Invalid value",
+    "InternalError": "Internal error",
 }
-_WITHOUT_VALUE = ("FieldValueRequired", "FieldValueForbidden", "FieldValueTooLong")
+_WITHOUT_VALUE = ("FieldValueRequired", "FieldValueForbidden", "FieldValueTooLong", "InternalError")
 
 
 # Not wrong, but to be told to who sent it; the detail is the whole message.
@@ -106,6 +107,11 @@ def not_found_value(path: str, value: Any) -> FieldError:
 def forbidden_field(path: str, detail: str) -> FieldError:
     """The field may not be set or changed."""
     return FieldError(path, "FieldValueForbidden", "", detail)
+
+
+def internal_error(path: str, detail: str) -> FieldError:
+    """The field could not be looked at."""
+    return FieldError(path, "InternalError", "", detail)
 
 
 def warning(text: str) -> FieldError:

@@ -17,6 +17,8 @@ from typing import Any
 import orjson
 
 from apimachinery.resources import Resource
+from apimachinery.versions import version_order
+from apiserver.catalog import Catalog
 
 # Versions of the aggregated form, the preferred one first; clients up to 1.29 know the beta only.
 AGGREGATED_VERSIONS = ("v2", "v2beta1")
@@ -86,17 +88,29 @@ def _document(content: Mapping[str, Any], content_type: str = "application/json"
 
 
 class Discovery:
-    """The discovery documents of a set of resources; each is made when it is first asked for."""
+    """The discovery documents of what is served; each is made when it is first asked for after a change."""
 
-    def __init__(self, resources: Iterable[Resource], *, server_address: str) -> None:
+    def __init__(self, catalog: Catalog, *, server_address: str) -> None:
+        self._catalog = catalog
         self._server_address = server_address
+        self._generation = -1
         self._groups: dict[str, dict[str, list[Resource]]] = {}
-        for resource in sorted(resources, key=lambda one: _group_place(one.group)):
-            self._groups.setdefault(resource.group, {}).setdefault(resource.version, []).append(resource)
         self._made: dict[tuple[str, str], Document] = {}
+
+    def _refresh(self) -> None:
+        if self._generation == self._catalog.generation:
+            return
+        self._generation, self._made = self._catalog.generation, {}
+        self._groups = {}
+        for resource in sorted(self._catalog.resources(), key=lambda one: _group_place(one.group)):
+            self._groups.setdefault(resource.group, {}).setdefault(resource.version, []).append(resource)
+        for group, versions in self._groups.items():
+            if group not in GROUP_ORDER:
+                self._groups[group] = dict(sorted(versions.items(), key=lambda one: version_order(one[0])))
 
     def find(self, path: str, *, aggregated: str | None = None) -> Document | None:
         """The document at a path, if there is one there; `aggregated` is the version of that form if it is wanted."""
+        self._refresh()
         steps = tuple(path.strip("/").split("/"))
         form = aggregated if aggregated and steps in (("api",), ("apis",)) else ""
         key = ("/".join(steps), form)

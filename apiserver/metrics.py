@@ -12,10 +12,10 @@ import os
 import resource as limits
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from apimachinery.resources import Resource, by_plural
+from apimachinery.resources import Resource
 from apiserver.exposition import Histogram, gauge, header, sample
 from apiserver.request_info import RequestInfo
 
@@ -29,6 +29,8 @@ _READING = ("get", "list", "head", "watch")
 # Paths that are no resources are counted by their first step, and those that nothing serves not apart.
 _PATHS = ("api", "apis", "healthz", "livez", "metrics", "openapi", "readyz", "version")
 
+Find = Callable[[str, str, str], Resource | None]
+"""The resource of a group, version and plural name, if there is one."""
 _Key = tuple[str, str, str, str, str, str]
 _LABELS = ("verb", "group", "version", "resource", "subresource", "scope")
 
@@ -36,7 +38,9 @@ _LABELS = ("verb", "group", "version", "resource", "subresource", "scope")
 class Metrics:
     """The counters of one server."""
 
-    def __init__(self) -> None:
+    def __init__(self, find: Find) -> None:
+        """`find` knows what is served: requests for anything else are not counted apart."""
+        self._find = find
         self._requests: Counter[tuple[_Key, int]] = Counter()
         self._durations: dict[_Key, Histogram] = {}
         self._running: Counter[str] = Counter()
@@ -46,13 +50,13 @@ class Metrics:
     def begin(self, info: RequestInfo) -> None:
         """A request starts to be served."""
         if is_long_running(info):
-            self._watching[_key(info)] += 1
+            self._watching[self._key(info)] += 1
         else:
             self._running["readOnly" if info.verb in _READING else "mutating"] += 1
 
     def end(self, info: RequestInfo, code: int, seconds: float) -> None:
         """A request was answered."""
-        key = _key(info)
+        key = self._key(info)
         self._requests[key, code] += 1
         if is_long_running(info):
             self._watching[key] -= 1
@@ -62,6 +66,17 @@ class Metrics:
         if histogram is None:
             histogram = self._durations[key] = Histogram(BUCKETS)
         histogram.add(seconds)
+
+    def _key(self, info: RequestInfo) -> _Key:
+        """The labels of a request. Whatever a client makes up is counted as one, so that their number has a limit."""
+        verb = _VERBS.get(info.verb, "other")
+        served = self._find(info.group, info.version, info.resource) if info.version else None
+        if served is None:
+            first = info.path[1:].partition("/")[0] if not info.resource else ""
+            return verb, "", "", "", f"/{first}" if first in _PATHS else "", ""
+        subresource = info.subresource if info.subresource in served.subresources else ""
+        scope = "resource" if info.name or info.verb == "create" else "namespace" if info.namespace else "cluster"
+        return verb, info.group, info.version, info.resource, subresource, scope
 
     def text(self, objects: Iterable[tuple[Resource, int]], watchers: int, more: Iterable[str] = ()) -> bytes:
         """The whole page; `objects` says how many there are of each resource, `more` are the lines of others."""
@@ -92,18 +107,6 @@ class Metrics:
 def is_long_running(info: RequestInfo) -> bool:
     """Whether the answer has no end of its own: a watch, or a stream of a container."""
     return info.verb == "watch" or info.subresource in _STREAMS
-
-
-def _key(info: RequestInfo) -> _Key:
-    """The labels of a request. Whatever a client makes up is counted as one, so that their number has a limit."""
-    verb = _VERBS.get(info.verb, "other")
-    served = by_plural(info.group, info.resource, info.version) if info.version else None
-    if served is None:
-        first = info.path[1:].partition("/")[0] if not info.resource else ""
-        return verb, "", "", "", f"/{first}" if first in _PATHS else "", ""
-    subresource = info.subresource if info.subresource in served.subresources else ""
-    scope = "resource" if info.name or info.verb == "create" else "namespace" if info.namespace else "cluster"
-    return verb, info.group, info.version, info.resource, subresource, scope
 
 
 def _labels(key: _Key) -> dict[str, str]:

@@ -4,7 +4,8 @@
     /openapi/v3/apis/apps/v1?hash=…    the document of a group and version
     /openapi/v2                        everything in one document, as JSON or protobuf
 
-Documents are made when they are first asked for and kept compressed; what they are made of is let go.
+Documents are made when they are first asked for and kept compressed; what they are made of is let go. After a change
+of what is served, only what has changed is made again.
 Source: https://kubernetes.io/docs/concepts/overview/kubernetes-api/#openapi-interface-definition
 """
 
@@ -14,6 +15,8 @@ import asyncio
 import gzip
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import orjson
@@ -21,76 +24,172 @@ import orjson
 from apimachinery import schemas
 from apimachinery.resources import Resource
 from apiserver import openapi_protobuf, openapi_v2
+from apiserver.catalog import Catalog, Endpoint
+from apiserver.customresources.published import list_schema, model_name
 from apiserver.discovery import subresource
 from apiserver.openapi_operations import Operation, operations
 from apiserver.version import KUBERNETES_VERSION, git_version
 
 _META = "io.k8s.apimachinery.pkg.apis.meta.v1."
 _EXTRA = (f"{_META}DeleteOptions", f"{_META}Status", f"{_META}Patch", f"{_META}WatchEvent")
+# What documents of custom resources refer to.
+_FOR_CUSTOM = (*_EXTRA, f"{_META}ObjectMeta", f"{_META}ListMeta", "io.k8s.api.autoscaling.v1.Scale")
 _SCHEMA = "#/components/schemas/"
 _GZIP_LEVEL = 6
+_INFO = {"title": "Kubernetes", "version": KUBERNETES_VERSION}
+
+
+@dataclass(slots=True)
+class Served:
+    """What is served in some group and version."""
+
+    built_in: list[Resource] = field(default_factory=list)
+    custom: list[Endpoint] = field(default_factory=list)
 
 
 class OpenAPI:
-    """The documents of a set of resources."""
+    """The documents of what is served."""
 
-    def __init__(self, resources: Iterable[Resource]) -> None:
-        self._by_version: dict[str, list[Resource]] = {}
-        for resource in resources:
-            prefix = "apis/" if resource.group else "api/"
-            self._by_version.setdefault(prefix + resource.api_version, []).append(resource)
-        self._made: dict[str, bytes] = {}
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+        self._generation = -1
+        self._by_version: dict[str, Served] = {}
+        self._hashes: dict[str, str] = {}
+        # By what it is: the hash of what it was made of, and the compressed document.
+        self._made: dict[str, tuple[str, bytes]] = {}
+        self._index = b""
 
     def index(self) -> bytes:
         """The body of /openapi/v3."""
-        paths = {
-            path: {"serverRelativeURL": f"/openapi/v3/{path}?hash={self.hash(path)}"} for path in self._by_version
-        }
-        return orjson.dumps({"paths": paths})
+        self._refresh()
+        return self._index
 
     def hash(self, path: str) -> str | None:
         """What changes whenever the document at this path does; None if there is none."""
-        resources = self._by_version.get(path)
-        if resources is None:
-            return None
-        return hashlib.sha256(f"{git_version()} {resources}".encode()).hexdigest().upper()
+        self._refresh()
+        return self._hashes.get(path)
+
+    def _refresh(self) -> None:
+        if self._generation == self._catalog.generation:
+            return
+        self._generation = self._catalog.generation
+        before, self._by_version = self._by_version, {}
+        for resource in self._catalog.built_in():
+            self._by_version.setdefault(_path(resource), Served()).built_in.append(resource)
+        for endpoint in self._catalog.custom():
+            self._by_version.setdefault(_path(endpoint.resource), Served()).custom.append(endpoint)
+        self._hashes = {path: _hash(served) for path, served in self._by_version.items()}
+        gone = before.keys() - self._by_version.keys()
+        paths = {
+            path: {"serverRelativeURL": f"/openapi/v3/{path}?hash={digest}"} for path, digest in self._hashes.items()
+        }
+        self._index = orjson.dumps({"paths": paths})
+        for name in [name for name in self._made if name.rpartition(" ")[2] in gone]:
+            del self._made[name]
 
     async def version_3(self, path: str) -> bytes:
         """The compressed document of a group and version. Raises KeyError."""
-        resources = self._by_version[path]
-        return await self._once(path, lambda: orjson.dumps(document(resources)))
+        self._refresh()
+        served = self._by_version[path]
+        return await self._once(path, self._hashes[path], lambda: orjson.dumps(document(served)))
 
     async def version_2(self, *, protobuf: bool = False) -> bytes:
         """The compressed document of everything, as JSON or for older clients as protobuf."""
-        everything = [resource for some in self._by_version.values() for resource in some]
+        self._refresh()
+        form = "protobuf" if protobuf else "JSON"
+        digest = hashlib.sha256("".join(self._hashes.values()).encode()).hexdigest()
+        parts = [await self._part(*part, form) for part in self._parts()]
 
         def make() -> bytes:
-            made = openapi_v2.convert(document(everything), operations(everything))
-            return openapi_protobuf.encode(made) if protobuf else orjson.dumps(made)
+            found = map(gzip.decompress, parts)
+            return b"".join((openapi_protobuf.encode_head(_INFO), *found)) if protobuf else _joined(found)
 
-        return await self._once("v2 as protobuf" if protobuf else "v2", make)
+        return await self._once(f"v2 {form}", digest, make)
 
-    async def _once(self, key: str, make: Callable[[], bytes]) -> bytes:
-        """What was made before, or what is made now in a thread: others need not wait for it."""
-        if key not in self._made:
+    def _parts(self) -> Iterator[tuple[str, str, Served]]:
+        """(name, hash, endpoints) of what is put together: all that is built in, and each custom group's version."""
+        yield "built-in", "", Served([one for served in self._by_version.values() for one in served.built_in])
+        for path, served in self._by_version.items():
+            if served.custom:
+                yield path, self._hashes[path], Served(custom=served.custom)
+
+    async def _part(self, name: str, digest: str, served: Served, form: str) -> bytes:
+        def make() -> bytes:
+            made = openapi_v2.convert(document(served, simple=True), _operations(served))
+            if form == "protobuf":
+                return openapi_protobuf.encode_body(made)
+            return _SEPARATOR.join(orjson.dumps(made[key])[1:-1] for key in ("paths", "definitions"))
+
+        return await self._once(f"v2 {form} {name}", digest, make)
+
+    async def _once(self, name: str, digest: str, make: Callable[[], bytes]) -> bytes:
+        """What was made before of the same, or what is made now in a thread: others need not wait for it."""
+        kept = self._made.get(name)
+        if kept is None or kept[0] != digest:
             schemas.definitions()  # made here, since the handlers of this loop share it
-            self._made[key] = await asyncio.to_thread(lambda: gzip.compress(make(), _GZIP_LEVEL, mtime=0))
-        return self._made[key]
+            made = await asyncio.to_thread(lambda: gzip.compress(make(), _GZIP_LEVEL, mtime=0))
+            kept = self._made[name] = (digest, made)
+        return kept[1]
 
 
-def document(resources: Sequence[Resource]) -> dict[str, Any]:
-    """The OpenAPI 3 document of these resources."""
-    components = schemas.openapi_components(resources, [*_EXTRA, *_subresource_schemas(resources)])
+# Between the paths and the definitions of a part; no JSON contains it.
+_SEPARATOR = b"\0"
+
+
+def _joined(parts: Iterable[bytes]) -> bytes:
+    """One document of parts."""
+    split = [part.split(_SEPARATOR) for part in parts]
+    paths, definitions = (b",".join(part[number] for part in split) for number in (0, 1))
+    head = orjson.dumps({"swagger": "2.0", "info": _INFO})[:-1]
+    return b"".join((head, b',"paths":{', paths, b'},"definitions":{', definitions, b"}}"))
+
+
+def _path(resource: Resource) -> str:
+    return f"apis/{resource.api_version}" if resource.group else f"api/{resource.api_version}"
+
+
+def _hash(served: Served) -> str:
+    made_of = [*served.built_in, *((one.resource, one.fingerprint) for one in served.custom)]
+    return hashlib.sha256(f"{git_version()} {made_of}".encode()).hexdigest().upper()
+
+
+def document(served: Served, *, simple: bool = False) -> dict[str, Any]:
+    """The OpenAPI 3 document of what is served; `simple` for what is to become one of version 2."""
+    components = {name: _schema(schema) for name, schema in _components(served.built_in).items()}
+    if served.custom and not simple:
+        components |= _shared_components()
+    for endpoint in served.custom:
+        assert endpoint.schema is not None
+        resource, selectable = endpoint.resource, endpoint.strategy.selectable
+        components[model_name(resource.api_version, resource.kind)] = endpoint.schema(simple)
+        components[model_name(resource.api_version, resource.list_kind)] = list_schema(resource, selectable)
     paths: dict[str, dict[str, Any]] = {}
-    for operation in operations(resources):
+    for operation in _operations(served):
         item = paths.setdefault(operation.path, {"parameters": list(map(_parameter, operation.path_parameters))})
         item[operation.method] = _operation(operation)
-    return {
-        "openapi": "3.0.0",
-        "info": {"title": "Kubernetes", "version": KUBERNETES_VERSION},
-        "paths": paths,
-        "components": {"schemas": {name: _schema(schema) for name, schema in components.items()}},
-    }
+    return {"openapi": "3.0.0", "info": _INFO, "paths": paths, "components": {"schemas": components}}
+
+
+def _components(resources: Sequence[Resource]) -> dict[str, Any]:
+    if not resources:
+        return {}
+    return schemas.openapi_components(resources, [*_EXTRA, *_subresource_schemas(resources)])
+
+
+@cache
+def _shared_components() -> dict[str, Any]:
+    """What documents of custom resources refer to; kept, since reading the published schemas takes a while."""
+    return {name: _schema(schema) for name, schema in schemas.openapi_components((), _FOR_CUSTOM).items()}
+
+
+def _operations(served: Served) -> Iterator[Operation]:
+    yield from operations(served.built_in)
+    for endpoint in served.custom:
+        yield from operations([endpoint.resource], _name, endpoint.strategy.patches)
+
+
+def _name(api_version: str, kind: str) -> str:
+    return schemas.definition_name(api_version, kind) or model_name(api_version, kind)
 
 
 def _subresource_schemas(resources: Sequence[Resource]) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from apimachinery import schemas
@@ -11,6 +11,8 @@ from apiserver.discovery import subresource
 
 Parameter = tuple[str, str, str, str]
 """(name, in, type, description)"""
+Names = Callable[[str, str], str | None]
+"""An apiVersion and a kind to the name of their schema; None if there is none."""
 
 _META = "io.k8s.apimachinery.pkg.apis.meta.v1."
 STATUS = f"{_META}Status"
@@ -77,15 +79,21 @@ class Operation:
     produces: tuple[str, ...] = (JSON, YAML)
 
 
-def operations(resources: Iterable[Resource]) -> Iterator[Operation]:
-    """All operations of these resources."""
+def operations(
+    resources: Iterable[Resource], names: Names = schemas.definition_name, patches: tuple[str, ...] = PATCHES
+) -> Iterator[Operation]:
+    """All operations of these resources; `names` gives the schema of an apiVersion and kind."""
     for resource in resources:
-        yield from _of_collection(resource)
+        yield from _of_collection(resource, names)
         own = [verb for verb in ("get", "update", "patch", "delete") if verb in resource.verbs]
-        yield from _of_object(resource, "", resource.kind, own)
-        for name in resource.subresources:
-            found = subresource(resource, name)
-            yield from _of_object(resource, name, found.kind, found.verbs, found.group, found.version)
+        for sub, found in [("", None), *((name, subresource(resource, name)) for name in resource.subresources)]:
+            group, version, kind = resource.group, resource.version, resource.kind
+            if found is not None:
+                group, version, kind = found.group, found.version, found.kind
+            schema = names(f"{group}/{version}" if group else version, kind)
+            yield from _of_object(
+                resource, sub, own if found is None else found.verbs, (group, version, kind), schema, patches
+            )
 
 
 _METHODS = {"get": "get", "create": "post", "update": "put", "patch": "patch", "delete": "delete"}
@@ -95,16 +103,16 @@ _ACTIONS = {"get": "get", "create": "post", "update": "put", "patch": "patch", "
 _TEXT = ("log", "exec", "attach", "portforward", "proxy")
 
 
-def _of_collection(resource: Resource) -> Iterator[Operation]:
-    schema = schemas.definition_name(resource.api_version, resource.kind)
+def _of_collection(resource: Resource, find: Names) -> Iterator[Operation]:
+    schema, listed = find(resource.api_version, resource.kind), find(resource.api_version, resource.list_kind)
     if schema is None:
         return
     names, scope = _names(resource), "Namespaced" if resource.namespaced else ""
     own = (NAMESPACE,) if resource.namespaced else ()
     kind = {"group": resource.group, "version": resource.version, "kind": resource.kind}
     path, tag = resource.path("{namespace}"), _tag(resource)
-    if "list" in resource.verbs:
-        yield _listing(resource, f"list{names}{scope}{resource.kind}", path, own)
+    if "list" in resource.verbs and listed is not None:
+        yield _listing(resource, listed, f"list{names}{scope}{resource.kind}", path, own)
     if "create" in resource.verbs:
         yield Operation(
             path=path,
@@ -134,13 +142,11 @@ def _of_collection(resource: Resource) -> Iterator[Operation]:
             path_parameters=own,
             query_parameters=(*LIST, DRY_RUN, *DELETE, PRETTY),
         )
-    if "list" in resource.verbs and resource.namespaced:
-        yield _listing(resource, f"list{names}{resource.kind}ForAllNamespaces", resource.path(), ())
+    if "list" in resource.verbs and listed is not None and resource.namespaced:
+        yield _listing(resource, listed, f"list{names}{resource.kind}ForAllNamespaces", resource.path(), ())
 
 
-def _listing(resource: Resource, id_: str, path: str, parameters: tuple[Parameter, ...]) -> Operation:
-    listed = schemas.definition_name(resource.api_version, f"{resource.kind}List")
-    assert listed is not None, resource
+def _listing(resource: Resource, listed: str, id_: str, path: str, parameters: tuple[Parameter, ...]) -> Operation:
     return Operation(
         path=path,
         method="get",
@@ -159,14 +165,12 @@ def _listing(resource: Resource, id_: str, path: str, parameters: tuple[Paramete
 def _of_object(
     resource: Resource,
     sub: str,
-    kind: str,
     verbs: Iterable[str],
-    group: str | None = None,
-    version: str | None = None,
+    gvk: tuple[str, str, str],
+    schema: str | None,
+    patches: tuple[str, ...],
 ) -> Iterator[Operation]:
-    group = resource.group if group is None else group
-    version = version or resource.version
-    schema = schemas.definition_name(f"{group}/{version}" if group else version, kind)
+    group, version, kind = gvk
     text = sub in _TEXT
     answer = "string" if text else schema
     if answer is None:
@@ -188,7 +192,7 @@ def _of_object(
             query_parameters=(*_query(verb), PRETTY),
             body=None if verb == "get" or text else body,
             body_required=verb != "delete",
-            consumes=PATCHES if verb == "patch" else (JSON, YAML),
+            consumes=patches if verb == "patch" else (JSON, YAML),
             produces=("text/plain",) if text else (JSON, YAML),
         )
 

@@ -16,17 +16,17 @@ MEDIA_TYPE = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
 _METHODS = {"get": 2, "put": 3, "post": 4, "delete": 5, "patch": 8}
 
 
-def encode(document: dict[str, Any]) -> bytes:
-    """The `Document` message of an OpenAPI 2 document."""
-    info, definitions = document["info"], document["definitions"]
+def encode_head(info: dict[str, Any]) -> bytes:
+    """The beginning of a `Document` message; bodies follow, as many as there are: a reader puts them together."""
+    return _message(_text(1, "2.0"), _nested(2, _message(_text(1, info["title"]), _text(2, info["version"]))))
+
+
+def encode_body(document: dict[str, Any]) -> bytes:
+    """The paths and definitions of an OpenAPI 2 document, as fields of a `Document` message."""
+    definitions = document["definitions"]
     paths = [_nested(2, _named(path, _path_item(item))) for path, item in document["paths"].items()]
     schemas = [_nested(1, _named(name, _schema(schema))) for name, schema in definitions.items()]
-    return _message(
-        _text(1, document["swagger"]),
-        _nested(2, _message(_text(1, info["title"]), _text(2, info["version"]))),
-        _nested(8, _message(*paths)),
-        _nested(9, _message(*schemas)),
-    )
+    return _message(_nested(8, _message(*paths)), _nested(9, _message(*schemas)))
 
 
 def _path_item(item: dict[str, Any]) -> bytes:

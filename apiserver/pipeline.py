@@ -17,7 +17,6 @@ from typing import Protocol
 
 from aiohttp import web
 
-from apimachinery import resources
 from apimachinery.errors import (
     MODIFIED,
     conflict,
@@ -26,14 +25,27 @@ from apimachinery.errors import (
     path_not_found,
 )
 from apimachinery.meta import Object
-from apiserver import admission, encoding, registry
+from apiserver import admission
 from apiserver.admission import CREATE, DELETE, UPDATE, Attributes, Plugin
+from apiserver.admission.plugin import refused
+from apiserver.catalog import Catalog
 from apiserver.flowcontrol import FlowControl, Request
 from apiserver.flowcontrol.width import objects_listed, width
 from apiserver.impersonation import act_as
 from apiserver.request_info import RequestInfo, User
 from apiserver.responses import set_headers, with_headers
-from apiserver.rest import answers, decode, deletion, patching, questions, reading, subresources, watching, writing
+from apiserver.rest import (
+    answers,
+    decode,
+    deletion,
+    patching,
+    questions,
+    reading,
+    subresources,
+    versions,
+    watching,
+    writing,
+)
 from apiserver.rest.call import Call
 from apiserver.rest.cluster import StoredCluster
 from apiserver.rest.deletion import DeleteOptions
@@ -73,6 +85,7 @@ class Pipeline:
     def __init__(
         self,
         store: Store,
+        catalog: Catalog,
         *,
         authenticator: Authenticator,
         authorize: Authorize,
@@ -86,6 +99,7 @@ class Pipeline:
     ) -> None:
         """`paths` serves what is no resource, `nodes` what a node agent answers (logs, exec, …)."""
         self._store = store
+        self._catalog = catalog
         self._authenticator = authenticator
         self._authorize = authorize
         self._paths = paths
@@ -108,14 +122,14 @@ class Pipeline:
                 return with_headers(http, await self._paths(http, info))
         query: Mapping[str, str] = http.query if "?" in http.raw_path else {}
         question = self._questions.get((info.group, info.resource, info.subresource))
-        call = resolve(http, info, user, query, asked=question is not None)
+        call = resolve(self._catalog, http, info, user, query, asked=question is not None)
         if info.subresource in STREAMS:
             return await self._nodes(http, info)
         request = Request(flow, user, info, self._width(call, flow.schema.level.width_max))
         if info.verb == "watch":
             async with request:
                 pass  # it has its turn, and holds no seat while it lasts
-            return await watching.watch(self._store, call, self._watch_seconds_min, self._now)
+            return await watching.watch(self._store, self._catalog, call, self._watch_seconds_min, self._now)
         async with request:
             if question is not None and info.verb == "create":
                 return await self._ask(call, question)
@@ -163,6 +177,9 @@ class Pipeline:
     async def _create(self, call: Call) -> web.StreamResponse:
         if call.name or (call.resource.namespaced and not call.namespace):
             raise method_not_allowed()
+        if call.terminating:
+            why = "create not allowed while custom resource definition is terminating"
+            raise refused(Attributes(CREATE, call.resource, call.namespace, "", call.user), why)
         sent = await decode.sent(call, call.resource, await decode.read_body(call.http))
         return await self._encode(call, OBJECT, await self._write_new(call, sent), 201)
 
@@ -186,6 +203,7 @@ class Pipeline:
     async def _patch(self, call: Call) -> web.StreamResponse:
         part = subresources.find(call)
         kind, media_type = part.kind or call.resource, decode.media_type(call.http)
+        patching.check_type(media_type, call.strategy.patches if part.kind is None else ())
         patch, duplicates = await patching.read_patch(await decode.read_body(call.http), media_type)
 
         async def patched(current: Entry) -> Object:
@@ -215,12 +233,14 @@ class Pipeline:
         What names a version that is not the newest any more is refused in the second round at the latest.
         """
         for _ in range(TRIES_MAX):
-            current = reading.existing(self._store, call)
-            sent = await edit(current)
+            stored = reading.existing(self._store, call)
+            shown = await versions.show_one(call, stored)
+            sent = await edit(shown)
             writing.place(call, sent)
-            writing.check_version(call, sent["metadata"], current)
+            writing.check_version(call, sent["metadata"], shown)
+            change = Change(versions.taken(call, sent), versions.judged(call, stored, shown), stored)
             try:
-                return await self._write(call, Change(sent, current), part)
+                return await self._write(call, change, part)
             except Conflict:
                 continue
         raise conflict(call.resource.group_resource, call.name, MODIFIED)
@@ -228,7 +248,7 @@ class Pipeline:
     async def _write_new(self, call: Call, sent: Object) -> Entry:
         """Write a new object, under another name if a generated one is taken. Raises ApiError 409."""
         writing.place(call, sent)
-        change = Change(sent, None)
+        change = Change(versions.taken(call, sent), None)
         try:
             return await self._write(call, change, OBJECT)
         except Conflict:
@@ -254,8 +274,6 @@ class Pipeline:
         await admission.validate(self._plugins, attributes, self._cluster)
         if current is not None and writing.ends_deletion(call.strategy, change.obj):
             return await self._commit(call, change, removed=True)
-        if current is not None and change.obj == current.obj:
-            return current  # a write that changes nothing is none
         return await self._commit(call, change)
 
     def _attributes(self, call: Call, change: Change) -> Attributes:
@@ -269,14 +287,17 @@ class Pipeline:
 
     async def _commit(self, call: Call, change: Change, *, removed: bool = False) -> Entry:
         """write: durable when this returns; a dry run stops short of it. Raises Conflict."""
-        name, expected = change.obj["metadata"]["name"], change.old.revision if change.old is not None else 0
+        name, expected = change.obj["metadata"]["name"], change.stored.revision if change.stored is not None else 0
+        obj = await versions.to_store(call, change.obj)
+        if change.stored is not None and obj == change.stored.obj and not removed:
+            return change.stored  # a write that changes nothing is none
         if call.dry_run:
             if expected == 0 and self._store.get(call.key, call.namespace, name) is not None:
                 raise Conflict
-            return Entry(call.namespace, name, expected, encoding.encode(call.resource, change.obj, expected))
+            return Entry(call.namespace, name, expected, versions.encode(call, obj, expected))
 
         def encode(revision: int) -> bytes:
-            return encoding.encode(call.resource, change.obj, revision)
+            return versions.encode(call, obj, revision)
 
         return await self._store.commit(
             call.key, call.namespace, name, expected=expected, encode=encode, deleted=removed
@@ -284,6 +305,7 @@ class Pipeline:
 
     async def _encode(self, call: Call, part: Subresource, entry: Entry, status: int = 200) -> web.StreamResponse:
         """encode: the answer with a version of an object, or with what a subresource shows of it."""
+        entry = await versions.show_one(call, entry)
         if part.shows is not None:
             return await answers.document(call, part.shows(call, entry), status)
         return await answers.one(call, entry, self._now(), status)
@@ -308,7 +330,8 @@ class Pipeline:
     async def _evict(self, call: Call, sent: Object) -> None:
         """A deletion that admission is asked about as an eviction."""
         writing.place(call, sent)
-        attributes = self._attributes(call, Change(sent, reading.existing(self._store, call)))
+        existing = reading.existing(self._store, call)
+        attributes = self._attributes(call, Change(sent, existing, existing))
         await admission.mutate(self._plugins, attributes, self._cluster)
         await admission.validate(self._plugins, attributes, self._cluster)
         options = deletion.read_options(sent.get("deleteOptions") or {}, {}, dry_run=call.dry_run)
@@ -317,7 +340,9 @@ class Pipeline:
     async def _remove(self, call: Call, options: DeleteOptions, *, evicted: bool = False) -> tuple[Entry, bool]:
         """validate (admission) → write, for a deletion: (the last version, whether the object is gone)."""
         for _ in range(TRIES_MAX):
-            current = reading.existing(self._store, call)
+            stored = reading.existing(self._store, call)
+            shown = await versions.show_one(call, stored)
+            current = versions.judged(call, stored, shown)
             deletion.check_preconditions(call.resource, current.obj, options)
             if not evicted:
                 attributes = Attributes(DELETE, call.resource, call.namespace, call.name, call.user)
@@ -327,12 +352,15 @@ class Pipeline:
             obj = subresources.disrupted(current.copy(), self._now()) if evicted else current.copy()
             plan = deletion.plan(call.strategy, obj, options, self._now())
             if not plan.changed:
-                return current, plan.removed
+                return shown, plan.removed
             if options.dry_run:
-                raw = encoding.encode(call.resource, plan.obj, current.revision)
-                return Entry(current.namespace, current.name, current.revision, raw), plan.removed
+                obj = await versions.to_store(call, plan.obj)
+                raw = versions.encode(call, obj, stored.revision)
+                tried = Entry(call.namespace, call.name, stored.revision, raw)
+                return await versions.show_one(call, tried), plan.removed
             try:
-                return await self._commit(call, Change(plan.obj, current), removed=plan.removed), plan.removed
+                last = await self._commit(call, Change(plan.obj, current, stored), removed=plan.removed)
+                return await versions.show_one(call, last), plan.removed
             except Conflict:
                 continue
         raise conflict(call.resource.group_resource, call.name, MODIFIED)
@@ -356,15 +384,22 @@ class Pipeline:
 
 
 def resolve(
-    http: web.BaseRequest, info: RequestInfo, user: User, query: Mapping[str, str], *, asked: bool = False
+    catalog: Catalog,
+    http: web.BaseRequest,
+    info: RequestInfo,
+    user: User,
+    query: Mapping[str, str],
+    *,
+    asked: bool = False,
 ) -> Call:
     """What a path stands for; `asked`: somebody answers there. Raises ApiError 404 for what is not served, 405 for
     what can't be done there.
     """
-    resource = resources.by_plural(info.group, info.resource, info.version)
-    # What nobody answers, and second names of what is stored, have no place here.
-    if resource is None or resource.stored_as is not None or not (asked or "watch" in resource.verbs):
+    endpoint = catalog.find(info.group, info.version, info.resource)
+    # What nobody answers has no place here.
+    if endpoint is None or not (asked or "watch" in endpoint.verbs):
         raise path_not_found()
+    resource = endpoint.resource
     if info.subresource and info.subresource not in resource.subresources:
         raise path_not_found()
     if info.rest and info.subresource not in STREAMS:
@@ -375,6 +410,18 @@ def resolve(
         raise path_not_found()
     if resource.namespaced and info.name and not namespace:
         raise path_not_found()
-    if (info.verb in _OF_ONE_OBJECT and not info.name) or not (info.subresource or info.verb in resource.verbs):
+    if (info.verb in _OF_ONE_OBJECT and not info.name) or not (info.subresource or info.verb in endpoint.verbs):
         raise method_not_allowed()
-    return Call(http, info, user, query, resource, registry.strategy(resource), namespace, info.name)
+    return Call(
+        http,
+        info,
+        user,
+        query,
+        resource,
+        endpoint.strategy,
+        namespace,
+        info.name,
+        versions=endpoint.versions,
+        deprecation=endpoint.warning,
+        terminating=endpoint.terminating,
+    )

@@ -108,8 +108,7 @@ def compile_rule(wire: Mapping[str, Any], kind: cel.CelType, schema: Schema) -> 
     text = (wire.get("rule") or "").strip()
     if not text:
         return Rule(wire)
-    old = cel.optional_of(kind) if wire.get("optionalOldSelf") else kind
-    environment = cel.Environment({"self": kind, "oldSelf": old})
+    environment = _environment(wire, kind)
     try:
         program = cel.compile(wire["rule"], environment)
     except cel.CelCompileError as error:
@@ -125,6 +124,33 @@ def compile_rule(wire: Mapping[str, Any], kind: cel.CelType, schema: Schema) -> 
         if message is not None and message.result_type != cel.STRING:
             message, message_error = None, "messageExpression must evaluate to a string"
     return Rule(wire, program, message, message_error=message_error, field_path=_field_path(wire, schema))
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """The most that a rule and its messageExpression can cost each time, and how often that can be."""
+
+    rule: int
+    message: int
+    count_max: int
+
+
+def estimate(rule: Rule, schema: Schema, *, is_root: bool) -> Estimate:
+    """What a compiled rule of a schema can cost at most; one that is none costs nothing."""
+    from apimachinery.cel.estimation import estimate_cost, max_cardinality
+
+    kind = cel.type_of_schema(schema, is_root=is_root)
+    if rule.program is None or kind is None:
+        return Estimate(0, 0, 0)
+    environment = _environment(rule.wire, kind)
+    message = estimate_cost(rule.message.expression, environment, schema, is_root=is_root) if rule.message else 0
+    cost = estimate_cost(rule.program.expression, environment, schema, is_root=is_root)
+    return Estimate(cost, message, max_cardinality(schema))
+
+
+def _environment(wire: Mapping[str, Any], kind: cel.CelType) -> cel.Environment:
+    old = cel.optional_of(kind) if wire.get("optionalOldSelf") else kind
+    return cel.Environment({"self": kind, "oldSelf": old})
 
 
 def _field_path(wire: Mapping[str, Any], schema: Schema) -> str:

@@ -1,4 +1,5 @@
-"""CustomResourceDefinitions: what else a server serves. Their schemas are looked at elsewhere.
+"""CustomResourceDefinitions: what else a server serves. Their schemas are looked at in
+`customresourcedefinition_schemas`.
 
 Kubernetes looks at what all versions of a definition have in common as if it stood in the spec itself, and its
 messages name it so. Source: k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1/{defaults,conversion}.go,
@@ -9,46 +10,61 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
-from apimachinery.field import duplicate, forbidden_field, invalid_value, not_supported, required, too_many
-from apimachinery.meta import Object, get_path
+from apimachinery import schemas
+from apimachinery.field import FieldError, forbidden_field, invalid_value, not_supported, required, warning
+from apimachinery.meta import Object, get_path, with_condition
 from apimachinery.names import dns1035_label, dns1123_subdomain
 from apimachinery.resources import CUSTOMRESOURCEDEFINITIONS
+from apimachinery.structural.tidy import tidy
 from apiserver.registry.checks import Errors, Fields
+from apiserver.registry.customresourcedefinition_conditions import (
+    APPROVED,
+    FINALIZER,
+    approval,
+    is_protected,
+    is_true,
+)
 from apiserver.registry.equality import equal, immutable
 from apiserver.registry.strategy import Strategy, keep_spec, keep_status
 from apiserver.registry.webhooks import PORT, REVIEW_VERSIONS, validate_client
 
-ESTABLISHED = "Established"
 SCOPES = ("Cluster", "Namespaced")
 CONVERSIONS = ("None", "Webhook")
-APPROVED = "api-approved.kubernetes.io"
-SELECTABLE_MAX, WARNING_MAX = 8, 256
+WARNING_MAX = 256
 COLUMN_TYPES = ("boolean", "date", "integer", "number", "string")
 COLUMN_FORMATS = ("byte", "date", "date-time", "double", "float", "int32", "int64", "password")
 # What stands in each version, and its name where it holds of all of them.
 _COMMON = {"schema": "validation", "subresources": "subresources"} | {
     field: field for field in ("additionalPrinterColumns", "selectableFields")
 }
-_PROTECTED = ("k8s.io", "kubernetes.io")
-_SEE = "see https://github.com/kubernetes/enhancements/pull/1111"
 _NO_VERSION = (
     "missing from spec.versions; {0} was previously a storage version, and must remain in spec.versions until a "
     "storage migration ensures no data remains persisted in {0} and removes {0} from status.storedVersions"
 )
 
 
-def is_established(definition: Object) -> bool:
-    """True once its objects are served."""
-    conditions = get_path(definition, "status", "conditions") or ()
-    return any(one.get("type") == ESTABLISHED and one.get("status") == "True" for one in conditions)
-
-
 def storage_version(definition: Object) -> str | None:
     """The version in which objects are stored."""
     versions = get_path(definition, "spec", "versions") or ()
     return next((version.get("name") or "" for version in versions if version.get("storage")), None)
+
+
+def coerce(definition: Object) -> tuple[list[str], list[FieldError]]:
+    """Bring a definition, and the schemas in it, into the shape of the published schema."""
+    unknown = schemas.unknown_fields(CUSTOMRESOURCEDEFINITIONS, definition)
+    pruned = schemas.prune(CUSTOMRESOURCEDEFINITIONS, definition)
+    wrong = schemas.validate(CUSTOMRESOURCEDEFINITIONS, pruned)
+    for number, version in enumerate(pruned["spec"].get("versions") or ()) if not wrong else ():
+        holder = version.get("schema") or {}
+        if holder.get("openAPIV3Schema") is not None:
+            path = f"spec.versions[{number}].schema.openAPIV3Schema"
+            holder["openAPIV3Schema"], more = tidy(holder["openAPIV3Schema"], path)
+            wrong += more
+    if pruned is not definition:
+        definition.clear()
+        definition.update(pruned)
+    return unknown, wrong
 
 
 def default(definition: Object) -> None:
@@ -102,7 +118,7 @@ def places(spec: Fields, field: str) -> Iterator[tuple[str, Any, Sequence[Fields
 
 
 def validate(definition: Object) -> Errors:
-    """What is wrong with a definition in itself, but for its schemas."""
+    """What is wrong with a definition in itself, but for the schemas of one that is there already."""
     errors: Errors = []
     spec = definition.get("spec") or {}
     names, name = spec.get("names") or {}, definition["metadata"].get("name")
@@ -136,19 +152,57 @@ def validate(definition: Object) -> Errors:
         errors.append(invalid_value("spec.preserveUnknownFields", True, why))
     if not definition["metadata"].get("resourceVersion"):
         _validate_approval(definition, errors)
+        errors += _validate_schemas(definition, None)
     return errors
+
+
+def _validate_schemas(definition: Object, old: Object | None) -> Errors:
+    """What is wrong with the schemas that are not as they were before, and which formats in them nobody knows."""
+    from apiserver.registry import (
+        customresourcedefinition_schemas as rules,  # much, and not needed to read definitions
+    )
+
+    errors: Errors = []
+    spec = definition["spec"]
+    before = {version.get("name"): version for version in get_path(old or {}, "spec", "versions") or ()}
+    for path, holder, versions in places(spec, "schema"):
+        schema = holder.get("openAPIV3Schema")
+        if schema is None or all(_same_rules(version, before.get(version.get("name"))) for version in versions):
+            continue
+        status = any(get_path(version, "subresources", "status") is not None for version in versions)
+        errors += rules.validate_schema(schema, f"{path}.openAPIV3Schema", status=status)
+    known = set(_unknown_formats(old or {}))
+    return errors + [
+        warning(f'unrecognized format "{name}"') for name in _unknown_formats(definition) if name not in known
+    ]
+
+
+def _same_rules(version: Fields, before: Fields | None) -> bool:
+    fields = ("schema", "subresources")
+    return before is not None and all(equal(version.get(field), before.get(field)) for field in fields)
+
+
+def _unknown_formats(definition: Object) -> Iterator[str]:
+    from apiserver.registry import (
+        customresourcedefinition_schemas as rules,  # much, and not needed to read definitions
+    )
+
+    for version in get_path(definition, "spec", "versions") or ():
+        schema = get_path(version, "schema", "openAPIV3Schema")
+        if schema is not None:
+            yield from rules.unknown_formats(schema)
 
 
 def validate_update(definition: Object, old: Object) -> Errors:
     """What names objects, and where they are stored, stays."""
     errors: Errors = []
-    fields: list[tuple[str, ...]] = [("scope",), ("names", "kind")] if is_established(old) else []
+    fields: list[tuple[str, ...]] = [("scope",), ("names", "kind")] if is_true(old, "Established") else []
     for path in (*fields, ("group",), ("names", "plural")):
         value, before = (get_path(one, "spec", *path, default="") for one in (definition, old))
         immutable(value, before, f"spec.{'.'.join(path)}", errors)
-    if _approval(definition)[0] != _approval(old)[0]:
+    if approval(definition)[0] != approval(old)[0]:
         _validate_approval(definition, errors)
-    return errors
+    return errors + _validate_schemas(definition, old)
 
 
 def validate_status(definition: Object, old: Object) -> Errors:
@@ -260,22 +314,16 @@ def _validate_column(column: Fields, path: str, errors: Errors) -> None:
 
 
 def _validate_selectable(selectable: Sequence[Fields], versions: Sequence[Fields], path: str, errors: Errors) -> None:
+    from apiserver.registry import (
+        customresourcedefinition_schemas as rules,  # much, and not needed to read definitions
+    )
+
     if any(get_path(version, "schema", "openAPIV3Schema") is None for version in versions):
         errors.append(invalid_value(path, "", "may only be set when validations.schema is included"))
         return
-    seen: set[str] = set()
-    for number, field in enumerate(selectable):
-        place, at = field.get("jsonPath") or "", f"{path}[{number}].jsonPath"
-        if not place:
-            errors.append(required(at))
-            continue
-        if place.startswith(".metadata."):
-            errors.append(invalid_value(at, place, "must not point to fields in metadata"))
-        if place in seen:
-            errors.append(duplicate(at, place))
-        seen.add(place)
-    if len(seen) > SELECTABLE_MAX:
-        errors.append(too_many(path, len(seen), SELECTABLE_MAX))
+    for version in versions:
+        schema = version["schema"]["openAPIV3Schema"]
+        errors += [e for e in rules.validate_selectable(selectable, schema, path) if e not in errors]
 
 
 def _validate_conversion(conversion: Fields, path: str, errors: Errors) -> None:
@@ -318,37 +366,42 @@ def _validate_stored(definition: Object, errors: Errors) -> None:
             errors.append(invalid_value(f"{path}[{number}]", version, _NO_VERSION.format(version)))
 
 
-def _approval(definition: Object) -> tuple[str, str]:
-    """(whether Kubernetes' makers have approved an API in their domain, why not)."""
-    said = (definition["metadata"].get("annotations") or {}).get(APPROVED) or ""
-    needed = f'protected groups must have approval annotation "{APPROVED}"'
-    if not said:
-        return "missing", f"{needed}, {_SEE}"
-    if said.startswith("unapproved"):
-        return "bypassed", ""
-    try:
-        parts = urlsplit(said)
-    except ValueError:
-        parts = urlsplit("")
-    if parts.scheme and parts.netloc:
-        return "approved", ""
-    return "invalid", f'{needed} with either a URL or a reason starting with "unapproved", {_SEE}'
-
-
 def _validate_approval(definition: Object, errors: Errors) -> None:
-    group = get_path(definition, "spec", "group", default="")
-    if not any(group == one or group.endswith(f".{one}") for one in _PROTECTED):
+    if not is_protected(definition):
         return
     path = f"metadata.annotations[{APPROVED}]"
-    state, why = _approval(definition)
+    state, why = approval(definition)
     if state == "missing":
         errors.append(required(path, why))
     elif state == "invalid":
         errors.append(invalid_value(path, definition["metadata"]["annotations"][APPROVED], why))
 
 
+def _kept(definition: Object) -> bool:
+    """None goes at once: its objects go first, for which `begin_deletion` has it wait."""
+    return not definition["metadata"].get("deletionTimestamp")
+
+
+def begin_deletion(definition: Object) -> None:
+    """Have a definition wait for its objects to go."""
+    metadata, status = definition["metadata"], definition.get("status") or {}
+    finalizers = metadata.get("finalizers") or []
+    metadata["finalizers"] = finalizers if FINALIZER in finalizers else [*finalizers, FINALIZER]
+    told = "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon"
+    conditions = with_condition(
+        status.get("conditions"),
+        type="Terminating",
+        status="True",
+        reason="InstanceDeletionPending",
+        message=told,
+        now=metadata["deletionTimestamp"],
+    )
+    definition["status"] = {**status, "conditions": conditions}
+
+
 STRATEGY = Strategy(
     CUSTOMRESOURCEDEFINITIONS,
+    coerce=coerce,
     default=default,
     prepare_create=prepare_create,
     prepare_update=prepare_update,
@@ -357,6 +410,9 @@ STRATEGY = Strategy(
     validate=validate,
     validate_update=validate_update,
     validate_status=validate_status,
+    begin_deletion=begin_deletion,
+    kept=_kept,
     counts_generations=True,
+    restricts_finalizers=False,
     unconditional_update=False,
 )

@@ -14,6 +14,7 @@ from apimachinery.field import FieldError, not_supported
 from apimachinery.resources import Resource
 from apiserver.registry.strategy import Strategy
 from apiserver.request_info import RequestInfo, User, is_true
+from apiserver.rest.versions import Versions
 from apiserver.storage.entry import Entry
 
 _NUMBER = re.compile(r"[+-]?[0-9]{1,20}")
@@ -33,11 +34,21 @@ class Call:
     namespace: str
     name: str
     warnings: list[str] = field(default_factory=list)
+    # How stored objects are shown in the version that is asked for; None: as they are stored.
+    versions: Versions | None = None
+    # What everybody is told who uses the version that is asked for.
+    deprecation: str = ""
+    # The resource is on its end, and nothing new comes into it.
+    terminating: bool = False
 
     @property
     def key(self) -> str:
         """What the resource is stored under."""
         return storage_key(self.resource)
+
+    def shown(self, entry: Entry) -> Entry:
+        """A stored version in the version that is asked for; as it is if that takes a while."""
+        return entry if self.versions is None else self.versions.shown(entry) or entry
 
     def at(self, entry: Entry) -> Call:
         """The same request for one object of its collection."""
@@ -70,8 +81,9 @@ class Call:
 
 
 def storage_key(resource: Resource) -> str:
-    """What a resource is stored under: `core/pods`, `apps/deployments`."""
-    return f"{resource.group or 'core'}/{resource.plural}"
+    """What a resource is stored under: `core/pods`, `apps/deployments`; second names of it under the first one."""
+    group = resource.stored_as[0] if resource.stored_as is not None else resource.group
+    return f"{group or 'core'}/{resource.plural}"
 
 
 _OPTIONS = {"create": "CreateOptions", "update": "UpdateOptions", "patch": "PatchOptions"}

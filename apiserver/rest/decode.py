@@ -18,7 +18,7 @@ from aiohttp import web
 
 from apimachinery import schemas
 from apimachinery.errors import ApiError, bad_request, invalid, request_entity_too_large, unsupported_media_type
-from apimachinery.field import invalid_value, not_supported
+from apimachinery.field import FieldError, invalid_value, not_supported
 from apimachinery.meta import Object
 from apimachinery.resources import Resource
 from apiserver.rest.call import Call, options_error
@@ -165,7 +165,11 @@ def typed(call: Call, resource: Resource, document: Any, duplicates: list[str]) 
     if kind != resource.kind:
         raise bad_request(f'{kind} in version "{resource.version}" cannot be handled as a {resource.kind}')
     problems = [f'duplicate field "{path}"' for path in duplicates]
-    if not schemas.is_strictly_valid(resource, obj):
+    if call.strategy.coerce is not None and resource is call.resource:
+        unknown, wrong = call.strategy.coerce(obj)
+        problems += [f'unknown field "{path}"' for path in unknown]
+        refuse(resource, obj, wrong)
+    elif not schemas.is_strictly_valid(resource, obj):
         problems += [f'unknown field "{path}"' for path in schemas.unknown_fields(resource, obj)]
         obj = schemas.prune(resource, obj)
         refuse_wrong_types(resource, obj)
@@ -188,7 +192,11 @@ def _warnings(call: Call, resource: Resource, problems: list[str]) -> list[str]:
 
 def refuse_wrong_types(resource: Resource, document: Object) -> None:
     """Raises ApiError: 400 for a value of the wrong type, 422 for one that is missing or not allowed."""
-    causes = schemas.validate(resource, document)
+    refuse(resource, document, schemas.validate(resource, document))
+
+
+def refuse(resource: Resource, document: Object, causes: list[FieldError]) -> None:
+    """Raises ApiError 400 or 422 if there are causes."""
     if not causes:
         return
     wrong = [cause for cause in causes if cause.type == "FieldValueTypeInvalid"]

@@ -5,6 +5,7 @@ Source: https://kubernetes.io/docs/reference/using-api/api-concepts/#patch-and-a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from apimachinery.errors import bad_request, unsupported_media_type
@@ -18,6 +19,14 @@ MERGE_PATCH = "application/merge-patch+json"
 STRATEGIC_MERGE_PATCH = "application/strategic-merge-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
 _SUPPORTED = (JSON_PATCH, MERGE_PATCH, STRATEGIC_MERGE_PATCH)
+
+
+def check_type(media_type: str, supported: Sequence[str]) -> None:
+    """Raises ApiError 415 for a format that can't be applied to a resource; none said: all can."""
+    if supported and media_type not in supported:
+        raise unsupported_media_type(
+            f"the body of the request was in an unknown format - accepted media types include: {', '.join(supported)}"
+        )
 
 
 async def read_patch(body: bytes, media_type: str) -> tuple[Any, list[str]]:

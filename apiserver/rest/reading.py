@@ -15,6 +15,7 @@ import orjson
 from apimachinery.errors import ApiError, bad_request, expired, not_found
 from apimachinery.field import FieldError, forbidden_field, not_supported
 from apimachinery.selectors import FieldSelector, parse_field_selector, parse_label_selector
+from apiserver.rest import views
 from apiserver.rest.call import Call, options_error
 from apiserver.storage.collection import Key
 from apiserver.storage.entry import Entry
@@ -87,14 +88,17 @@ def selection(call: Call) -> Selection:
     name, namespace = fields.exact("metadata.name") or "", fields.exact("metadata.namespace") or ""
     if (call.name and name not in ("", call.name)) or (call.namespace and namespace not in ("", call.namespace)):
         raise bad_request("fieldSelector metadata.name or metadata.namespace doesn't match what the URL names")
-    indexed = ("metadata.name", "metadata.namespace", _NODE)
+    # What other versions show may differ from what the index of nodes has.
+    node = "" if call.versions is not None else fields.exact(_NODE) or ""
+    indexed = ("metadata.name", "metadata.namespace", *([_NODE] if node else []))
     rest = FieldSelector(tuple(r for r in fields.requirements if not (r[0] in indexed and r[1] == "=" and r[2])))
     return Selection(
         call.namespace or namespace,
         call.name or name,
-        fields.exact(_NODE) or "",
+        node,
         None if labels.empty else labels.matches,
         None if rest.empty else rest.matches,
+        call.shown if call.versions is not None else None,
     )
 
 
@@ -105,7 +109,7 @@ async def list_page(store: Store, call: Call) -> Page:
     limit = max(0, call.number("limit") or 0)
     revision, after = await _point(store, call, limit)
     try:
-        found = await store.select(call.key, selected, revision=revision, after=after, limit=limit)
+        found = await views.select(store, call, selected, revision=revision, after=after, limit=limit)
     except ApiError as error:
         if error.code == 410 and after is not None:
             raise _continue_expired(after) from error

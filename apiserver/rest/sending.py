@@ -35,7 +35,8 @@ async def send(call: Call, pieces: Sequence[Piece], status: int = 200) -> web.St
         apart = len(body) > RENDERED_IN_LOOP_BYTES_MAX
         body, content_type = await asyncio.to_thread(forms.render, body, form) if apart else forms.render(body, form)
         pieces = [body]
-    headers = [("Warning", warning) for warning in warnings(call.warnings)]
+    told = [call.deprecation, *call.warnings] if call.deprecation else call.warnings
+    headers = [("Warning", warning) for warning in warnings(told)]
     size = sum(map(len, pieces))
     compress = size >= GZIP_BYTES_MIN and wants_gzip(call.http)
     if compress:

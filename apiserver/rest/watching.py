@@ -19,11 +19,14 @@ from aiohttp import web
 from apimachinery.errors import ApiError, not_acceptable
 from apimachinery.field import FieldError, forbidden_field, not_supported
 from apiserver import encoding, tables
+from apiserver.catalog import Catalog
 from apiserver.responses import headers_of
-from apiserver.rest import reading
+from apiserver.rest import reading, views
 from apiserver.rest.call import Call, options_error
 from apiserver.rest.negotiation import PARTIAL, PARTIAL_LIST, TABLE, Representation, negotiate
 from apiserver.rest.reading import NOT_OLDER_THAN
+from apiserver.rest.sending import warnings
+from apiserver.rest.views import View
 from apiserver.storage.entry import Entry
 from apiserver.storage.store import Store
 from apiserver.storage.watch import ADDED, Ended, Watcher
@@ -36,7 +39,9 @@ STUCK_SECONDS_MAX = 60.0
 EVENTS_PER_WRITE_MAX = 256
 
 
-async def watch(store: Store, call: Call, seconds_min: float, now: Callable[[], float]) -> web.StreamResponse:
+async def watch(
+    store: Store, catalog: Catalog, call: Call, seconds_min: float, now: Callable[[], float]
+) -> web.StreamResponse:
     """Serve a watch to its end. Raises ApiError only before its first line."""
     check_watch_options(call)
     selected = reading.selection(call)
@@ -50,16 +55,19 @@ async def watch(store: Store, call: Call, seconds_min: float, now: Callable[[], 
     with_initial = send_initial or (send_initial is None and since == 0)
     if with_initial or since == 0:
         since = store.revision
-    initial = (await store.select(call.key, selected, revision=since)).entries if with_initial else []
+    early = views.early(call, selected)
+    known = with_initial or early is not selected
+    initial = (await views.select(store, call, selected, revision=since)).entries if known else []
+    view = View(catalog, call, selected, initial)
     response = await _begin(call)
     watcher: Watcher | None = None
     try:
-        watcher = await store.watch(call.key, selected, since)
-        for some in _pieces([(ADDED, entry) for entry in initial]):
+        watcher = await store.watch(call.key, early, since, call.resource.version)
+        for some in _pieces([(ADDED, entry) for entry in initial] if with_initial else []):
             await _write(call, response, b"".join([lines.event(kind, entry) for kind, entry in some]))
         if send_initial:
             await _write(call, response, lines.bookmark(since, initial_events_end=True))
-        await _follow(store, watcher, call, response, lines, seconds, bookmarks=bookmarks)
+        await _follow(store, watcher, view, call, response, lines, seconds, bookmarks=bookmarks)
     except Ended:
         pass
     except ApiError as error:
@@ -74,6 +82,7 @@ async def watch(store: Store, call: Call, seconds_min: float, now: Callable[[], 
 
 async def _begin(call: Call) -> web.StreamResponse:
     headers = [("Content-Type", "application/json"), ("Cache-Control", "no-cache, private"), *headers_of(call.http)]
+    headers += [("Warning", warning) for warning in warnings([call.deprecation] if call.deprecation else [])]
     response = web.StreamResponse(headers=headers)
     response.enable_chunked_encoding()
     await response.prepare(call.http)
@@ -98,6 +107,7 @@ async def _write(call: Call, response: web.StreamResponse, data: bytes) -> None:
 async def _follow(
     store: Store,
     watcher: Watcher,
+    view: View,
     call: Call,
     response: web.StreamResponse,
     lines: _Lines,
@@ -114,7 +124,7 @@ async def _follow(
     timer = loop.call_at(due, watcher.wake)
     try:
         while True:
-            for some in _pieces(await watcher.next_batch()):
+            for some in _pieces(await view.events(await watcher.next_batch())):
                 await _write(call, response, b"".join([lines.event(kind, entry) for kind, entry in some]))
             moment = loop.time()
             if moment >= end:

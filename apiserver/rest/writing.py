@@ -39,10 +39,14 @@ _random = random.Random()
 
 @dataclass(slots=True)
 class Change:
-    """A write that is on its way: what was sent, then what is to be stored. `old` is None for a creation."""
+    """A write that is on its way: what was sent, then what is to be stored. `old` is None for a creation.
+
+    Rules are said of `obj` and `old`; `stored` is the version that is to be replaced, which may be in another form.
+    """
 
     obj: Object
     old: Entry | None
+    stored: Entry | None = None
     name_generated: bool = False
 
 

@@ -6,6 +6,7 @@ import orjson
 import pytest
 
 from apimachinery.resources import BUILTIN, Resource
+from apiserver.catalog import Catalog
 from apiserver.discovery import Discovery, subresource, wanted_form
 
 AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
@@ -14,7 +15,7 @@ BETA = "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryLis
 
 @pytest.fixture(scope="module")
 def discovery() -> Discovery:
-    return Discovery(BUILTIN, server_address="127.0.0.1:6443")
+    return Discovery(Catalog(BUILTIN), server_address="127.0.0.1:6443")
 
 
 def read(discovery: Discovery, path: str, form: str | None = None) -> Any:
@@ -65,7 +66,9 @@ def test_nothing_is_found_where_nothing_is(discovery: Discovery, path: str) -> N
 
 
 def test_the_etag_changes_with_what_is_served(discovery: Discovery) -> None:
-    more = Discovery([*BUILTIN, Resource("x.example.com", "v1", "Thing", "things", "thing")], server_address="a:1")
+    more = Discovery(
+        Catalog([*BUILTIN, Resource("x.example.com", "v1", "Thing", "things", "thing")]), server_address="a:1"
+    )
     before, after = discovery.find("/apis", aggregated="v2"), more.find("/apis", aggregated="v2")
     assert before is not None and after is not None and before.etag != after.etag
     assert discovery.find("/apis", aggregated="v2") is before

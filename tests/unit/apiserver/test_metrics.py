@@ -4,16 +4,20 @@ import re
 
 import pytest
 
-from apimachinery.resources import DEPLOYMENTS, PODS
+from apimachinery.resources import DEPLOYMENTS, PODS, Resource, by_plural
 from apiserver.metrics import Metrics
 from apiserver.request_info import parse
 
 SAMPLE = re.compile(r'[a-z_]+(\{([a-z_]+="([^"\\\n]|\\.)*",?)*\})? [0-9.e+-]+')
 
 
+def resource(group: str, version: str, plural: str) -> Resource | None:
+    return by_plural(group, plural, version)
+
+
 @pytest.fixture
 def metrics() -> Metrics:
-    return Metrics()
+    return Metrics(resource)
 
 
 def serve(metrics: Metrics, method: str, path: str, code: int = 200, seconds: float = 0.01, **query: str) -> None:

@@ -9,6 +9,7 @@ import orjson
 import pytest
 
 from apimachinery.resources import BUILTIN
+from apiserver.catalog import Catalog
 from apiserver.openapi import OpenAPI
 
 PATHS = list(dict.fromkeys(f"apis/{r.api_version}" if r.group else f"api/{r.version}" for r in BUILTIN))
@@ -17,7 +18,7 @@ EXTENSIONS = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1"
 
 @pytest.fixture(scope="module")
 def openapi() -> OpenAPI:
-    return OpenAPI(BUILTIN)
+    return OpenAPI(Catalog(BUILTIN))
 
 
 def version_3(openapi: OpenAPI, path: str) -> Any:

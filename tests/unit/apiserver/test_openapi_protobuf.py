@@ -9,6 +9,7 @@ import orjson
 import pytest
 
 from apimachinery.resources import BUILTIN
+from apiserver.catalog import Catalog
 from apiserver.openapi import OpenAPI
 
 Message = dict[int, list[Any]]
@@ -52,7 +53,7 @@ def extensions(entries: list[bytes]) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def openapi() -> OpenAPI:
-    return OpenAPI(BUILTIN)
+    return OpenAPI(Catalog(BUILTIN))
 
 
 @pytest.fixture(scope="module")

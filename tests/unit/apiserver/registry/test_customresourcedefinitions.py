@@ -13,6 +13,14 @@ from apiserver.registry.customresourcedefinitions import validate_update
 from tests.unit.apiserver.registry.factories import created, problems, shown, status_problems, update_problems
 
 SCHEMA = {"openAPIV3Schema": {"type": "object"}}
+STRINGS = {
+    "openAPIV3Schema": {
+        "type": "object",
+        "properties": {
+            "spec": {"type": "object", "properties": {f"a{number}": {"type": "string"} for number in range(9)}}
+        },
+    }
+}
 SERVICE = {"name": "converter", "namespace": "default"}
 WEBHOOK = {"clientConfig": {"service": SERVICE}, "conversionReviewVersions": ["v1"]}
 
@@ -110,9 +118,12 @@ COLUMN = {"name": "Size", "type": "integer", "jsonPath": ".spec.size"}
             of_version(additionalPrinterColumns=[{**COLUMN, "jsonPath": "spec"}]),
             'additionalPrinterColumns[0].JSONPath: Invalid value: "spec": must be a simple json path starting with .',
         ),
-        (of_version(selectableFields=[{"jsonPath": ".a"}] * 2), "spec.selectableFields[1].jsonPath: Duplicate value"),
         (
-            of_version(selectableFields=[{"jsonPath": f".spec.a{number}"} for number in range(9)]),
+            of_version(schema=STRINGS, selectableFields=[{"jsonPath": ".spec.a0"}] * 2),
+            "spec.selectableFields[1].jsonPath: Duplicate value",
+        ),
+        (
+            of_version(schema=STRINGS, selectableFields=[{"jsonPath": f".spec.a{number}"} for number in range(9)]),
             "spec.selectableFields: Too many: 9: must have at most 8 items",
         ),
         (

@@ -1,0 +1,57 @@
+"""What conditions of CustomResourceDefinitions rest on. Apart from their other rules, which few servers ever need.
+
+APIs in Kubernetes' own domains are to be approved by its makers; their conditions tell whether they are.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from apimachinery.meta import Object, find_condition, get_path
+
+APPROVED = "api-approved.kubernetes.io"
+FINALIZER = "customresourcecleanup.apiextensions.k8s.io"
+_PROTECTED = ("k8s.io", "kubernetes.io")
+_SEE = "see https://github.com/kubernetes/enhancements/pull/1111"
+
+
+def is_true(definition: Object, condition: str) -> bool:
+    """Whether a condition of a definition holds."""
+    found = find_condition(definition, condition)
+    return found is not None and found["status"] == "True"
+
+
+def approval(definition: Object) -> tuple[str, str]:
+    """(whether Kubernetes' makers have approved an API in their domain, why not)."""
+    said = (definition["metadata"].get("annotations") or {}).get(APPROVED) or ""
+    needed = f'protected groups must have approval annotation "{APPROVED}"'
+    if not said:
+        return "missing", f"{needed}, {_SEE}"
+    if said.startswith("unapproved"):
+        return "bypassed", ""
+    try:
+        parts = urlsplit(said)
+    except ValueError:
+        parts = urlsplit("")
+    if parts.scheme and parts.netloc:
+        return "approved", ""
+    return "invalid", f'{needed} with either a URL or a reason starting with "unapproved", {_SEE}'
+
+
+def is_protected(definition: Object) -> bool:
+    group = get_path(definition, "spec", "group", default="")
+    return any(group == one or group.endswith(f".{one}") for one in _PROTECTED)
+
+
+def approval_condition(definition: Object) -> tuple[str, str, str] | None:
+    """(status, reason, message) that tell whether an API in Kubernetes' domains is approved; None for others."""
+    if not is_protected(definition):
+        return None
+    said = (definition["metadata"].get("annotations") or {}).get(APPROVED) or ""
+    state, why = approval(definition)
+    return {
+        "missing": ("False", "MissingAnnotation", why),
+        "invalid": ("False", "InvalidAnnotation", why),
+        "bypassed": ("False", "UnapprovedAnnotation", f'not approved: "{said}"'),
+        "approved": ("True", "ApprovedAnnotation", f"approved in {said}"),
+    }[state]
