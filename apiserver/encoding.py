@@ -1,6 +1,7 @@
 """Objects as bytes: each version is encoded once, and answers are spliced from those bytes.
 
     a version        {"kind":"Pod","apiVersion":"v1","metadata":{…},…}
+    … with managers  {"kind":"Pod","apiVersion":"v1","metadata":{"managedFields":[…],…},…}
     in a list        {"metadata":{…},…}                       the kind stands once, at the list
     in a watch       {"type":"ADDED","object":VERSION}\\n
     metadata alone   {"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1","metadata":{…}}
@@ -11,17 +12,22 @@ Source: https://kubernetes.io/docs/reference/using-api/api-concepts/
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from functools import cache
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache, lru_cache
 from typing import Any
 
 import orjson
 
+from apimachinery.managedfields.entries import Managed
+from apimachinery.managedfields.entries import pieces as managed_pieces
 from apimachinery.meta import Object
 from apimachinery.resources import Resource
 from apiserver.storage.entry import Entry
 
 _FIRST = ("kind", "apiVersion", "metadata")
+# It is the first field besides the kind, and never empty: what comes into it comes right behind this.
+_METADATA = b'"metadata":{'
+Piece = bytes | memoryview
 INITIAL_EVENTS_END = {"k8s.io/initial-events-end": "true"}
 
 
@@ -40,6 +46,27 @@ def kind_prefix(kind: str, api_version: str) -> bytes:
     return f'{{"kind":"{kind}","apiVersion":"{api_version}",'.encode()
 
 
+def version(entry: Entry, *, managers: bool = True) -> bytes:
+    """The bytes of a version as they are sent, with who manages its fields or without."""
+    return _whole(entry) if managers and entry.managed else entry.raw
+
+
+# An event is sent to many in the same moment.
+@lru_cache(maxsize=4)
+def _whole(entry: Entry) -> bytes:
+    return b"".join(_with_managers(entry.raw, entry.managed))
+
+
+def _with_managers(raw: bytes, managed: Managed, skip: int = 0) -> Iterator[Piece]:
+    """The pieces of an object with its managers in its metadata, from a place before these on."""
+    cut = raw.index(_METADATA) + len(_METADATA)
+    yield raw[skip:cut]
+    yield b'"managedFields":['
+    yield from managed_pieces(managed)
+    yield b"],"
+    yield memoryview(raw)[cut:]
+
+
 def list_metadata(revision: int, token: str = "", remaining: int | None = None) -> dict[str, Any]:
     """The metadata of a list; `token` continues it."""
     metadata: dict[str, Any] = {"resourceVersion": str(revision)}
@@ -50,37 +77,47 @@ def list_metadata(revision: int, token: str = "", remaining: int | None = None) 
     return metadata
 
 
-def object_list(resource: Resource, entries: Sequence[Entry], metadata: dict[str, Any]) -> list[bytes | memoryview]:
+def object_list(
+    resource: Resource, entries: Sequence[Entry], metadata: dict[str, Any], *, managers: bool = True
+) -> list[Piece]:
     """The pieces of a list of objects: views of the versions' bytes, without their kind."""
     skip = len(kind_prefix(resource.kind, resource.api_version))
-    items = (memoryview(entry.raw)[skip:] for entry in entries)
+    items = (
+        _with_managers(entry.raw, entry.managed, skip)
+        if managers and entry.managed
+        else (memoryview(entry.raw)[skip:],)
+        for entry in entries
+    )
     return _list(resource.list_kind, resource.api_version, metadata, items, begin=b"{")
 
 
-def partial_list(api_version: str, entries: Sequence[Entry], metadata: dict[str, Any]) -> list[bytes | memoryview]:
+def partial_list(
+    api_version: str, entries: Sequence[Entry], metadata: dict[str, Any], *, managers: bool = True
+) -> list[Piece]:
     """The pieces of a list of metadata."""
-    items = (partial(entry, api_version) for entry in entries)
+    items = ((partial(entry, api_version, managers=managers),) for entry in entries)
     return _list("PartialObjectMetadataList", api_version, metadata, items)
 
 
 def _list(
-    kind: str, api_version: str, metadata: dict[str, Any], items: Iterable[bytes | memoryview], begin: bytes = b""
-) -> list[bytes | memoryview]:
+    kind: str, api_version: str, metadata: dict[str, Any], items: Iterable[Iterable[Piece]], begin: bytes = b""
+) -> list[Piece]:
     """`begin` is what each item lacks at its beginning."""
-    pieces: list[bytes | memoryview] = []
+    pieces: list[Piece] = []
     between = b"," + begin
     for item in items:
-        pieces += (between, item)
+        pieces.append(between)
+        pieces += item
     head = kind_prefix(kind, api_version) + b'"metadata":' + orjson.dumps(metadata) + b',"items":['
     if pieces:
         pieces[0] = begin
     return [head, *pieces, b"]}"]
 
 
-def partial(entry: Entry, api_version: str) -> bytes:
-    """The metadata of a version alone, as an object of its own; made once."""
+def partial(entry: Entry, api_version: str, *, managers: bool = True) -> bytes:
+    """The metadata of a version alone, as an object of its own; made once but for the managers."""
     made: bytes = entry.encoding(api_version, lambda version: _partial(version, api_version))
-    return made
+    return b"".join(_with_managers(made, entry.managed)) if managers and entry.managed else made
 
 
 def _partial(entry: Entry, api_version: str) -> bytes:

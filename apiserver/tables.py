@@ -42,17 +42,21 @@ def table(
     )
 
 
-def row(strategy: Strategy, entry: Entry, api_version: str, included: str, now: float) -> Object:
-    """The row of a version."""
+def row(
+    strategy: Strategy, entry: Entry, api_version: str, included: str, now: float, *, managers: bool = True
+) -> Object:
+    """The row of a version; what goes with it, with who manages its fields or without."""
     cells: list[Cell] = entry.encoding("cells", lambda version: [c.cell(version.obj) for c in strategy.columns])
     shown = [cell.at(now) if isinstance(cell, Since) else cell for cell in cells]
-    return {"cells": shown, "object": _included(entry, api_version, included)}
+    return {"cells": shown, "object": _included(entry, api_version, included, managers=managers)}
 
 
-def _included(entry: Entry, api_version: str, included: str) -> Any:
+def _included(entry: Entry, api_version: str, included: str, *, managers: bool) -> Any:
     if included == INCLUDE_NONE:
         return None
-    return orjson.Fragment(entry.raw if included == INCLUDE_OBJECT else encoding.partial(entry, api_version))
+    if included == INCLUDE_OBJECT:
+        return orjson.Fragment(encoding.version(entry, managers=managers))
+    return orjson.Fragment(encoding.partial(entry, api_version, managers=managers))
 
 
 def _definition(column: Column) -> dict[str, Any]:

@@ -8,7 +8,7 @@ Source: k8s.io/apimachinery/pkg/util/managedfields/internal (managedfields.go, c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -78,16 +78,19 @@ def collected(entries: Iterable[Entry]) -> Managed:
     return _shared_tuple(tuple(sorted(entries)))
 
 
-def decode(documents: Sequence[Any]) -> Managed:
-    """The entries of `metadata.managedFields`. Raises ValueError."""
+def decode(documents: Any, known: Managed = ()) -> Managed:
+    """The entries of `metadata.managedFields`; most often they are those that are `known`. Raises ValueError."""
+    if not isinstance(documents, list):
+        raise ValueError("managedFields must be a list")
+    canonical = {entry.fields for entry in known}
     found: dict[Identity, Entry] = {}
     for number, document in enumerate(documents):
-        entry = _decoded(number, document)
+        entry = _decoded(number, document, canonical)
         found[entry.identity] = entry
     return collected(found.values())
 
 
-def _decoded(number: int, document: Any) -> Entry:
+def _decoded(number: int, document: Any, canonical: Container[bytes]) -> Entry:
     if not isinstance(document, dict):
         raise ValueError(f"managed fields entry {number} must be an object")
     operation, kind = document.get("operation"), document.get("fieldsType")
@@ -103,7 +106,9 @@ def _decoded(number: int, document: Any) -> Entry:
     if not all(isinstance(text, str) for text in texts.values()):
         raise ValueError(f"managed fields entry {number} holds something else than texts")
     time = rfc3339(parse_rfc3339(texts["time"])) if texts["time"] else ""
-    fields = sets.dumps(sets.parse(document.get("fieldsV1") or {}))
+    fields = sets.dumps(document.get("fieldsV1") or {})
+    if fields not in canonical:
+        fields = sets.dumps(sets.parse(document.get("fieldsV1") or {}))
     return shared(Entry(operation, time, texts["manager"], texts["apiVersion"], texts["subresource"], fields))
 
 
@@ -166,8 +171,12 @@ def _head_of(line: bytes) -> tuple[str, str, str, str, str]:
     return operation, time, manager, api_version, subresource
 
 
-def without_times(managed: Managed) -> list[tuple[str | bytes, ...]]:
-    """What counts when managers are compared: that only a time has moved is no change."""
+def same_managers(some: Managed, others: Managed) -> bool:
+    """Whether the same manage the same; that only a time has moved is no change."""
+    return some is others or _without_times(some) == _without_times(others)
+
+
+def _without_times(managed: Managed) -> list[tuple[str | bytes, ...]]:
     return sorted((entry.operation, *entry[2:]) for entry in managed)
 
 

@@ -20,6 +20,22 @@ def unconverted(obj: Object, api_version: str) -> Object:
     return obj if obj.get("apiVersion") == api_version else {**obj, "apiVersion": api_version}
 
 
+class Unconverted(Exception):
+    """An object is needed in another version, and only somebody else can convert it."""
+
+    def __init__(self, obj: Object, api_version: str) -> None:
+        super().__init__(api_version)
+        self.obj = obj
+        self.api_version = api_version
+
+
+def converted_apart(obj: Object, api_version: str) -> Object:
+    """The conversion of kinds that others convert. Raises Unconverted."""
+    if obj.get("apiVersion") == api_version:
+        return obj
+    raise Unconverted(obj, api_version)
+
+
 @dataclass(frozen=True, slots=True)
 class Kind:
     """A kind in its versions: the type of each, and the way from one to another.

@@ -121,4 +121,5 @@ STRATEGY = Strategy(
         AGE,
     ),
     unconditional_update=False,
+    status_resets=("spec", "metadata"),
 )

@@ -282,5 +282,7 @@ STRATEGY = Strategy(
         Column("Condition", _condition, description="What has been decided."),
     ),
     selectable=("spec.signerName",),
-    parts={"approval": Part(prepare_approval, validate_approval)},
+    parts={"approval": Part(prepare_approval, validate_approval, resets=("spec", "status.certificate"))},
+    resets=("spec",),
+    status_resets=("spec", "status.conditions"),
 )

@@ -155,4 +155,5 @@ STRATEGY = Strategy(
     ),
     counts_generations=True,
     scale=Scale(),
+    status_resets=("spec", "metadata.labels"),
 )

@@ -206,4 +206,5 @@ STRATEGY = Strategy(
         Column("MissingPL", _dangling, description="references a broken or non-existent PriorityLevelConfiguration"),
     ),
     counts_generations=True,
+    status_resets=("spec", "metadata"),
 )

@@ -20,6 +20,8 @@ from apiserver.registry.strategy import only_status
 
 _CONTAINERS = ("initContainers", "containers")
 _RESIZED = ("resources", "resizePolicy")
+# All that a resize can write.
+RESIZED_PATHS = tuple(f"spec.{containers}.*.{field}" for containers in _CONTAINERS for field in _RESIZED)
 _MUTABLE = ("cpu", "memory")
 
 

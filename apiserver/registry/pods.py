@@ -15,6 +15,7 @@ from apiserver.registry.checks import Errors
 from apiserver.registry.pod_containers import validate_image
 from apiserver.registry.pod_defaults import default_pod
 from apiserver.registry.pod_parts import (
+    RESIZED_PATHS,
     prepare_ephemeral_containers,
     prepare_resize,
     validate_ephemeral_containers,
@@ -143,7 +144,12 @@ STRATEGY = Strategy(
     counts_generations=True,
     grace_period_seconds=grace_period_seconds,
     parts={
-        "ephemeralcontainers": Part(prepare_ephemeral_containers, _also(validate_ephemeral_containers)),
-        "resize": Part(prepare_resize, _also(validate_resize)),
+        "ephemeralcontainers": Part(
+            prepare_ephemeral_containers,
+            _also(validate_ephemeral_containers),
+            writes=("spec.ephemeralContainers",),
+        ),
+        "resize": Part(prepare_resize, _also(validate_resize), writes=RESIZED_PATHS),
     },
+    status_resets=("spec", "metadata.deletionTimestamp", "metadata.ownerReferences"),
 )

@@ -150,4 +150,5 @@ STRATEGY = Strategy(
         AGE,
     ),
     counts_generations=True,
+    status_resets=("spec", "metadata"),
 )

@@ -174,4 +174,5 @@ STRATEGY = Strategy(
         ),
         AGE,
     ),
+    status_resets=("spec", "metadata"),
 )

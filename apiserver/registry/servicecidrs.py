@@ -51,4 +51,5 @@ STRATEGY = Strategy(
     validate=validate,
     validate_update=validate_update,
     columns=(NAME, Column("CIDRs", _networks, description="The networks."), AGE),
+    status_resets=("spec", "metadata"),
 )

@@ -102,10 +102,16 @@ CREATED_AT = Column("Created At", _created, type="date", description=AGE_DESCRIP
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A part of the object that is written on its own, as the status is: what an update of it keeps, and may do."""
+    """A part of the object that is written on its own, as the status is: what an update of it keeps, and may do.
+
+    Nobody becomes the manager of what it `resets`, nor of anything but what it `writes` where that is said: paths as
+    `spec.containers.*.resources`, where `*` is any item.
+    """
 
     prepare: ChangeFrom
     validate: CheckFrom
+    resets: tuple[str, ...] = ()
+    writes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +222,10 @@ class Strategy:
     # True while something besides metadata.finalizers and the grace period keeps a deleted object from going.
     kept: Callable[[Object], bool] = never
     scale: Scale | None = None
+    # What a write of the object itself leaves as it is, besides the status, and what one of the status does: nobody
+    # becomes the manager of these by it.
+    resets: tuple[str, ...] = ()
+    status_resets: tuple[str, ...] = ("spec",)
     # Subresources with rules of their own.
     parts: Mapping[str, Part] = field(default_factory=dict)
     # A PUT to a name that does not exist creates it (Kubernetes allows that for a few kinds only).

@@ -90,4 +90,5 @@ STRATEGY = Strategy(
         AGE,
     ),
     unconditional_update=False,
+    status_resets=("spec", "metadata"),
 )

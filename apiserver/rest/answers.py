@@ -31,12 +31,12 @@ async def one(call: Call, entry: Entry, now: float, status: int = 200) -> web.St
     wanted = representation(call)
     match wanted.kind:
         case "":
-            body = entry.raw
+            body = encoding.version(entry, managers=wanted.managers)
         case "Table":
             metadata = {"resourceVersion": str(entry.revision)}
-            body = await _table(call, [entry], metadata, wanted.api_version, now)
+            body = await _table(call, [entry], metadata, wanted, now)
         case "PartialObjectMetadata":
-            body = encoding.partial(entry, wanted.api_version)
+            body = encoding.partial(entry, wanted.api_version, managers=wanted.managers)
         case _:
             raise not_acceptable(f"you requested {wanted.kind}, but the requested object is not a list")
     return await send(call, [body], status)
@@ -49,29 +49,30 @@ async def many(call: Call, page: Page, now: float) -> web.StreamResponse:
     pieces: Sequence[Piece]
     match wanted.kind:
         case "":
-            pieces = encoding.object_list(call.resource, page.entries, metadata)
+            pieces = encoding.object_list(call.resource, page.entries, metadata, managers=wanted.managers)
         case "Table":
-            pieces = [await _table(call, page.entries, metadata, wanted.api_version, now)]
+            pieces = [await _table(call, page.entries, metadata, wanted, now)]
         case "PartialObjectMetadataList":
             for some in _slices(page.entries):
                 for entry in some:
-                    encoding.partial(entry, wanted.api_version)
+                    encoding.partial(entry, wanted.api_version, managers=False)
                 await asyncio.sleep(0)
-            pieces = encoding.partial_list(wanted.api_version, page.entries, metadata)
+            pieces = encoding.partial_list(wanted.api_version, page.entries, metadata, managers=wanted.managers)
         case _:
             raise not_acceptable(f"you requested {wanted.kind}, but the requested object is a list")
     return await send(call, pieces)
 
 
-async def _table(call: Call, entries: Sequence[Entry], metadata: Object, api_version: str, now: float) -> bytes:
+async def _table(call: Call, entries: Sequence[Entry], metadata: Object, wanted: Representation, now: float) -> bytes:
     """A table, made in slices so that others run in between."""
+    version, managers = wanted.api_version, wanted.managers
     included = tables.include(call.query.get("includeObject", ""))
     rows: list[Object] = []
     for some in _slices(entries):
-        rows += [tables.row(call.strategy, entry, api_version, included, now) for entry in some]
+        rows += [tables.row(call.strategy, entry, version, included, now, managers=managers) for entry in some]
         if len(rows) < len(entries):
             await asyncio.sleep(0)
-    return tables.table(call.strategy, rows, metadata, api_version)
+    return tables.table(call.strategy, rows, metadata, version)
 
 
 def _slices(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:

@@ -1,5 +1,8 @@
 """Which representation a client wants: the objects themselves, a table, or their metadata alone.
 
+Whoever has no use for `metadata.managedFields`, as all parts of a cluster itself, says so by a parameter of ours:
+`application/json;managedFields=omit`. Others ignore it, as any parameter that they don't know.
+
 Source: https://kubernetes.io/docs/reference/using-api/api-concepts/#alternate-representations-of-resources
 """
 
@@ -18,10 +21,14 @@ _VERSIONS = ("v1", "v1beta1")
 
 @dataclass(frozen=True, slots=True)
 class Representation:
-    """What is sent: `kind` is empty for the objects themselves, else a kind of meta.k8s.io in this version."""
+    """What is sent: `kind` is empty for the objects themselves, else a kind of meta.k8s.io in this version.
+
+    `managers`: with who manages which field.
+    """
 
     kind: str = OBJECT
     version: str = "v1"
+    managers: bool = True
 
     @property
     def api_version(self) -> str:
@@ -43,11 +50,11 @@ def negotiate(accept: str, *, stream: bool = False) -> Representation:
         settings = dict(parameters)
         if settings.get("stream", "watch") != "watch":
             continue
-        kind = settings.get("as", OBJECT)
+        kind, managers = settings.get("as", OBJECT), settings.get("managedfields") != "omit"
         if kind == OBJECT:
-            return Representation()
+            return Representation(managers=managers)
         version = settings.get("v", "")
         if kind in (TABLE, PARTIAL, PARTIAL_LIST) and settings.get("g") == "meta.k8s.io" and version in _VERSIONS:
-            return Representation(kind, version)
+            return Representation(kind, version, managers)
     accepted = f"{JSON}, {JSON};stream=watch" if stream else f"{JSON}, {YAML}"
     raise not_acceptable(f"only the following media types are accepted: {accepted}")

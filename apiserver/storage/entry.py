@@ -3,6 +3,9 @@
 A parsed object takes some five times the memory of its bytes, so only those used last are kept parsed. Labels and
 the node's name are kept for good once they have been looked at, since selectors ask for them again and again;
 equal labels are kept once for all objects that have them.
+
+Who manages which field (`metadata.managedFields`) is kept apart from the bytes: most who read an object have no use
+for it, and it is the same for many. It comes into the answers of those who want it (`apiserver.encoding`).
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from typing import Any
 
 import orjson
 
+from apimachinery.managedfields.entries import Managed, from_lines, lines
 from apimachinery.meta import Object
 
 PARSED_MAX = 1024
@@ -24,13 +28,17 @@ _NO_LABELS: Mapping[str, str] = {}
 class Entry:
     """One version of an object: its bytes, and whatever has been made of them once."""
 
-    __slots__ = ("_labels", "_node", "_obj", "encodings", "name", "namespace", "raw", "revision", "settled")
+    __slots__ = (
+        *("_labels", "_node", "_obj", "encodings"),
+        *("managed", "name", "namespace", "raw", "revision", "settled"),
+    )
 
-    def __init__(self, namespace: str, name: str, revision: int, raw: bytes) -> None:
+    def __init__(self, namespace: str, name: str, revision: int, raw: bytes, managed: Managed = ()) -> None:
         self.namespace = namespace
         self.name = name
         self.revision = revision
         self.raw = raw
+        self.managed = managed
         self.encodings: dict[str, Any] | None = None
         # The version of a custom resource that was found to be just what these bytes are.
         self.settled: object = None
@@ -46,6 +54,11 @@ class Entry:
             obj = self._obj = orjson.loads(self.raw)
             _remember_parsed(self)
         return obj
+
+    @property
+    def stored(self) -> bytes:
+        """What is stored: the bytes, which are one line of JSON, and on lines of their own the managers."""
+        return b"\n".join((self.raw, *lines(self.managed))) if self.managed else self.raw
 
     def copy(self) -> Object:
         """The object as a private copy."""
@@ -88,7 +101,16 @@ def at_revision(entry: Entry, revision: int) -> Entry:
     """The same version under a later revision: what is shown of an object when it goes out of sight."""
     obj = entry.copy()
     obj["metadata"]["resourceVersion"] = str(revision)
-    return Entry(entry.namespace, entry.name, revision, bytes(memoryview(orjson.dumps(obj))))
+    raw = bytes(memoryview(orjson.dumps(obj)))
+    return Entry(entry.namespace, entry.name, revision, raw, entry.managed)
+
+
+def from_stored(namespace: str, name: str, revision: int, stored: bytes) -> Entry:
+    """The version of what was stored for it."""
+    if b"\n" not in stored:
+        return Entry(namespace, name, revision, stored)
+    raw, *rest = stored.split(b"\n")
+    return Entry(namespace, name, revision, raw, from_lines(rest))
 
 
 _parsed: deque[Entry] = deque()

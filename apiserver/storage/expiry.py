@@ -67,6 +67,7 @@ async def _delete(store: Store, resource: str, entry: Entry) -> None:
             entry.name,
             expected=entry.revision,
             encode=lambda revision: at_revision(entry, revision).raw,
+            managed=entry.managed,
             deleted=True,
         )
     except Conflict:

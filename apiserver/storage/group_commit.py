@@ -20,6 +20,7 @@ from functools import partial
 from typing import Protocol, TypeVar
 
 from apimachinery.errors import internal, service_unavailable
+from apimachinery.managedfields.entries import Managed
 from apiserver.logs import kv
 from apiserver.storage.encryption import Encryption
 from apiserver.storage.entry import Entry
@@ -79,6 +80,7 @@ class _Write:
     expected: int
     deleted: bool
     encode: Encode
+    managed: Managed
     also: Also | None
     done: asyncio.Future[Entry]
 
@@ -124,6 +126,7 @@ class GroupCommit:
         *,
         expected: int,
         encode: Encode,
+        managed: Managed = (),
         deleted: bool,
         also: Also | None = None,
     ) -> Entry:
@@ -134,7 +137,7 @@ class GroupCommit:
         if self._closed:
             raise service_unavailable("the server is shutting down")
         done: asyncio.Future[Entry] = asyncio.get_running_loop().create_future()
-        self._pending.append(_Write(resource, namespace, name, expected, deleted, encode, also, done))
+        self._pending.append(_Write(resource, namespace, name, expected, deleted, encode, managed, also, done))
         if self._committer is None:
             self._committer = asyncio.create_task(self._commit_groups())
         return await done
@@ -216,7 +219,7 @@ class GroupCommit:
         for one in accepted:
             entry = one.entry
             where = place(one.resource, entry.namespace, entry.name, entry.revision)
-            value = self._encryption.seal(one.resource, where, entry.raw)
+            value = self._encryption.seal(one.resource, where, entry.stored)
             row = (one.resource, entry.namespace, entry.name, one.replaces, one.deleted, value, created)
             rows.append(Row(entry.revision, *row))
         self._log.append(rows)
@@ -251,7 +254,7 @@ class _Group:
             raise Conflict("the object has changed")
         sides = write.also(self.look) if write.also is not None else ()
         revision = self._revision + 1
-        entry = Entry(write.namespace, write.name, revision, write.encode(revision))
+        entry = Entry(write.namespace, write.name, revision, write.encode(revision), write.managed)
         versions = [_Accepted(write.resource, entry, replaces, write.deleted, write)]
         for side in sides:
             versions.append(self._aside(side, revision + 1))
@@ -273,7 +276,10 @@ class _Group:
         if fresh is not None:
             again = fresh.write is None
             revision, replaces = (fresh.entry.revision, fresh.replaces) if again else (revision, fresh.entry.revision)
-        entry = Entry(side.namespace, side.name, revision, side.encode(revision))
+        # Nobody becomes a manager by what is changed along.
+        before = self.look(side.resource, side.namespace, side.name)
+        managed = before.managed if before is not None else ()
+        entry = Entry(side.namespace, side.name, revision, side.encode(revision), managed)
         return _Accepted(side.resource, entry, replaces)
 
     def _accept(self, version: _Accepted) -> None:

@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from apimachinery.errors import expired
+from apimachinery.managedfields.entries import Managed
 from apiserver.logs import kv
 from apiserver.storage.collection import Collection, Key, Listener
 from apiserver.storage.encryption import Encryption
-from apiserver.storage.entry import Entry
+from apiserver.storage.entry import Entry, from_stored
 from apiserver.storage.group_commit import Also, Conflict, Encode, GroupCommit
 from apiserver.storage.log import Log, Row, StorageError, place
 from apiserver.storage.watch import ADDED, DELETED, MODIFIED, Ended, Event, Selection, Watcher
@@ -189,17 +190,18 @@ class Store:
         *,
         expected: int,
         encode: Encode,
+        managed: Managed = (),
         deleted: bool = False,
         also: Also | None = None,
     ) -> Entry:
         """Write a version in place of revision `expected` (0: there must be none); durable when this returns.
 
-        `encode` gets the new revision and returns the bytes of the version; `also` says what changes along with it,
-        or refuses it. Raises Conflict once what was in the way is visible, or ApiError when `also` or the disk
-        refuses. A caller that is cancelled takes nothing back.
+        `encode` gets the new revision and returns the bytes of the version; `managed` are the managers of its fields;
+        `also` says what changes along with it, or refuses it. Raises Conflict once what was in the way is visible, or
+        ApiError when `also` or the disk refuses. A caller that is cancelled takes nothing back.
         """
         return await self._commits.write(
-            resource, namespace, name, expected=expected, encode=encode, deleted=deleted, also=also
+            resource, namespace, name, expected=expected, encode=encode, managed=managed, deleted=deleted, also=also
         )
 
     def current(self, resource: str, namespace: str, name: str) -> tuple[int, int]:
@@ -305,7 +307,7 @@ class Store:
 
     def _entry(self, row: Row) -> Entry:
         where = place(row.resource, row.namespace, row.name, row.revision)
-        return Entry(row.namespace, row.name, row.revision, self._encryption.open(where, row.value))
+        return from_stored(row.namespace, row.name, row.revision, self._encryption.open(where, row.value))
 
     async def _on(self, thread: ThreadPoolExecutor, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(thread, call)
