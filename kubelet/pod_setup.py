@@ -65,7 +65,8 @@ class PodSetup:
 
     async def run(self, pod: Object) -> None:
         """Make the place. Raises SetupFailure."""
-        volumes, sandbox = await asyncio.gather(self._volumes(pod), self._sandbox(pod), return_exceptions=True)
+        # The sandbox first: while another process makes it, this one has time for the volumes.
+        sandbox, volumes = await asyncio.gather(self._sandbox(pod), self._volumes(pod), return_exceptions=True)
         if isinstance(volumes, BaseException):
             raise volumes
         if isinstance(sandbox, BaseException):

@@ -105,15 +105,27 @@ def _files(folder: Path) -> Iterator[Path]:
 
 def _write_files(version: Path, payload: Payload) -> list[Path]:
     """Write the content of all files, for us alone at first; returns the folders that this took."""
-    folders: dict[Path, None] = {}
+    folders: dict[str, Path] = {}
     for path, file in payload.items():
-        target = version / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        folders.update(dict.fromkeys(parent for parent in target.parents if version in parent.parents))
+        *steps, name = path.split("/")
+        for number in range(len(steps)):
+            inner = "/".join(steps[: number + 1])
+            if inner not in folders:
+                folders[inner] = version / inner
+                folders[inner].mkdir()
+        target = f"{folders['/'.join(steps)] if steps else version}/{name}"
         descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(file.content)
-    return list(folders)
+        try:
+            _write_all(descriptor, file.content)
+        finally:
+            os.close(descriptor)
+    return list(folders.values())
+
+
+def _write_all(descriptor: int, content: bytes) -> None:
+    rest = memoryview(content)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
 
 
 def _give_files(version: Path, payload: Payload, fs_group: int | None) -> None:
