@@ -17,11 +17,14 @@ from pathlib import Path
 
 import uvloop
 
-from apimachinery import resources
 from apimachinery.errors import ApiError
+from apimachinery.resources import EVENTS
 from apiserver import admission, bootstrap, logs
 from apiserver.access import Access, access
 from apiserver.authentication import TokenFileError
+from apiserver.catalog import Catalog
+from apiserver.customresources.keeper import Keeper
+from apiserver.customresources.serving import Serving
 from apiserver.discovery import Discovery
 from apiserver.flowcontrol import FlowControl, dumps, figures
 from apiserver.flowcontrol.setup import flow_control
@@ -36,10 +39,12 @@ from apiserver.pipeline import Pipeline
 from apiserver.renewal import renew_forever
 from apiserver.rest.call import storage_key
 from apiserver.rest.cluster import StoredCluster
+from apiserver.rest.own_writes import OwnWrites
 from apiserver.server import Server, TlsError, node_context, tls_context
 from apiserver.storage.expiry import expire_forever
 from apiserver.storage.log import StorageError
 from apiserver.storage.store import Store
+from apiserver.webhook_client import WebhookClient
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +92,10 @@ async def _run(options: Options, listener: socket.socket) -> None:
         health.add("storage", lambda: store.failure)
         health.add("shutdown", lambda: "process is shutting down" if stop.is_set() else None, ["readyz"])
         nodes = NodeProxy(StoredCluster(store), node_tls)
-        metrics = Metrics()
+        webhooks = WebhookClient(StoredCluster(store))
+        catalog = Catalog()
+        keeper = Keeper(store, Serving(store, catalog, webhooks), OwnWrites(store, time.time), time.time)
+        metrics = Metrics(catalog.resource)
         who = access(options, store, now=time.time)
         flows, upkeep = flow_control(
             store,
@@ -95,8 +103,8 @@ async def _run(options: Options, listener: socket.socket) -> None:
             wait_seconds_max=options.request_timeout_seconds * WAIT_SHARE_MAX,
             now=time.time,
         )
-        paths = _paths(options, store, health, metrics, who, flows)
-        pipeline = _pipeline(options, store, nodes, paths, who, flows)
+        paths = _paths(options, store, catalog, health, metrics, who, flows)
+        pipeline = _pipeline(options, store, catalog, nodes, paths, who, flows)
         server = Server(pipeline.handle, metrics, request_timeout_seconds=options.request_timeout_seconds)
         await server.start(listener, tls)
         log.info(kv("listening", address=options.bind_address, port=options.secure_port, revision=store.revision))
@@ -105,7 +113,8 @@ async def _run(options: Options, listener: socket.socket) -> None:
                 tasks.create_task(store.compact_forever()),
                 tasks.create_task(flows.adjust_forever()),
                 tasks.create_task(upkeep.run(time.time)),
-                tasks.create_task(expire_forever(store, storage_key(resources.EVENTS), EVENT_SECONDS)),
+                tasks.create_task(keeper.run()),
+                tasks.create_task(expire_forever(store, storage_key(EVENTS), EVENT_SECONDS)),
                 tasks.create_task(renew_forever(options, [(tls, *serving), (node_tls, *calling)], time.time)),
                 *(tasks.create_task(loop()) for loop in who.loops),
             ]
@@ -115,6 +124,7 @@ async def _run(options: Options, listener: socket.socket) -> None:
             server.refuse()
             store.end_watches()
             await nodes.close()
+            await webhooks.close()
             await server.finish()
             for task in background:
                 task.cancel()
@@ -123,15 +133,21 @@ async def _run(options: Options, listener: socket.socket) -> None:
 
 
 def _paths(
-    options: Options, store: Store, health: Health, metrics: Metrics, who: Access, flows: FlowControl
+    options: Options,
+    store: Store,
+    catalog: Catalog,
+    health: Health,
+    metrics: Metrics,
+    who: Access,
+    flows: FlowControl,
 ) -> Paths:
     def page() -> bytes:
-        objects = [(resource, len(store.objects(storage_key(resource)))) for resource in resources.STORED]
+        objects = [(resource, len(store.objects(storage_key(resource)))) for resource in catalog.stored()]
         return metrics.text(objects, store.watcher_count(), figures.lines(flows))
 
     return Paths(
-        discovery=Discovery(resources.BUILTIN, server_address=options.server_url.removeprefix("https://")),
-        openapi=OpenAPI(resources.BUILTIN),
+        discovery=Discovery(catalog, server_address=options.server_url.removeprefix("https://")),
+        openapi=OpenAPI(catalog),
         health=health,
         metrics=page,
         openid=who.openid,
@@ -140,7 +156,13 @@ def _paths(
 
 
 def _pipeline(
-    options: Options, store: Store, nodes: NodeProxy, paths: Paths, who: Access, flows: FlowControl
+    options: Options,
+    store: Store,
+    catalog: Catalog,
+    nodes: NodeProxy,
+    paths: Paths,
+    who: Access,
+    flows: FlowControl,
 ) -> Pipeline:
     settings = admission.Settings(
         default_not_ready_toleration_seconds=options.default_not_ready_toleration_seconds,
@@ -149,6 +171,7 @@ def _pipeline(
     )
     return Pipeline(
         store,
+        catalog,
         authenticator=who.authenticator,
         authorize=who.authorizer.authorize,
         paths=paths.serve,
