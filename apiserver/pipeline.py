@@ -12,8 +12,9 @@ node agent is handed to the modules for those; what is only asked and stored now
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from typing import NamedTuple, Protocol
 
 from aiohttp import web
 
@@ -24,9 +25,10 @@ from apimachinery.errors import (
     method_not_allowed,
     path_not_found,
 )
+from apimachinery.managedfields.entries import Managed, same_managers
 from apimachinery.meta import Object
 from apiserver import admission
-from apiserver.admission import CREATE, DELETE, UPDATE, Attributes, Plugin
+from apiserver.admission import CREATE, DELETE, UPDATE, Attributes, Chain
 from apiserver.admission.plugin import refused
 from apiserver.catalog import Catalog
 from apiserver.flowcontrol import FlowControl, Request
@@ -38,6 +40,7 @@ from apiserver.rest import (
     answers,
     decode,
     deletion,
+    managers,
     patching,
     questions,
     reading,
@@ -65,8 +68,17 @@ STREAMS = ("log", "exec", "attach", "portforward", "proxy")
 _OF_ONE_OBJECT = ("update", "patch", "delete")
 
 Handler = Callable[[web.BaseRequest, RequestInfo], Awaitable[web.StreamResponse]]
-# What a client wants to be there instead of the version that is stored.
-Edit = Callable[[Entry], Awaitable[Object]]
+
+
+class Edited(NamedTuple):
+    """What a client wants to be there; who manages what then, if it is not just who writes what is changed."""
+
+    obj: Object
+    managed: Managed | None = None
+
+
+# (a version as it is shown, the same as it is stored) to what is wanted instead.
+Edit = Callable[[Entry, Entry], Awaitable[Edited]]
 
 
 class Authenticator(Protocol):
@@ -91,7 +103,7 @@ class Pipeline:
         authorize: Authorize,
         paths: Handler,
         nodes: Handler,
-        plugins: Sequence[Plugin],
+        plugins: Chain,
         questions: Questions,
         flows: FlowControl,
         watch_seconds_min: float,
@@ -180,22 +192,25 @@ class Pipeline:
         if call.terminating:
             why = "create not allowed while custom resource definition is terminating"
             raise refused(Attributes(CREATE, call.resource, call.namespace, "", call.user), why)
+        managers.check_options(call)
         sent = await decode.sent(call, call.resource, await decode.read_body(call.http))
         return await self._encode(call, OBJECT, await self._write_new(call, sent), 201)
 
     async def _update(self, call: Call) -> web.StreamResponse:
         part = subresources.find(call)
+        managers.check_options(call)
         body = await decode.read_body(call.http)
         kind = part.kind or call.resource
 
-        async def replaced(current: Entry) -> Object:
+        async def replaced(shown: Entry, stored: Entry) -> Edited:
             sent = await decode.sent(call, kind, body)
             if part.kind is None:
                 writing.require_version(call, sent)
-            return sent
+            return Edited(sent)
 
         missing = self._store.get(call.key, call.namespace, call.name) is None
         if missing and part is OBJECT and call.strategy.create_on_update:
+            self._authorize(call.user, replace(call.info, verb="create"))
             sent = await decode.sent(call, kind, body)
             return await self._encode(call, part, await self._write_new(call, sent), 201)
         return await self._encode(call, part, await self._edit(call, part, replaced))
@@ -204,14 +219,41 @@ class Pipeline:
         part = subresources.find(call)
         kind, media_type = part.kind or call.resource, decode.media_type(call.http)
         patching.check_type(media_type, call.strategy.patches if part.kind is None else ())
-        patch, duplicates = await patching.read_patch(await decode.read_body(call.http), media_type)
+        managers.check_options(call, applies=media_type == patching.APPLY_PATCH)
+        body = await decode.read_body(call.http)
+        patch, duplicates = await patching.read_patch(body, media_type)
+        if media_type == patching.APPLY_PATCH:
+            told = decode.duplicates_told(call, duplicates)
+            return await self._apply(call, part, managers.check_config(call, part, patch), told)
 
-        async def patched(current: Entry) -> Object:
-            document = part.shows(call, current) if part.shows is not None else current.copy()
+        async def patched(shown: Entry, stored: Entry) -> Edited:
+            shows = part.shows
+            document = shows(call, shown) if shows is not None else patching.document(shown, body, media_type)
             result = patching.apply(kind, document, patch, media_type)
-            return decode.typed(call, kind, result, duplicates)
+            return Edited(decode.typed(call, kind, result, duplicates))
 
         return await self._encode(call, part, await self._edit(call, part, patched))
+
+    async def _apply(self, call: Call, part: Subresource, config: Object, told: list[str]) -> web.StreamResponse:
+        """Server-side apply: a configuration comes into the object, which is made if it is not there."""
+
+        async def applied(shown: Entry | None, stored: Entry | None) -> Edited:
+            made = await managers.applied(call, part, shown, stored, config, self._now())
+            obj = decode.typed(call, part.kind or call.resource, made.obj, [])
+            call.warnings += told
+            return Edited(obj, made.managed)
+
+        if part is OBJECT and self._store.get(call.key, call.namespace, call.name) is None:
+            self._authorize(call.user, replace(call.info, verb="create"))
+            obj, managed = await applied(None, None)
+            writing.place(call, obj)
+            obj["metadata"].pop("resourceVersion", None)
+            change = Change(versions.taken(call, obj), None, managed=managed)
+            try:
+                return await self._encode(call, part, await self._write(call, change, OBJECT), 201)
+            except Conflict:
+                pass  # somebody else has made it in this moment
+        return await self._encode(call, part, await self._edit(call, part, applied))
 
     async def _post(self, call: Call) -> web.StreamResponse:
         """A create of a subresource: something is done to the object, and a Status tells that it is done."""
@@ -221,8 +263,8 @@ class Pipeline:
             await self._evict(call, await decode.sent(call, kind, body))
         else:
 
-            async def posted(current: Entry) -> Object:
-                return await decode.sent(call, kind, body)
+            async def posted(shown: Entry, stored: Entry) -> Edited:
+                return Edited(await decode.sent(call, kind, body))
 
             await self._edit(call, part, posted)
         return await answers.document(call, subresources.CREATED, 201)
@@ -235,10 +277,10 @@ class Pipeline:
         for _ in range(TRIES_MAX):
             stored = reading.existing(self._store, call)
             shown = await versions.show_one(call, stored)
-            sent = await edit(shown)
+            sent, managed = await edit(shown, stored)
             writing.place(call, sent)
             writing.check_version(call, sent["metadata"], shown)
-            change = Change(versions.taken(call, sent), versions.judged(call, stored, shown), stored)
+            change = Change(versions.taken(call, sent), versions.judged(call, stored, shown), stored, managed)
             try:
                 return await self._write(call, change, part)
             except Conflict:
@@ -268,7 +310,9 @@ class Pipeline:
         attributes = self._attributes(call, change)
         if part.kind is None:
             writing.complete(call.strategy, change.obj)
+        await managers.track(call, change, part, self._now())
         await admission.mutate(self._plugins, attributes, self._cluster)
+        managers.check_after_admission(call, change)
         writing.prepare(call, change, part, self._now())
         attributes.name = change.obj["metadata"]["name"]
         await admission.validate(self._plugins, attributes, self._cluster)
@@ -289,18 +333,20 @@ class Pipeline:
         """write: durable when this returns; a dry run stops short of it. Raises Conflict."""
         name, expected = change.obj["metadata"]["name"], change.stored.revision if change.stored is not None else 0
         obj = await versions.to_store(call, change.obj)
-        if change.stored is not None and obj == change.stored.obj and not removed:
+        before = change.stored.managed if change.stored is not None else ()
+        managed = change.managed if change.managed is not None else before
+        if change.stored is not None and obj == change.stored.obj and same_managers(managed, before) and not removed:
             return change.stored  # a write that changes nothing is none
         if call.dry_run:
             if expected == 0 and self._store.get(call.key, call.namespace, name) is not None:
                 raise Conflict
-            return Entry(call.namespace, name, expected, versions.encode(call, obj, expected))
+            return Entry(call.namespace, name, expected, versions.encode(call, obj, expected), managed)
 
         def encode(revision: int) -> bytes:
             return versions.encode(call, obj, revision)
 
         return await self._store.commit(
-            call.key, call.namespace, name, expected=expected, encode=encode, deleted=removed
+            call.key, call.namespace, name, expected=expected, encode=encode, managed=managed, deleted=removed
         )
 
     async def _encode(self, call: Call, part: Subresource, entry: Entry, status: int = 200) -> web.StreamResponse:
@@ -356,7 +402,7 @@ class Pipeline:
             if options.dry_run:
                 obj = await versions.to_store(call, plan.obj)
                 raw = versions.encode(call, obj, stored.revision)
-                tried = Entry(call.namespace, call.name, stored.revision, raw)
+                tried = Entry(call.namespace, call.name, stored.revision, raw, stored.managed)
                 return await versions.show_one(call, tried), plan.removed
             try:
                 last = await self._commit(call, Change(plan.obj, current, stored), removed=plan.removed)

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 import orjson
 
 from apimachinery.field import FieldError, warning
+from apimachinery.managedfields.custom import custom
+from apimachinery.managedfields.types import Type
 from apimachinery.meta import Object
 from apimachinery.structural import defaulting, metadata, nodes, pruning, validation
 from apimachinery.structural.compiled import ValueCheck
@@ -53,6 +55,11 @@ class VersionSchema:
         from apimachinery.structural import rules  # CEL is much to import
 
         return rules.compile_rules(schema, is_root=True)
+
+    @cached_property
+    def type(self) -> Type:
+        """How its objects are merged, and who manages which of their fields."""
+        return custom(self.read())
 
     def coerce(self, obj: Object) -> tuple[list[str], list[FieldError]]:
         """Bring what was sent into shape: unknown fields, whose paths are told, go; what is of a wrong type stays."""

@@ -11,9 +11,12 @@ Source: k8s.io/apiextensions-apiserver/pkg/apiserver (customresource_handler.go)
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 
 from apimachinery.errors import ApiError
+from apimachinery.managedfields.kinds import Kind, converted_apart, unconverted
+from apimachinery.managedfields.types import Type
 from apimachinery.meta import Object
 from apimachinery.resources import Resource
 from apiserver import encoding
@@ -118,7 +121,7 @@ class CustomVersions:
 
     def _keep(self, entry: Entry, obj: Object) -> Entry:
         raw = encoding.encode(self._resource, obj, entry.revision)
-        shown = Entry(entry.namespace, entry.name, entry.revision, raw)
+        shown = Entry(entry.namespace, entry.name, entry.revision, raw, entry.managed)
         if entry.encodings is None:
             entry.encodings = {}
         entry.encodings[self._slot] = (self, shown)
@@ -177,3 +180,33 @@ class CustomVersions:
         if newest is not None and newest is not self and newest._stored.api_version == self._stored.api_version:
             newest._freshen(obj)
         return encoding.encode(self._stored, obj, revision)
+
+    @cached_property
+    def kind(self) -> Kind:
+        """All versions of it; their types are made when they are needed."""
+        types = _Types(self._resource.group, self._schemas)
+        return Kind(types, unconverted if self._converter is None else converted_apart, changes=True)
+
+    async def convert(self, obj: Object, api_version: str) -> Object:
+        """An object in another version. Raises ApiError."""
+        assert self._converter is not None, "without a webhook everything is converted at once"
+        return (await self._converter.convert([obj], api_version))[0]
+
+
+class _Types(Mapping[str, Type]):
+    """The types of all versions, by their apiVersion."""
+
+    def __init__(self, group: str, schemas: Schemas) -> None:
+        self._schemas = {f"{group}/{version}": schema for version, schema in schemas.items()}
+
+    def __getitem__(self, api_version: str) -> Type:
+        return self._schemas[api_version].type
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._schemas)
+
+    def __len__(self) -> int:
+        return len(self._schemas)
+
+    def __contains__(self, api_version: object) -> bool:
+        return api_version in self._schemas

@@ -190,6 +190,15 @@ def _warnings(call: Call, resource: Resource, problems: list[str]) -> list[str]:
     )
 
 
+def duplicates_told(call: Call, duplicates: list[str]) -> list[str]:
+    """What the client is told of keys that stand twice in a configuration. Raises ApiError if it asked for that."""
+    problems = [f'duplicate field "{path}"' for path in duplicates]
+    directive = field_validation(call)
+    if problems and directive == "Strict":
+        raise bad_request(f"error strict decoding YAML: {', '.join(problems)}")
+    return problems if directive == "Warn" else []
+
+
 def refuse_wrong_types(resource: Resource, document: Object) -> None:
     """Raises ApiError: 400 for a value of the wrong type, 422 for one that is missing or not allowed."""
     refuse(resource, document, schemas.validate(resource, document))

@@ -10,10 +10,11 @@ from collections.abc import Callable
 
 import orjson
 
+from apimachinery.managedfields.entries import Managed
 from apimachinery.meta import Object
 from apimachinery.resources import Resource
 from apiserver import encoding, registry
-from apiserver.rest import writing
+from apiserver.rest import managers, writing
 from apiserver.rest.call import storage_key
 from apiserver.storage.entry import Entry
 from apiserver.storage.store import Store
@@ -33,20 +34,24 @@ class OwnWrites:
     async def create(self, resource: Resource, obj: Object) -> Entry:
         """Write a new object, durable when this returns. Raises ApiError, or Conflict if there is one of the name."""
         made = _complete(resource, obj)
+        managed = managers.of_server(resource, made, None, now=self._now())
         writing.prepare_creation(registry.strategy(resource), made, self._now())
-        return await self._commit(resource, made, None)
+        return await self._commit(resource, made, None, managed)
 
     async def update(self, resource: Resource, old: Entry, obj: Object, *, status: bool = False) -> Entry:
         """Replace a version, or its status. Raises ApiError, or Conflict if it is not the newest any more."""
         made = _complete(resource, obj)
+        managed = managers.of_server(resource, made, old, status=status, now=self._now())
         writing.prepare_update(registry.strategy(resource), made, old, status=status)
-        return await self._commit(resource, made, old)
+        return await self._commit(resource, made, old, managed)
 
     async def delete(self, resource: Resource, old: Entry) -> None:
         """Remove an object at once, whatever its finalizers. Raises Conflict if it has changed."""
-        await self._commit(resource, old.obj, old, deleted=True)
+        await self._commit(resource, old.obj, old, old.managed, deleted=True)
 
-    async def _commit(self, resource: Resource, obj: Object, old: Entry | None, *, deleted: bool = False) -> Entry:
+    async def _commit(
+        self, resource: Resource, obj: Object, old: Entry | None, managed: Managed, *, deleted: bool = False
+    ) -> Entry:
         metadata = obj["metadata"]
         return await self._store.commit(
             storage_key(resource),
@@ -54,6 +59,7 @@ class OwnWrites:
             metadata["name"],
             expected=old.revision if old is not None else 0,
             encode=lambda revision: encoding.encode(resource, obj, revision),
+            managed=managed,
             deleted=deleted,
         )
 

@@ -10,10 +10,15 @@ form before anything else is done with it. Those of custom resources are said of
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Protocol
 
+from apimachinery.managedfields.custom import custom
+from apimachinery.managedfields.kinds import Kind
+from apimachinery.managedfields.types import Type, builtin
 from apimachinery.meta import Object
-from apimachinery.resources import Resource, by_kind
+from apimachinery.resources import BUILTIN, Resource, by_kind
+from apimachinery.schemas import definition_name
 from apiserver import encoding
 from apiserver.storage.entry import Entry
 
@@ -42,6 +47,13 @@ class Versions(Protocol):
 
     def encode(self, obj: Object, revision: int) -> bytes:
         """The bytes of what is stored."""
+
+    @property
+    def kind(self) -> Kind:
+        """What must be known of its versions to say who manages what."""
+
+    async def convert(self, obj: Object, api_version: str) -> Object:
+        """An object in another version, where `kind.convert` can't do it at once. Raises ApiError."""
 
 
 class Versioned(Protocol):
@@ -84,6 +96,17 @@ async def to_store(call: Versioned, obj: Object) -> Object:
     return obj if call.versions is None else await call.versions.to_store(obj)
 
 
+def kind(call: Versioned) -> Kind:
+    """What must be known of a resource's versions to say who manages what."""
+    return built_in_kind(call.resource) if call.versions is None else call.versions.kind
+
+
+async def convert(call: Versioned, obj: Object, api_version: str) -> Object:
+    """An object in another version, where it takes a while. Raises ApiError."""
+    assert call.versions is not None, "what is stored as it is served has but one version"
+    return await call.versions.convert(obj, api_version)
+
+
 def encode(call: Versioned, obj: Object, revision: int) -> bytes:
     """The bytes of what is stored."""
     if call.versions is None:
@@ -110,7 +133,7 @@ class BuiltInVersions:
 
         obj = convert(entry.obj, self._resource.api_version)
         raw = encoding.encode(self._resource, obj, entry.revision)
-        return Entry(entry.namespace, entry.name, entry.revision, raw)
+        return Entry(entry.namespace, entry.name, entry.revision, raw, entry.managed)
 
     async def show(self, entries: Sequence[Entry]) -> list[Entry]:
         """The converted versions."""
@@ -133,6 +156,32 @@ class BuiltInVersions:
     def encode(self, obj: Object, revision: int) -> bytes:
         """The bytes of the stored form."""
         return encoding.encode(self._stored, obj, revision)
+
+    @property
+    def kind(self) -> Kind:
+        """All versions of it."""
+        return built_in_kind(self._stored)
+
+    async def convert(self, obj: Object, api_version: str) -> Object:
+        """Never needed."""
+        return self.kind.convert(obj, api_version)
+
+
+@cache
+def built_in_kind(stored: Resource) -> Kind:
+    """A built-in kind in all versions that it is served in."""
+    named = (stored.group, stored.version, stored.kind)
+    served = [stored, *(other for other in BUILTIN if other.stored_as == named)]
+    if len(served) == 1:
+        return Kind({stored.api_version: _type(stored)})
+    from apiserver.registry.conversion import convert
+
+    return Kind({resource.api_version: _type(resource) for resource in served}, convert)
+
+
+def _type(resource: Resource) -> Type:
+    name = definition_name(resource.api_version, resource.kind)
+    return builtin(name) if name is not None else custom(None)
 
 
 def built_in_versions(resource: Resource) -> Versions | None:

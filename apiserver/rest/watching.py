@@ -158,11 +158,13 @@ class _Lines:
     def event(self, kind: str, entry: Entry) -> bytes:
         """The line of an event."""
         if self._wanted.kind == TABLE:
-            row = tables.row(self._call.strategy, entry, self._wanted.api_version, self._included, self._now())
+            version, managers = self._wanted.api_version, self._wanted.managers
+            row = tables.row(self._call.strategy, entry, version, self._included, self._now(), managers=managers)
             return encoding.watch_line(kind, self._table(row, entry.revision))
+        managers = self._wanted.managers
         if self._wanted.kind == PARTIAL:
-            return encoding.watch_line(kind, encoding.partial(entry, self._wanted.api_version))
-        return encoding.watch_line(kind, entry.raw)
+            return encoding.watch_line(kind, encoding.partial(entry, self._wanted.api_version, managers=managers))
+        return encoding.watch_line(kind, encoding.version(entry, managers=managers))
 
     def bookmark(self, revision: int, *, initial_events_end: bool = False) -> bytes:
         """The line of a bookmark."""

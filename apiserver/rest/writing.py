@@ -17,6 +17,7 @@ import orjson
 from apimachinery import canonical
 from apimachinery.errors import MODIFIED, ApiError, already_exists, bad_request, conflict, invalid
 from apimachinery.field import OMITTED, WARNING, FieldError
+from apimachinery.managedfields.entries import Managed
 from apimachinery.meta import Object
 from apimachinery.time import rfc3339
 from apiserver.registry.metadata import validate_metadata, validate_metadata_update
@@ -42,11 +43,13 @@ class Change:
     """A write that is on its way: what was sent, then what is to be stored. `old` is None for a creation.
 
     Rules are said of `obj` and `old`; `stored` is the version that is to be replaced, which may be in another form.
+    `managed` tells who will manage which field; None: who does so now.
     """
 
     obj: Object
     old: Entry | None
     stored: Entry | None = None
+    managed: Managed | None = None
     name_generated: bool = False
 
 

@@ -343,7 +343,7 @@ async def test_a_patch_of_an_old_version_is_a_conflict(client: Client, scope: st
     ("content_type", "body", "status", "told"),
     [
         ("application/json", b"{}", 415, "application/merge-patch+json"),
-        ("application/apply-patch+yaml", b"a: b", 415, "server-side apply"),
+        ("application/apply-patch+yaml", b"a: b", 422, "fieldManager: Required value: is required for apply patch"),
         (MERGE, b"[]", 400, "must be a JSON object"),
         (MERGE, b'{"metadata":{"name":"b"}}', 400, "does not match the name on the URL"),
         (JSON_PATCH, b"{}", 400, "must be a list of operations"),
