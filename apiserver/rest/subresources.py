@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from apimachinery.errors import conflict, invalid, method_not_allowed, path_not_found
+from apimachinery.errors import bad_request, conflict, internal, invalid, method_not_allowed, path_not_found
 from apimachinery.field import invalid_value, required
 from apimachinery.meta import Object, find_condition, get_path
 from apimachinery.resources import Resource
@@ -30,6 +30,8 @@ from apiserver.storage.entry import Entry
 SCALE = Resource("autoscaling", "v1", "Scale", "scales", "scale")
 BINDING = Resource("", "v1", "Binding", "bindings", "binding")
 EVICTION = Resource("policy", "v1", "Eviction", "evictions", "eviction")
+# What a Scale to be patched shows where nobody has said how many replicas there should be.
+NOT_SET = -(2**31)
 # Which of the strategy's rules hold for what is written.
 OBJECT_RULES, STATUS_RULES, PART_RULES, NO_RULES = "object", "status", "part", "none"
 
@@ -70,30 +72,45 @@ def show_scale(call: Call, entry: Entry) -> Object:
     rules, obj = _scale_rules(call), entry.obj
     metadata = obj["metadata"]
     kept = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
-    selector: Any = get_path(obj, *rules.selector)
-    # A map of labels in the oldest kinds, a LabelSelector in all others.
-    is_map = selector is not None and not selector.keys() & {"matchLabels", "matchExpressions"}
-    parsed = selector_from_object({"matchLabels": selector} if is_map else selector)
+    replicas = get_path(obj, *rules.spec_replicas)
+    if replicas is None and rules.must_be_set:
+        if call.info.verb == "get":
+            raise internal(f'the spec replicas field "{rules.must_be_set}" does not exist')
+        replicas = NOT_SET
     status: Object = {"replicas": get_path(obj, *rules.status_replicas, default=0)}
-    if not parsed.empty:
-        status["selector"] = str(parsed)
+    selector = _selector(rules, obj)
+    if selector:
+        status["selector"] = selector
     return {
         "kind": SCALE.kind,
         "apiVersion": SCALE.api_version,
         "metadata": {key: metadata[key] for key in kept if key in metadata},
-        "spec": {"replicas": get_path(obj, *rules.spec_replicas, default=0)},
+        "spec": {"replicas": replicas or 0},
         "status": status,
     }
 
 
+def _selector(rules: Scale, obj: Object) -> str:
+    """The text of what selects the replicas of an object."""
+    if rules.must_be_set:
+        return str(get_path(obj, *rules.selector_text, default="")) if rules.selector_text else ""
+    selector: Any = get_path(obj, *rules.selector)
+    # A map of labels in the oldest kinds, a LabelSelector in all others.
+    is_map = selector is not None and not selector.keys() & {"matchLabels", "matchExpressions"}
+    parsed = selector_from_object({"matchLabels": selector} if is_map else selector)
+    return "" if parsed.empty else str(parsed)
+
+
 def scaled(call: Call, sent: Object, current: Entry, now: float) -> Object:
     """The object with the number of replicas of a Scale. Raises ApiError 422."""
-    replicas = get_path(sent, "spec", "replicas", default=0)
-    if replicas < 0:
+    rules, replicas = _scale_rules(call), get_path(sent, "spec", "replicas", default=0)
+    if replicas == NOT_SET and rules.must_be_set:
+        raise bad_request(f'the spec replicas field "{rules.must_be_set}" cannot be empty')
+    if replicas < 0 and not rules.must_be_set:
         cause = invalid_value("spec.replicas", replicas, "must be greater than or equal to 0")
         raise invalid(SCALE.group, SCALE.kind, current.name, [cause])
     obj = current.copy()
-    *path, last = _scale_rules(call).spec_replicas
+    *path, last = rules.spec_replicas
     inner = obj
     for step in path:
         inner = inner.setdefault(step, {})

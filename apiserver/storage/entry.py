@@ -21,7 +21,8 @@ import orjson
 from apimachinery.managedfields.entries import Managed, from_lines, lines
 from apimachinery.meta import Object
 
-PARSED_MAX = 1024
+# So many versions are kept parsed, and of so many bytes.
+PARSED_MAX, PARSED_BYTES_MAX = 1024, 8 << 20
 _NO_LABELS: Mapping[str, str] = {}
 
 
@@ -52,7 +53,7 @@ class Entry:
         obj = self._obj
         if obj is None:
             obj = self._obj = orjson.loads(self.raw)
-            _remember_parsed(self)
+            _parsed.remember(self)
         return obj
 
     @property
@@ -113,13 +114,24 @@ def from_stored(namespace: str, name: str, revision: int, stored: bytes) -> Entr
     return Entry(namespace, name, revision, raw, from_lines(rest))
 
 
-_parsed: deque[Entry] = deque()
+class _Parsed:
+    """The versions that are kept parsed, the oldest first."""
+
+    def __init__(self) -> None:
+        self._entries: deque[Entry] = deque()
+        self._bytes = 0
+
+    def remember(self, entry: Entry) -> None:
+        """Keep this one, and give up others if these are too many now."""
+        self._entries.append(entry)
+        self._bytes += len(entry.raw)
+        while len(self._entries) > PARSED_MAX or (self._bytes > PARSED_BYTES_MAX and len(self._entries) > 1):
+            oldest = self._entries.popleft()
+            oldest._obj = None
+            self._bytes -= len(oldest.raw)
 
 
-def _remember_parsed(entry: Entry) -> None:
-    _parsed.append(entry)
-    if len(_parsed) > PARSED_MAX:
-        _parsed.popleft()._obj = None
+_parsed = _Parsed()
 
 
 @lru_cache(maxsize=4096)
