@@ -1,6 +1,8 @@
 """Events: what a component tells people about an object. Recording never blocks and never fails.
 
-The same event about the same object is sent once and then counted on, as client-go's recorder does.
+A few are sent at a time, so that a burst is told without pushing aside what matters more. What happens again to an
+event that waits or is on its way changes that event; it is not sent twice.
+
 Source: https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/event-v1/
 """
 
@@ -8,37 +10,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import OrderedDict
-from dataclasses import dataclass
-from typing import Any
 
 from apiclient.clock import Clock, SystemClock
+from apiclient.event_correlation import Correlator, Sighting, Told
 from apiclient.logs import kv
 from apiclient.rest import Client
-from apimachinery.errors import ApiError, is_not_found
-from apimachinery.meta import Object, namespaced_key
+from apiclient.workqueue import WorkQueue
+from apimachinery.errors import ApiError, is_already_exists, is_not_found
+from apimachinery.meta import Object
 from apimachinery.resources import EVENTS
 from apimachinery.time import rfc3339
 
 logger = logging.getLogger(__name__)
 
-BUFFER_EVENTS = 1000
-REMEMBERED_EVENTS = 4096
-# An object may have this many events at once, and then one more every five minutes: a ReplicaSet of a thousand
-# pods must not make a thousand of them. The figures are client-go's.
-BURST_EVENTS = 25
-SECONDS_PER_EVENT = 300.0
+WAITING_EVENTS_MAX = 10_000
+# Of the requests that a client has under way at once (REQUESTS_MAX of `rest`).
+SENDERS = 4
 MESSAGE_CHARACTERS_MAX = 1024
-
-
-@dataclass(frozen=True, slots=True)
-class _Sighting:
-    identity: tuple[str, ...]
-    reference: dict[str, Any]
-    type: str
-    reason: str
-    message: str
-    at: float
+RETRY_FIRST_SECONDS, RETRY_MAX_SECONDS = 0.25, 10.0
+TRIES_MAX = 12
 
 
 class EventRecorder:
@@ -49,13 +39,14 @@ class EventRecorder:
         self._component = component
         self._host = host
         self._clock = clock or SystemClock()
-        self._queue: asyncio.Queue[_Sighting] = asyncio.Queue(BUFFER_EVENTS)
-        self._sent: OrderedDict[tuple[str, ...], tuple[str, str, int]] = OrderedDict()
-        # By object: (events that it may still have, as of when).
-        self._budgets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._correlator = Correlator()
+        self._waiting: dict[str, Told] = {}
+        self._queue = WorkQueue(
+            self._clock, base_delay_seconds=RETRY_FIRST_SECONDS, max_delay_seconds=RETRY_MAX_SECONDS
+        )
 
     def event(self, obj: Object, type: str, reason: str, message: str, *, field_path: str = "") -> None:
-        """Record an event about an object; dropped when a thousand wait already, or the object has had too many.
+        """Record an event about an object; dropped when too many wait already, or the object has had too many.
 
         `field_path` names the part of the object that it is about: `spec.containers{web}`.
         """
@@ -71,70 +62,85 @@ class EventRecorder:
                 reference[key] = metadata[key]
         if field_path:
             reference["fieldPath"] = field_path
-        if not self._within_budget(f"{reference['kind']}/{namespaced_key(obj)}/{reference['uid']}/{field_path}"):
+        seen = Sighting(reference, type, reason, message[:MESSAGE_CHARACTERS_MAX], self._clock.now())
+        told = self._correlator.correlate(seen, self._clock.monotonic())
+        if told is None:
             return
-        message = message[:MESSAGE_CHARACTERS_MAX]
-        identity: tuple[str, ...] = (reference["kind"], metadata.get("namespace", ""), metadata["name"])
-        identity += (reference["uid"], field_path, type, reason, message)
-        try:
-            self._queue.put_nowait(_Sighting(identity, reference, type, reason, message, self._clock.now()))
-        except asyncio.QueueFull:
+        if len(self._waiting) >= WAITING_EVENTS_MAX and told.key not in self._waiting:
             logger.debug(kv("event dropped", reason=reason, object=metadata["name"]))
-
-    def _within_budget(self, subject: str) -> bool:
-        now = self._clock.monotonic()
-        left, at = self._budgets.pop(subject, (float(BURST_EVENTS), now))
-        left = min(float(BURST_EVENTS), left + (now - at) / SECONDS_PER_EVENT)
-        self._budgets[subject] = (left - 1 if left >= 1 else left, now)
-        if len(self._budgets) > REMEMBERED_EVENTS:
-            self._budgets.popitem(last=False)
-        return left >= 1
+            return
+        self._waiting[told.key] = told
+        self._queue.add(told.key)
 
     async def run(self) -> None:
         """Send what is recorded until cancelled."""
-        while True:
-            sighting = await self._queue.get()
-            try:
-                await self._send(sighting)
-            except ApiError as error:
-                logger.debug(kv("event not sent", reason=sighting.reason, error=error.message))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(SENDERS):
+                    group.create_task(self._work())
+        finally:
+            self._queue.shut_down()
 
-    async def _send(self, sighting: _Sighting) -> None:
-        namespace = sighting.reference.get("namespace", "default")
-        known = self._sent.get(sighting.identity)
-        if known is not None:
-            _, name, count = known
-            patch = {"count": count + 1, "lastTimestamp": rfc3339(sighting.at)}
+    async def _work(self) -> None:
+        while True:
+            key = await self._queue.get()
             try:
-                await self._client.patch(EVENTS, name, patch, namespace)
-                self._remember(sighting.identity, (namespace, name, count + 1))
+                # What is seen from now on waits anew, and is sent after this.
+                if (told := self._waiting.pop(key, None)) is not None:
+                    await self._try(told)
+            finally:
+                self._queue.done(key)
+
+    async def _try(self, told: Told) -> None:
+        """A server that is away is asked again; what it refuses is given up, for nobody can do anything about it."""
+        try:
+            await self._send(told)
+        except ApiError as error:
+            self._failed(told, error)
+        else:
+            self._queue.forget(told.key)
+
+    def _failed(self, told: Told, error: ApiError) -> None:
+        if error.code in (429, 503, 504) and self._queue.num_requeues(told.key) < TRIES_MAX:
+            self._waiting.setdefault(told.key, told)
+            self._queue.add_rate_limited(told.key)
+            return
+        self._queue.forget(told.key)
+        logger.debug(kv("event not sent", reason=told.seen.reason, error=error.message))
+
+    async def _send(self, told: Told) -> None:
+        namespace = told.seen.reference.get("namespace", "default")
+        if told.created:
+            patch = {"count": told.count, "lastTimestamp": rfc3339(told.seen.at), "message": told.seen.message}
+            try:
+                await self._client.patch(EVENTS, told.name, patch, namespace)
                 return
             except ApiError as error:
                 if not is_not_found(error):
                     raise
-        name = f"{sighting.reference['name']}.{int(sighting.at * 1e9):x}"
-        stamp = rfc3339(sighting.at)
+        try:
+            await self._client.create(EVENTS, self._event(told, namespace), namespace)
+        except ApiError as error:
+            # It is there already if only the answer to an earlier try was lost.
+            if not is_already_exists(error):
+                raise
+        told.created = True
+
+    def _event(self, told: Told, namespace: str) -> Object:
+        seen = told.seen
         source = {"component": self._component, **({"host": self._host} if self._host else {})}
-        event = {
+        return {
             "apiVersion": "v1",
             "kind": "Event",
-            "metadata": {"name": name, "namespace": namespace},
-            "involvedObject": sighting.reference,
-            "type": sighting.type,
-            "reason": sighting.reason,
-            "message": sighting.message,
+            "metadata": {"name": told.name, "namespace": namespace},
+            "involvedObject": seen.reference,
+            "type": seen.type,
+            "reason": seen.reason,
+            "message": seen.message,
             "source": source,
             "reportingComponent": self._component,
             "reportingInstance": self._host,
-            "firstTimestamp": stamp,
-            "lastTimestamp": stamp,
-            "count": 1,
+            "firstTimestamp": rfc3339(told.first),
+            "lastTimestamp": rfc3339(seen.at),
+            "count": told.count,
         }
-        await self._client.create(EVENTS, event, namespace)
-        self._remember(sighting.identity, (namespace, name, 1))
-
-    def _remember(self, identity: tuple[str, ...], sent: tuple[str, str, int]) -> None:
-        self._sent[identity] = sent
-        self._sent.move_to_end(identity)
-        if len(self._sent) > REMEMBERED_EVENTS:
-            self._sent.popitem(last=False)
