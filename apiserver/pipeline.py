@@ -28,7 +28,7 @@ from apimachinery.errors import (
 from apimachinery.managedfields.entries import Managed, same_managers
 from apimachinery.meta import Object
 from apiserver import admission
-from apiserver.admission import CREATE, DELETE, UPDATE, Attributes, Chain
+from apiserver.admission import CREATE, Attributes, Chain
 from apiserver.admission.plugin import refused
 from apiserver.catalog import Catalog
 from apiserver.flowcontrol import FlowControl, Request
@@ -37,6 +37,7 @@ from apiserver.impersonation import act_as
 from apiserver.request_info import RequestInfo, User
 from apiserver.responses import set_headers, with_headers
 from apiserver.rest import (
+    admitting,
     answers,
     decode,
     deletion,
@@ -136,7 +137,7 @@ class Pipeline:
         question = self._questions.get((info.group, info.resource, info.subresource))
         call = resolve(self._catalog, http, info, user, query, asked=question is not None)
         if info.subresource in STREAMS:
-            return await self._nodes(http, info)
+            return await self._connect(call)
         request = Request(flow, user, info, self._width(call, flow.schema.level.width_max))
         if info.verb == "watch":
             async with request:
@@ -157,10 +158,20 @@ class Pipeline:
     async def _ask(self, call: Call, question: Question) -> web.StreamResponse:
         """Something is asked: nothing is written, and what was sent comes back with the answer."""
         sent = await questions.read(call, question)
-        attributes = self._attributes(call, Change(sent, None))
+        await self._admit(admitting.of_question(call, question, sent))
+        return await answers.document(call, await question.answer(call, sent), 201)
+
+    async def _connect(self, call: Call) -> web.StreamResponse:
+        """A connection to something behind the server."""
+        attributes = admitting.of_connection(call)
+        if attributes is not None:
+            await self._admit(attributes)
+        return await self._nodes(call.http, call.info)
+
+    async def _admit(self, attributes: Attributes) -> None:
+        """mutate → validate, of what is not written. Raises ApiError."""
         await admission.mutate(self._plugins, attributes, self._cluster)
         await admission.validate(self._plugins, attributes, self._cluster)
-        return await answers.document(call, await question.answer(call, sent), 201)
 
     async def _serve(self, call: Call) -> web.StreamResponse:
         match call.info.verb:
@@ -307,7 +318,7 @@ class Pipeline:
     async def _write(self, call: Call, change: Change, part: Subresource) -> Entry:
         """mutate → default and validate → validate → write. Raises ApiError, or Conflict if another was quicker."""
         current = change.old
-        attributes = self._attributes(call, change)
+        attributes = admitting.of_write(call, change, part)
         if part.kind is None:
             writing.complete(call.strategy, change.obj)
         await managers.track(call, change, part, self._now())
@@ -316,18 +327,10 @@ class Pipeline:
         writing.prepare(call, change, part, self._now())
         attributes.name = change.obj["metadata"]["name"]
         await admission.validate(self._plugins, attributes, self._cluster)
+        change.also = attributes.also
         if current is not None and writing.ends_deletion(call.strategy, change.obj):
             return await self._commit(call, change, removed=True)
         return await self._commit(call, change)
-
-    def _attributes(self, call: Call, change: Change) -> Attributes:
-        creates = call.info.verb == "create" or change.old is None
-        name = call.name or change.obj["metadata"].get("name") or ""
-        old = None if creates or change.old is None else change.old.obj
-        attributes = Attributes(CREATE if creates else UPDATE, call.resource, call.namespace, name, call.user)
-        attributes.obj, attributes.old = change.obj, old
-        attributes.subresource, attributes.dry_run = call.info.subresource, call.dry_run
-        return attributes
 
     async def _commit(self, call: Call, change: Change, *, removed: bool = False) -> Entry:
         """write: durable when this returns; a dry run stops short of it. Raises Conflict."""
@@ -340,13 +343,22 @@ class Pipeline:
         if call.dry_run:
             if expected == 0 and self._store.get(call.key, call.namespace, name) is not None:
                 raise Conflict
+            if change.also is not None:
+                change.also(self._store.get)
             return Entry(call.namespace, name, expected, versions.encode(call, obj, expected), managed)
 
         def encode(revision: int) -> bytes:
             return versions.encode(call, obj, revision)
 
         return await self._store.commit(
-            call.key, call.namespace, name, expected=expected, encode=encode, managed=managed, deleted=removed
+            call.key,
+            call.namespace,
+            name,
+            expected=expected,
+            encode=encode,
+            managed=managed,
+            deleted=removed,
+            also=change.also,
         )
 
     async def _encode(self, call: Call, part: Subresource, entry: Entry, status: int = 200) -> web.StreamResponse:
@@ -377,9 +389,7 @@ class Pipeline:
         """A deletion that admission is asked about as an eviction."""
         writing.place(call, sent)
         existing = reading.existing(self._store, call)
-        attributes = self._attributes(call, Change(sent, existing, existing))
-        await admission.mutate(self._plugins, attributes, self._cluster)
-        await admission.validate(self._plugins, attributes, self._cluster)
+        await self._admit(admitting.of_write(call, Change(sent, existing, existing), subresources.find(call)))
         options = deletion.read_options(sent.get("deleteOptions") or {}, {}, dry_run=call.dry_run)
         await self._remove(call, options, evicted=True)
 
@@ -391,10 +401,7 @@ class Pipeline:
             current = versions.judged(call, stored, shown)
             deletion.check_preconditions(call.resource, current.obj, options)
             if not evicted:
-                attributes = Attributes(DELETE, call.resource, call.namespace, call.name, call.user)
-                attributes.old, attributes.dry_run = current.obj, options.dry_run
-                await admission.mutate(self._plugins, attributes, self._cluster)
-                await admission.validate(self._plugins, attributes, self._cluster)
+                await self._admit(admitting.of_deletion(call, current.obj, options))
             obj = subresources.disrupted(current.copy(), self._now()) if evicted else current.copy()
             plan = deletion.plan(call.strategy, obj, options, self._now())
             if not plan.changed:

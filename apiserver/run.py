@@ -21,6 +21,7 @@ from apimachinery.errors import ApiError
 from apimachinery.resources import EVENTS
 from apiserver import admission, bootstrap, logs
 from apiserver.access import Access, access
+from apiserver.admission.served import Served
 from apiserver.authentication import TokenFileError
 from apiserver.catalog import Catalog
 from apiserver.customresources.keeper import Keeper
@@ -104,7 +105,8 @@ async def _run(options: Options, listener: socket.socket) -> None:
             now=time.time,
         )
         paths = _paths(options, store, catalog, health, metrics, who, flows)
-        pipeline = _pipeline(options, store, catalog, nodes, paths, who, flows)
+        plugins = _plugins(options, store, catalog, who, webhooks)
+        pipeline = _pipeline(options, store, catalog, nodes, paths, who, flows, plugins)
         server = Server(pipeline.handle, metrics, request_timeout_seconds=options.request_timeout_seconds)
         await server.start(listener, tls)
         log.info(kv("listening", address=options.bind_address, port=options.secure_port, revision=store.revision))
@@ -124,8 +126,8 @@ async def _run(options: Options, listener: socket.socket) -> None:
             server.refuse()
             store.end_watches()
             await nodes.close()
-            await webhooks.close()
             await server.finish()
+            await webhooks.close()  # those that still run may have needed them
             for task in background:
                 task.cancel()
     finally:
@@ -155,6 +157,17 @@ def _paths(
     )
 
 
+def _plugins(
+    options: Options, store: Store, catalog: Catalog, who: Access, webhooks: WebhookClient
+) -> admission.Chain:
+    settings = admission.Settings(
+        default_not_ready_toleration_seconds=options.default_not_ready_toleration_seconds,
+        default_unreachable_toleration_seconds=options.default_unreachable_toleration_seconds,
+        service_cluster_ip_range=options.service_cluster_ip_range,
+    )
+    return admission.plugins(settings, who.authorizer, StoredCluster(store), Served(catalog), webhooks)
+
+
 def _pipeline(
     options: Options,
     store: Store,
@@ -163,12 +176,8 @@ def _pipeline(
     paths: Paths,
     who: Access,
     flows: FlowControl,
+    plugins: admission.Chain,
 ) -> Pipeline:
-    settings = admission.Settings(
-        default_not_ready_toleration_seconds=options.default_not_ready_toleration_seconds,
-        default_unreachable_toleration_seconds=options.default_unreachable_toleration_seconds,
-        service_cluster_ip_range=options.service_cluster_ip_range,
-    )
     return Pipeline(
         store,
         catalog,
@@ -176,7 +185,7 @@ def _pipeline(
         authorize=who.authorizer.authorize,
         paths=paths.serve,
         nodes=nodes.serve,
-        plugins=admission.plugins(settings, who.authorizer, StoredCluster(store)),
+        plugins=plugins,
         questions=who.questions,
         flows=flows,
         watch_seconds_min=options.min_request_timeout_seconds,

@@ -17,7 +17,7 @@ import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import orjson
@@ -25,7 +25,9 @@ from yarl import URL
 
 from apimachinery.meta import Object
 from apimachinery.resources import ENDPOINTS, ENDPOINTSLICES, SERVICES
-from apiserver.admission import Cluster
+
+if TYPE_CHECKING:
+    from apiserver.admission import Cluster
 
 CONNECT_SECONDS = 10.0
 ANSWER_BYTES_MAX = 64 << 20

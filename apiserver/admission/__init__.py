@@ -38,8 +38,12 @@ from apiserver.admission.plugin import (
 )
 from apiserver.admission.policies import mutating as mutating_policies
 from apiserver.admission.policies import validating as validating_policies
-from apiserver.admission.served import BuiltIn, Served
+from apiserver.admission.served import Served
+from apiserver.admission.webhooks import mutating as mutating_webhooks
+from apiserver.admission.webhooks import validating as validating_webhooks
+from apiserver.admission.webhooks.asking import Webhooks
 from apiserver.authorization import Authorizer
+from apiserver.webhook_client import WebhookClient
 
 __all__ = [
     "CONNECT",
@@ -70,12 +74,13 @@ def plugins(
     settings: Settings,
     authorizer: Authorizer,
     cluster: Cluster,
+    served: Served,
+    client: WebhookClient,
     *,
-    served: Served | None = None,
     now: Callable[[], float] = time.time,
 ) -> Chain:
-    """All plugins; some ask what the writer may do besides the write itself."""
-    served = served or BuiltIn()
+    """All plugins; some ask what the writer may do besides the write itself, and some ask others."""
+    webhooks = Webhooks(cluster, served, authorizer, client)
     return Chain(
         (
             namespace_lifecycle.PLUGIN,
@@ -97,7 +102,9 @@ def plugins(
             role_escalation.plugin(authorizer),
             # Those from outside the server come last, and look at what all others have made of a write.
             mutating_policies.plugin(cluster, served, authorizer),
+            mutating_webhooks.plugin(webhooks),
             service_addresses.plugin(settings.service_cluster_ip_range),
             validating_policies.plugin(cluster, served, authorizer),
+            validating_webhooks.plugin(webhooks),
         )
     )

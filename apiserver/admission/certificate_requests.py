@@ -11,13 +11,15 @@ from collections.abc import Callable
 from apimachinery.resources import CERTIFICATESIGNINGREQUESTS
 from apimachinery.time import rfc3339
 from apiserver.admission.plugin import CREATE, UPDATE, Attributes, Cluster, Plugin
-from apiserver.registry.certificatesigningrequests import stamp_conditions, with_requestor
 
 
 def plugin(now: Callable[[], float]) -> Plugin:
     """The plugin."""
 
     async def complete(attributes: Attributes, cluster: Cluster) -> None:
+        # Few requests come, and their rules need those of much else.
+        from apiserver.registry.certificatesigningrequests import stamp_conditions, with_requestor
+
         request, user = attributes.obj, attributes.user
         assert request is not None
         if attributes.operation == CREATE:

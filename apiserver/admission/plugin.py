@@ -9,15 +9,19 @@ Source: https://kubernetes.io/docs/reference/access-authn-authz/admission-contro
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from apimachinery.errors import ApiError
 from apimachinery.meta import Object
 from apimachinery.resources import Resource
+from apiserver.logs import kv
 from apiserver.request_info import User
 from apiserver.storage.group_commit import Also
+
+log = logging.getLogger(__name__)
 
 CREATE, UPDATE, DELETE, CONNECT = "CREATE", "UPDATE", "DELETE", "CONNECT"
 ANYTHING = (CREATE, UPDATE, DELETE, CONNECT)
@@ -151,8 +155,24 @@ async def mutate(chain: Chain, attributes: Attributes, cluster: Cluster) -> None
 async def validate(chain: Chain, attributes: Attributes, cluster: Cluster) -> None:
     """Let every plugin look at what will be written. Raises ApiError."""
     _, steps = chain.steps(attributes)
-    for step in steps:
-        await step(attributes, cluster)
+    try:
+        for step in steps:
+            await step(attributes, cluster)
+    finally:
+        if attributes.annotations is not None:
+            _tell(attributes, attributes.annotations)
+
+
+def _tell(attributes: Attributes, annotations: Mapping[str, str]) -> None:
+    """Have an operator told what plugins had to tell of a write."""
+    resource = attributes.resource.group_resource
+    if attributes.subresource:
+        resource = f"{resource}/{attributes.subresource}"
+    place = {"namespace": attributes.namespace, "name": attributes.name, "user": attributes.user.name}
+    for key, value in annotations.items():
+        log.info(
+            kv("audit annotation", operation=attributes.operation, resource=resource, **place, key=key, value=value)
+        )
 
 
 def refused(attributes: Attributes, why: str, causes: Sequence[dict[str, str]] = ()) -> ApiError:

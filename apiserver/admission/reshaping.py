@@ -20,7 +20,8 @@ async def replace_object(attributes: Attributes, served: Served, changed: Object
     if not isinstance(changed, dict) or not isinstance(changed.get("metadata", {}), dict):
         raise internal(f"what admission has made of it is no {attributes.kind.kind}")
     if attributes.sent_as is None:
-        changed = await served.converted(changed, attributes.resource)
+        form = served.by_kind(obj["apiVersion"], obj["kind"])
+        changed = await served.converted(changed, form or attributes.resource)
     for field in ("kind", "apiVersion"):
         if changed.get(field) != obj.get(field):
             told = f"{changed.get('apiVersion')}, Kind={changed.get('kind')}"

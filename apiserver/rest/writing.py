@@ -25,6 +25,7 @@ from apiserver.registry.strategy import Part, Strategy
 from apiserver.rest.call import Call
 from apiserver.rest.subresources import NO_RULES, PART_RULES, STATUS_RULES, Subresource
 from apiserver.storage.entry import Entry
+from apiserver.storage.group_commit import Also
 
 # Without vowels and what looks alike, so that nothing is spelled by chance.
 NAME_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
@@ -43,7 +44,7 @@ class Change:
     """A write that is on its way: what was sent, then what is to be stored. `old` is None for a creation.
 
     Rules are said of `obj` and `old`; `stored` is the version that is to be replaced, which may be in another form.
-    `managed` tells who will manage which field; None: who does so now.
+    `managed` tells who will manage which field; None: who does so now. `also` is what changes along with it.
     """
 
     obj: Object
@@ -51,6 +52,7 @@ class Change:
     stored: Entry | None = None
     managed: Managed | None = None
     name_generated: bool = False
+    also: Also | None = None
 
 
 def complete(strategy: Strategy, obj: Object) -> None:

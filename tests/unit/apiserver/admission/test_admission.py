@@ -26,6 +26,7 @@ from apiserver.admission import (
     DELETE,
     UPDATE,
     Attributes,
+    Chain,
     Plugin,
     Settings,
     limit_ranger,
@@ -40,8 +41,11 @@ from apiserver.admission import (
     validate,
 )
 from apiserver.admission.default_toleration_seconds import plugin as default_toleration_seconds
+from apiserver.admission.served import Served
+from apiserver.catalog import Catalog
 from apiserver.registry import strategy
 from apiserver.request_info import User
+from apiserver.webhook_client import WebhookClient
 from tests.support.access import Objects, authorizer_of
 from tests.support.admission import FakeCluster, admit
 
@@ -522,11 +526,15 @@ async def test_headless_services_and_names_have_no_address():
 # All together
 
 
+def table_over(cluster: FakeCluster) -> Chain:
+    return plugins(Settings(), authorizer_of(Objects()), cluster, Served(Catalog()), WebhookClient(cluster))
+
+
 async def test_a_usual_pod_passes_all_plugins():
     cluster = FakeCluster(ACTIVE, account())
     attributes = write(PODS, named(spec={"containers": [{"name": "c", "image": "i:1"}]}))
     strategy(PODS).default(attributes.obj or {})
-    table = plugins(Settings(), authorizer_of(Objects()), cluster)
+    table = table_over(cluster)
     await mutate(table, attributes, cluster)
     await validate(table, attributes, cluster)
     assert attributes.obj is not None
@@ -538,6 +546,11 @@ async def test_a_usual_pod_passes_all_plugins():
 
 def test_plugins_look_at_subresources_only_when_they_say_so():
     attributes = write(PODS, named(spec={}), subresource="binding")
-    table = plugins(Settings(), authorizer_of(Objects()), FakeCluster())
+    table = table_over(FakeCluster())
     handling = [plugin.name for plugin in table.plugins if plugin.handles(attributes)]
-    assert handling == ["MutatingAdmissionPolicy", "ValidatingAdmissionPolicy"]
+    assert handling == [
+        "MutatingAdmissionPolicy",
+        "MutatingAdmissionWebhook",
+        "ValidatingAdmissionPolicy",
+        "ValidatingAdmissionWebhook",
+    ]

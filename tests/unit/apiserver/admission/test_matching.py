@@ -20,7 +20,8 @@ from apimachinery.resources import (
 )
 from apiserver.admission.matching import Matcher, criteria_of, is_exempt
 from apiserver.admission.plugin import CONNECT, CREATE, DELETE, UPDATE, Attributes
-from apiserver.admission.served import BuiltIn
+from apiserver.admission.served import Served
+from apiserver.catalog import Catalog
 from apiserver.request_info import User
 from tests.support.admission import FakeCluster
 
@@ -49,7 +50,7 @@ def rule(resources: str, operations: str = "*", groups: str = "*", versions: str
 
 
 def matched(match: Object, attributes: Attributes, *, open: bool = False) -> Resource | None:
-    matcher = Matcher([("it", criteria_of(match, open=open))], BuiltIn())
+    matcher = Matcher([("it", criteria_of(match, open=open))], Served(Catalog()))
     found = [one.match(attributes, FakeCluster(NAMESPACE)) for one in matcher.candidates(attributes)]
     return found[0] if found else None
 
@@ -137,7 +138,7 @@ def test_a_namespace_that_is_not_there_is_told_to_whom_it_concerns():
 
 def test_only_those_that_can_match_are_looked_at():
     items = [(name, criteria_of({"resourceRules": [rule(name)]})) for name in ("pods", "nodes", "*", "configmaps")]
-    matcher = Matcher(items, BuiltIn())
+    matcher = Matcher(items, Served(Catalog()))
     assert [one.item for one in matcher.candidates(asked(PODS))] == ["pods", "*"]
     assert [one.item for one in matcher.candidates(asked(PODS, subresource="status"))] == []
 

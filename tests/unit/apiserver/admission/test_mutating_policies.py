@@ -11,7 +11,8 @@ from apimachinery.meta import Object
 from apimachinery.resources import CONFIGMAPS, NAMESPACES, PODS, Resource
 from apiserver.admission.plugin import CREATE, DELETE, Attributes, Chain, Cluster, Plugin, mutate
 from apiserver.admission.policies.mutating import plugin
-from apiserver.admission.served import BuiltIn
+from apiserver.admission.served import Served
+from apiserver.catalog import Catalog
 from apiserver.request_info import User
 from tests.support.access import Objects, authorizer_of
 from tests.support.admission import FakeCluster
@@ -48,7 +49,7 @@ def pod(*init: str, **metadata: Any) -> Object:
 
 async def mutated(obj: Object, *objects: Any, others: tuple[Plugin, ...] = ()) -> Object:
     cluster = FakeCluster(TEST, *objects)
-    chain = Chain([*others, plugin(cluster, BuiltIn(), authorizer_of(Objects()))])
+    chain = Chain([*others, plugin(cluster, Served(Catalog()), authorizer_of(Objects()))])
     attributes = Attributes(CREATE, PODS, "test", "web", JANE, obj)
     await mutate(chain, attributes, cluster)
     return obj
@@ -171,7 +172,7 @@ async def test_parameters():
 async def test_what_is_deleted_is_not_changed():
     rule = {"apiGroups": ["*"], "apiVersions": ["*"], "operations": ["*"], "resources": ["*"]}
     cluster = FakeCluster(TEST, mutating(applied("Object{spec: Object.spec{hostname: 'a'}}"), rule=rule), mutates())
-    chain = Chain([plugin(cluster, BuiltIn(), authorizer_of(Objects()))])
+    chain = Chain([plugin(cluster, Served(Catalog()), authorizer_of(Objects()))])
     await mutate(chain, Attributes(DELETE, PODS, "test", "web", JANE, None, pod()), cluster)
 
 

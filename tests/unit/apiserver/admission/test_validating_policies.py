@@ -21,7 +21,8 @@ from apimachinery.resources import (
 )
 from apiserver.admission.plugin import CREATE, DELETE, UPDATE, Attributes, Chain, validate
 from apiserver.admission.policies.validating import plugin
-from apiserver.admission.served import BuiltIn
+from apiserver.admission.served import Served
+from apiserver.catalog import Catalog
 from apiserver.request_info import User
 from tests.support.access import Objects, authorizer_of, granted, rule
 from tests.support.admission import FakeCluster
@@ -53,7 +54,7 @@ def asked(
 
 async def judged(attributes: Attributes, *objects: Any, roles: list[Object] | None = None) -> Attributes:
     cluster = FakeCluster(TEST, *objects)
-    chain = Chain([plugin(cluster, BuiltIn(), authorizer_of(Objects(*(roles or []))))])
+    chain = Chain([plugin(cluster, Served(Catalog()), authorizer_of(Objects(*(roles or []))))])
     await validate(chain, attributes, cluster)
     return attributes
 
@@ -324,7 +325,7 @@ async def test_policies_hold_neither_for_themselves_nor_for_questions_of_rights(
 
 async def test_a_change_of_a_policy_holds_at_once():
     cluster = FakeCluster(TEST, validating("false"), bound())
-    chain = Chain([plugin(cluster, BuiltIn(), authorizer_of(Objects()))])
+    chain = Chain([plugin(cluster, Served(Catalog()), authorizer_of(Objects()))])
     with pytest.raises(ApiError):
         await validate(chain, asked(deployment()), cluster)
     resource, policy = validating("true")

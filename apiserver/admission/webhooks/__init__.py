@@ -1,0 +1,1 @@
+"""Admission webhooks: servers of the cluster's users that are asked about requests."""
