@@ -2,7 +2,8 @@
 
 A candidate takes the Lease over when it has not changed for its whole duration as measured by the candidate's
 own monotonic clock, so that clocks need not agree. A leader that can't renew stops leading before another may
-begin.
+begin. A candidate need not wait for a leader of its own machine whose process has certainly ended: what is killed
+is followed at once by what is started in its place.
 
 Source: https://kubernetes.io/docs/concepts/architecture/leases/ and client-go's leaderelection package.
 """
@@ -16,6 +17,7 @@ from collections.abc import Awaitable, Callable
 
 from apiclient.clock import Clock, SystemClock
 from apiclient.logs import kv
+from apiclient.process_identity import has_ended
 from apiclient.rest import Client
 from apimachinery.errors import ApiError, is_not_found
 from apimachinery.meta import Object
@@ -39,7 +41,9 @@ class LeaderElector:
         lease_duration_seconds: float = 15.0,
         renew_deadline_seconds: float = 10.0,
         retry_period_seconds: float = 2.0,
+        has_ended: Callable[[str], bool] = has_ended,
     ) -> None:
+        """`identity` names this process (`own_identity`), and `has_ended` tells of other processes by their names."""
         self._client = client
         self._namespace = namespace
         self._name = name
@@ -50,6 +54,7 @@ class LeaderElector:
         self._retry = retry_period_seconds
         self._observed: tuple[object, float] = (None, 0.0)
         self._told = ""
+        self._has_ended = has_ended
 
     async def run(self, lead: Callable[[], Awaitable[None]]) -> None:
         """Wait to become the leader, then run `lead` until it ends or the leadership is lost; then return.
@@ -109,7 +114,9 @@ class LeaderElector:
         holder = spec.get("holderIdentity")
         expires = self._observed[1] + (spec.get("leaseDurationSeconds") or self._duration)
         if holder and holder != self.identity and self._clock.monotonic() < expires:
-            return False
+            if not self._has_ended(holder):
+                return False
+            logger.info(kv("the leader's process has ended", lease=self._name, holder=holder))
         return await self._write(lease)
 
     async def _write(self, lease: Object | None) -> bool:

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
-import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +18,7 @@ from apiclient.events import EventRecorder
 from apiclient.kubeconfig import Config
 from apiclient.leaderelection import LeaderElector
 from apiclient.logs import kv
+from apiclient.process_identity import own_identity
 from apiclient.rest import Client
 from controllers.certificate_approval import CertificateApproval
 from controllers.certificate_cleaner import CertificateCleaner
@@ -90,7 +89,7 @@ async def run(config: Config, options: Options, names: Sequence[str], election: 
     if not election.wanted:
         await lead()
         return
-    identity = f"{socket.gethostname()}_{uuid.uuid4()}"
+    identity = own_identity()
     async with await Client.connect(config, user_agent=COMPONENT) as client:
         elector = LeaderElector(
             client,

@@ -6,9 +6,7 @@ import asyncio
 import os
 import random
 import signal
-import socket
 import sys
-import uuid
 
 # The columns' arithmetic needs no threads; OpenBLAS would set aside memory for one a core when NumPy is imported.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -21,6 +19,7 @@ from apiclient.informer import Informer
 from apiclient.kubeconfig import KubeconfigError, load
 from apiclient.leaderelection import LeaderElector
 from apiclient.logs import setup
+from apiclient.process_identity import own_identity
 from apiclient.rest import Client
 from apimachinery.resources import NODES, PODS
 from scheduler.cluster import Cluster
@@ -48,7 +47,7 @@ async def run(options: Options, client: Client, *, clock: Clock, rng: random.Ran
             client,
             options.lease_namespace,
             options.lease_name,
-            f"{socket.gethostname()}_{uuid.uuid4()}",
+            own_identity(),
             clock=clock,
             lease_duration_seconds=options.lease_duration_seconds,
             renew_deadline_seconds=options.renew_deadline_seconds,

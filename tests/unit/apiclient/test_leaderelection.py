@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -57,8 +58,17 @@ class Server:
 class Candidate:
     """An elector, and whether it leads."""
 
-    def __init__(self, server: Server, identity: str, clock: ManualClock) -> None:
-        self.elector = LeaderElector(server, "kube-system", "lease", identity, clock=clock)  # type: ignore[arg-type]
+    def __init__(
+        self, server: Server, identity: str, clock: ManualClock, has_ended: Callable[[str], bool] = lambda _: False
+    ) -> None:
+        self.elector = LeaderElector(
+            server,  # type: ignore[arg-type]
+            "kube-system",
+            "lease",
+            identity,
+            clock=clock,
+            has_ended=has_ended,
+        )
         self.leads = False
         self.task = asyncio.create_task(self.elector.run(self.lead))
 
@@ -137,3 +147,47 @@ async def test_why_a_lease_is_not_to_be_had_is_told_once(caplog: pytest.LogCaptu
     await clock.advance(2)
     assert candidate.leads
     await candidate.stop()
+
+
+def held_by(holder: str) -> Object:
+    return {
+        "metadata": {"name": "lease", "namespace": "kube-system", "resourceVersion": "0"},
+        "spec": {"holderIdentity": holder, "leaseDurationSeconds": 15, "leaseTransitions": 3},
+    }
+
+
+async def test_a_leader_whose_process_has_ended_is_followed_at_once() -> None:
+    server, clock = Server(), ManualClock()
+    server.lease = held_by("dead")
+    two = Candidate(server, "two", clock, has_ended=lambda identity: identity == "dead")
+    await clock.settle()
+    assert two.leads
+    assert server.lease["spec"]["holderIdentity"] == "two" and server.lease["spec"]["leaseTransitions"] == 4
+    await two.stop()
+
+
+async def test_of_two_who_see_the_leader_gone_one_leads() -> None:
+    server, clock = Server(), ManualClock()
+    server.lease = held_by("dead")
+    candidates = [Candidate(server, name, clock, has_ended=lambda identity: identity == "dead") for name in "ab"]
+    await clock.advance(5)
+    assert sum(candidate.leads for candidate in candidates) == 1
+    for candidate in candidates:
+        await candidate.stop()
+
+
+async def test_a_candidate_that_waits_sees_the_leader_end() -> None:
+    server, clock, dead = Server(), ManualClock(), set[str]()
+    one = Candidate(server, "one", clock, has_ended=dead.__contains__)
+    await clock.settle()
+    two = Candidate(server, "two", clock, has_ended=dead.__contains__)
+    await clock.advance(10)
+    assert (one.leads, two.leads) == (True, False)
+    one.task.cancel()
+    server.refusal = forbidden("killed: nothing is released")
+    await asyncio.gather(one.task, return_exceptions=True)
+    server.refusal = None
+    dead.add("one")
+    await clock.advance(2)
+    assert two.leads
+    await two.stop()
