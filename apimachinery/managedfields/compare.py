@@ -64,7 +64,7 @@ def _maps(kind: Type, old: Object, new: Object, changes: Changes) -> None:
 
 
 def _values(kind: Type, element: str, left: Any, right: Any, changes: Changes) -> None:
-    """The difference between two values of which one at most is absent."""
+    """The difference between two values that differ, and of which one at most is absent."""
     if left is _ABSENT:
         changes.changed[element] = everything(kind, right)
     elif right is _ABSENT:
@@ -77,11 +77,11 @@ def _values(kind: Type, element: str, left: Any, right: Any, changes: Changes) -
         inner = Changes({}, {})
         _lists(kind, left, right, inner)
         _put(changes, element, inner)
-    elif left != right or type(left) is not type(right):
+    else:
         changes.changed[element] = everything(kind, right)
-        gone = {inner: below for inner, below in everything(kind, left).items() if inner != SELF}
+        gone = everything(kind, left)
         if gone:
-            changes.removed[element] = gone
+            changes.removed[element] = {inner: below for inner, below in gone.items() if inner != SELF}
 
 
 def _put(changes: Changes, element: str, inner: Changes) -> None:
@@ -103,32 +103,41 @@ def _lists(kind: Type, left: list[Any], right: list[Any], changes: Changes) -> N
         others = before.get(element)
         if some == others:
             continue
-        if others is None or (len(others) > 1) != (len(some) > 1):
-            changes.changed[element] = _items(items, some)
-            if others is not None:
-                changes.removed[element] = _items(items, others)
-        elif len(some) > 1:
+        if others is None:
+            changes.changed[element] = _item(items, some)
+        elif isinstance(some, Twice) is not isinstance(others, Twice):
+            changes.changed[element] = _item(items, some)
+            changes.removed[element] = _item(items, others)
+        elif isinstance(some, Twice):
             changes.changed[element] = LEAF
         else:
-            _values(items, element, others[0], some[0], changes)
+            _values(items, element, others, some, changes)
     for element, others in before.items():
         if element not in after:
-            changes.removed[element] = _items(items, others)
+            changes.removed[element] = _item(items, others)
 
 
-def _items(kind: Type, items: list[Any]) -> Fields:
-    """The fields of an item; what stands twice is one whole."""
-    return everything(kind, items[0]) if len(items) == 1 else LEAF
+class Twice(list[Any]):
+    """The items of a list that have the same place in it; they are one whole."""
 
 
-def _indexed(kind: Type, items: list[Any]) -> dict[str, list[Any]] | None:
+def _item(kind: Type, item: Any) -> Fields:
+    """The fields of an item."""
+    return LEAF if isinstance(item, Twice) else everything(kind, item)
+
+
+def _indexed(kind: Type, items: list[Any]) -> dict[str, Any] | None:
     """The items by the steps to them; None if they can't be told apart."""
-    found: dict[str, list[Any]] = {}
     try:
-        for item in items:
-            found.setdefault(kind.element(item), []).append(item)
+        elements = list(map(kind.element, items))
     except ValueError:
         return None
+    found = dict(zip(elements, items, strict=True))
+    if len(found) < len(items):
+        for element in found:
+            same = [item for other, item in zip(elements, items, strict=True) if other == element]
+            if len(same) > 1:
+                found[element] = Twice(same)
     return found
 
 
@@ -152,7 +161,7 @@ def everything(kind: Type, value: Any) -> Fields:
     if isinstance(value, list) and kind.list_kind != ATOMIC:
         indexed, items = _indexed(kind, value), kind.items
         if indexed is not None and items is not None:
-            return {SELF: LEAF} | {element: _items(items, some) for element, some in indexed.items()}
+            return {SELF: LEAF} | {element: _item(items, item) for element, item in indexed.items()}
     return LEAF
 
 

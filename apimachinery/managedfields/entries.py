@@ -16,7 +16,7 @@ import orjson
 
 from apimachinery.managedfields import sets
 from apimachinery.managedfields.sets import Fields
-from apimachinery.time import parse_rfc3339, rfc3339
+from apimachinery.time import canonical_time
 
 APPLY, UPDATE = "Apply", "Update"
 FIELDS_V1 = "FieldsV1"
@@ -105,7 +105,7 @@ def _decoded(number: int, document: Any, canonical: Container[bytes]) -> Entry:
     texts = {key: document.get(key) or "" for key in ("manager", "apiVersion", "subresource", "time")}
     if not all(isinstance(text, str) for text in texts.values()):
         raise ValueError(f"managed fields entry {number} holds something else than texts")
-    time = rfc3339(parse_rfc3339(texts["time"])) if texts["time"] else ""
+    time = canonical_time(texts["time"]) if texts["time"] else ""
     fields = sets.dumps(document.get("fieldsV1") or {})
     if fields not in canonical:
         fields = sets.dumps(sets.parse(document.get("fieldsV1") or {}))

@@ -93,6 +93,9 @@ class Type:
 
     def element(self, item: Any) -> str:
         """The step from the list to an item. Raises ValueError if the item can't be told from others."""
+        keys = self.keys
+        if len(keys) == 1 and isinstance(item, dict) and isinstance(value := item.get(keys[0]), str):
+            return key_element(keys, value)
         if self.list_kind == SET:
             if isinstance(item, dict | list) or item is None:
                 kind = "an explicit null" if item is None else f"a {'map' if isinstance(item, dict) else 'list'} type"
@@ -101,14 +104,14 @@ class Type:
         if not isinstance(item, dict):
             kind = "a null element" if item is None else "non-map elements"
             raise ValueError(f"associative list with keys may not have {kind}")
-        values = [item.get(key, self.key_defaults.get(key)) for key in self.keys]
-        names = self.keys
+        values = [item.get(key, self.key_defaults.get(key)) for key in keys]
+        names = keys
         if None in values:
             # Keys may be left out; an item without one is another one.
             names = tuple(key for key, value in zip(names, values, strict=True) if value is not None)
             values = [value for value in values if value is not None]
             if not names:
-                told = " ".join(f'"{key}"' for key in self.keys)
+                told = " ".join(f'"{key}"' for key in keys)
                 raise ValueError(f"associative list with keys has an element that omits all key fields [{told}]")
         try:
             return key_element(names, *values)
