@@ -110,7 +110,7 @@ class Pipeline:
         watch_seconds_min: float,
         now: Callable[[], float],
     ) -> None:
-        """`paths` serves what is no resource, `nodes` what a node agent answers (logs, exec, …)."""
+        """`paths` serves what is no resource, `nodes` what nodes and pods answer (logs, exec, proxy…)."""
         self._store = store
         self._catalog = catalog
         self._authenticator = authenticator

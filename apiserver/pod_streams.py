@@ -1,6 +1,8 @@
-"""What `log`, `exec` and `attach` of a pod ask of its node: which container, and how the node's agent says it.
+"""What `log`, `exec`, `attach` and `portforward` of a pod ask of its node: which container, and how the node's agent
+says it.
 
     …/pods/web/exec?command=ls&stdout=true   →   /exec/default/web/CONTAINER?command=ls&output=1
+    …/pods/web/portforward?ports=80          →   /portForward/default/web?port=80
 
 Pure; the words of the errors are those of k8s.io/kubernetes/pkg/registry/core/pod.
 """
@@ -61,6 +63,29 @@ def stream_location(pod: Object, kind: str, query: MultiMapping[str]) -> Locatio
     if not node:
         raise bad_request(f"pod {name(pod)} does not have a host assigned")
     return Location(node, _path(kind, pod, container), tuple(params))
+
+
+def port_location(pod: Object, port: int) -> Location:
+    """Where a port of a pod is reached. Raises ApiError 400."""
+    return _ports(pod, (("port", str(port)),))
+
+
+def ports_location(pod: Object, query: MultiMapping[str]) -> Location:
+    """Where all ports are reached that a query names. Raises ApiError 400."""
+    words = [word for value in query.getall("ports", ()) for word in value.split(",")]
+    for word in words:
+        if not word.isascii() or not word.isdigit():
+            raise bad_request(f'strconv.ParseInt: parsing "{word}": invalid syntax (ports)')
+    return _ports(pod, tuple(("port", word) for word in words))
+
+
+def _ports(pod: Object, params: tuple[tuple[str, str], ...]) -> Location:
+    node = node_of(pod)
+    if not node:
+        raise bad_request(f"pod {name(pod)} does not have a host assigned")
+    return Location(
+        node, "/".join(["", "portForward", quote(namespace(pod), safe=""), quote(name(pod), safe="")]), params
+    )
 
 
 def node_of(pod: Object) -> str:

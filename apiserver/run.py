@@ -32,11 +32,11 @@ from apiserver.flowcontrol.setup import flow_control
 from apiserver.health import Health
 from apiserver.logs import kv
 from apiserver.metrics import Metrics
-from apiserver.node_proxy import NodeProxy
 from apiserver.openapi import OpenAPI
 from apiserver.options import Options, first_service_address
 from apiserver.paths import Paths
 from apiserver.pipeline import Pipeline
+from apiserver.proxying import Proxying
 from apiserver.renewal import renew_forever
 from apiserver.rest.call import storage_key
 from apiserver.rest.cluster import StoredCluster
@@ -92,7 +92,7 @@ async def _run(options: Options, listener: socket.socket) -> None:
         health = Health()
         health.add("storage", lambda: store.failure)
         health.add("shutdown", lambda: "process is shutting down" if stop.is_set() else None, ["readyz"])
-        nodes = NodeProxy(StoredCluster(store), node_tls)
+        nodes = Proxying(StoredCluster(store), node_tls)
         webhooks = WebhookClient(StoredCluster(store))
         catalog = Catalog()
         keeper = Keeper(store, Serving(store, catalog, webhooks), OwnWrites(store, time.time), time.time)
@@ -172,7 +172,7 @@ def _pipeline(
     options: Options,
     store: Store,
     catalog: Catalog,
-    nodes: NodeProxy,
+    nodes: Proxying,
     paths: Paths,
     who: Access,
     flows: FlowControl,

@@ -27,6 +27,7 @@ from apiserver.logs import kv
 from apiserver.metrics import Metrics, is_long_running
 from apiserver.request_info import RequestInfo, parse
 from apiserver.responses import ReadyResponse, error_response
+from apiserver.upgrade import is_upgraded
 
 log = logging.getLogger(__name__)
 
@@ -125,7 +126,7 @@ class Server:
 
 def _refusal(request: web.BaseRequest, error: ApiError) -> ReadyResponse:
     """The answer with an error. Raises ConnectionError, which ends the connection, if another answer has begun."""
-    if request.writer.output_size:
+    if request.writer.output_size or is_upgraded(request):
         raise ConnectionAbortedError(f"an answer was broken off: {error}") from error
     form = forms.wanted(request)
     return error_response(error, None if form == forms.PLAIN else partial(forms.render, form=form))

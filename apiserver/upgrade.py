@@ -6,10 +6,12 @@ import asyncio
 from collections.abc import Iterable
 
 from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
 
 from apiserver.responses import ReadyResponse
 
 READ_BYTES_MAX = 64 << 10
+_UPGRADED = "upgraded"
 
 
 class Upgraded:
@@ -37,17 +39,19 @@ class Upgraded:
             self._http.transport.close()
 
 
-class _Feed:
-    """What aiohttp takes for a parser: it gets all bytes that arrive from now on."""
+class Feed:
+    """What aiohttp takes for a parser, of a connection of either side: it gets all bytes that arrive from now on."""
 
     def __init__(self, reader: asyncio.StreamReader) -> None:
         self._reader = reader
 
     def feed_data(self, data: bytes) -> tuple[bool, bytes]:
+        """Bytes have arrived."""
         self._reader.feed_data(data)
         return False, b""
 
     def feed_eof(self) -> None:
+        """No more will."""
         self._reader.feed_eof()
 
 
@@ -60,21 +64,28 @@ def take_over(http: web.BaseRequest, headers: Iterable[tuple[str, str]]) -> Upgr
     transport = http.transport
     if transport is None:
         raise ConnectionResetError("the client is gone")
+    http[_UPGRADED] = True
     reader = asyncio.StreamReader(READ_BYTES_MAX)
     reader.set_transport(transport)  # it pauses the connection while nobody reads
     http.protocol.keep_alive(False)
-    http.protocol.set_parser(_Feed(reader))  # type: ignore[arg-type]  # it needs no more of a parser than this
+    http.protocol.set_parser(Feed(reader))  # type: ignore[arg-type]  # it needs no more of a parser than this
     lines = ["HTTP/1.1 101 Switching Protocols", *(f"{name}: {value}" for name, value in headers)]
     transport.write(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"))
     return Upgraded(http, reader)
 
 
+def is_upgraded(http: web.BaseRequest) -> bool:
+    """Whether the connection of a request has been taken over: nothing can be answered any more."""
+    return _UPGRADED in http
+
+
 class _Answered(ReadyResponse):
     """Stands for an answer that was sent when the connection was taken over."""
 
-    async def prepare(self, request: web.BaseRequest) -> None:
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
         """Nothing is to be sent; the connection ends."""
-        self._keeps = False
+        self.force_close()
+        return None
 
 
 def answered() -> web.StreamResponse:

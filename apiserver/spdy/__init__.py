@@ -1,4 +1,4 @@
-"""SPDY/3.1: several streams in one connection, as clients before WebSockets (and port forwarding to this day) speak it.
+"""SPDY/3.1: several streams in one connection, as clients before WebSockets speak it, and kubectl's port forwarding.
 
 `frames.py` turns bytes into frames and frames into bytes, `headers.py` their header blocks; `session.py` keeps the
 server's side of a connection, whatever carries its bytes.

@@ -1,7 +1,7 @@
 """Frames of SPDY/3.1 and their bytes. Pure.
 
-    control:  1 | version 15 bits | type 16 | flags 8 | length 24 | …
-    data:     0 | stream 31 bits            | flags 8 | length 24 | data
+control:  1 | version 15 bits | type 16 | flags 8 | length 24 | …
+data:     0 | stream 31 bits            | flags 8 | length 24 | data
 """
 
 from __future__ import annotations
@@ -73,7 +73,9 @@ class Decoder:
             if kind in (SYN_STREAM, SYN_REPLY, HEADERS):  # each block must be read, for the next ones to be readable
                 (stream,) = _WORD.unpack_from(payload)
                 start = _SYN_STREAM.size if kind == SYN_STREAM else _WORD.size
-                return Frame(kind, stream & _STREAM_MASK, bool(flags & FIN), headers=self._headers.headers(payload[start:]))
+                return Frame(
+                    kind, stream & _STREAM_MASK, bool(flags & FIN), headers=self._headers.headers(payload[start:])
+                )
             if kind in (RST_STREAM, PING, GOAWAY, WINDOW_UPDATE):
                 (word,) = _WORD.unpack_from(payload)
                 return Frame(kind, word if kind == PING else word & _STREAM_MASK)

@@ -12,10 +12,10 @@ from collections.abc import Mapping
 
 BLOCK_BYTES_MAX = 64 << 10
 _LENGTH = struct.Struct(">I")
-# The dictionary: the header names and values of HTTP as it was, each behind its length, and what occurs within values.
+# The dictionary: names and values of headers as they were, each behind its length, and what occurs within values.
 _WORDS = (
-    "options head post put delete trace accept accept-charset accept-encoding accept-language accept-ranges age allow "
-    "authorization cache-control connection content-base content-encoding content-language content-length "
+    "options head post put delete trace accept accept-charset accept-encoding accept-language accept-ranges age "
+    "allow authorization cache-control connection content-base content-encoding content-language content-length "
     "content-location content-md5 content-range content-type date etag expect expires from host if-match "
     "if-modified-since if-none-match if-range if-unmodified-since last-modified location max-forwards pragma "
     "proxy-authenticate proxy-authorization range referer retry-after server te trailer transfer-encoding upgrade "

@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import aiohttp
 import orjson
 import pytest
 from aiohttp import web
@@ -274,18 +273,6 @@ async def test_the_reason_why_a_command_cannot_run_is_told(client: Client) -> No
     params = [("container", "waiting"), ("command", "ls"), ("stdout", "true")]
     with pytest.raises(ApiError, match=r'container not found \("waiting"\)'):
         await client.websocket(PODS.path("default", "web", "exec"), params, [V5])
-
-
-@pytest.mark.usefixtures("pod")
-async def test_an_old_client_is_told_what_is_spoken(client: Client) -> None:
-    with pytest.raises(ApiError) as refused:
-        await client.request(
-            "POST",
-            PODS.path("default", "web", "exec"),
-            params=[("container", "app"), ("command", "ls"), ("stdout", "true")],
-            headers={"Connection": "Upgrade", "Upgrade": "SPDY/3.1"},
-        )
-    assert refused.value.code == 400 and "SPDY is not spoken" in refused.value.message
 
 
 @pytest.mark.usefixtures("pod")

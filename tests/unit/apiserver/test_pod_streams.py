@@ -7,8 +7,8 @@ from multidict import MultiDict
 
 from apimachinery.errors import ApiError
 from apimachinery.meta import Object
-from apiserver.node_proxy import agent_address
 from apiserver.pod_streams import Location, choose_container, log_location, stream_location
+from apiserver.proxying.agents import agent_address
 
 
 def pod(*containers: str, node: str = "n1", **spec: Any) -> Object:

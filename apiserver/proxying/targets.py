@@ -1,0 +1,157 @@
+"""Where the `proxy` subresources of pods, services and nodes lead.
+
+    pods/[SCHEME:]NAME[:PORT]/proxy        the pod's address; without a port that of its first container
+    services/[SCHEME:]NAME[:PORT]/proxy    a pod behind the service, by the number or the name of its port
+    nodes/[SCHEME:]NAME[:PORT]/proxy       the node's agent, or another port of the node
+
+Only pods' own addresses are ever asked: whoever may write endpoints could otherwise have this server ask anybody.
+Pure but for the choice among equals.
+
+Source: kubernetes/pkg/registry/core/pod/strategy.go, node/strategy.go and service/storage/storage.go.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from apimachinery.errors import bad_request, not_found, service_unavailable
+from apimachinery.meta import Object, get_path
+from apimachinery.resources import ENDPOINTS, ENDPOINTSLICES, PODS, SERVICES
+from apiserver.admission import Cluster
+
+SERVICE_NAME = "kubernetes.io/service-name"
+_SCHEMES = ("http", "https")
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """What stands in the URL in place of a name."""
+
+    scheme: str
+    name: str
+    port: str
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Somebody's address; without a port that of the scheme."""
+
+    scheme: str
+    host: str
+    port: int | None = None
+
+
+def split(what: str, text: str) -> Named:
+    """Read `NAME`, `NAME:PORT` or `SCHEME:NAME:PORT`. Raises ApiError 400."""
+    match text.split(":"):
+        case [name]:
+            named = Named("http", name, "")
+        case [name, port]:
+            named = Named("http", name, port)
+        case [scheme, name, port] if scheme in ("", *_SCHEMES):
+            named = Named(scheme or "http", name, port)
+        case _:
+            named = Named("", "", "")
+    if not named.name:
+        raise bad_request(f'invalid {what} request "{text}"')
+    return named
+
+
+def of_pod(cluster: Cluster, namespace: str, text: str) -> Place:
+    """Where a pod is. Raises ApiError 400 and 404."""
+    named = split("pod", text)
+    pod = cluster.get(PODS, namespace, named.name)
+    if pod is None:
+        raise not_found(PODS.plural, named.name)
+    port = named.port
+    if not port:
+        containers: list[dict[str, Any]] = get_path(pod, "spec", "containers", default=[])
+        port = next((str(one["ports"][0]["containerPort"]) for one in containers if one.get("ports")), "")
+    address = get_path(pod, "status", "podIP", default="")
+    if not _may_be_asked(address):
+        raise bad_request("address not allowed")
+    return Place(named.scheme, address, _number(port) if port else None)
+
+
+def of_service(cluster: Cluster, namespace: str, text: str) -> Place:
+    """Where one of a service's pods is. Raises ApiError 400, 404 and 503."""
+    named = split("service", text)
+    port = named.port
+    if port.isascii() and port.isdigit():
+        service = cluster.get(SERVICES, namespace, named.name)
+        if service is None:
+            raise not_found(SERVICES.plural, named.name)
+        declared: list[dict[str, Any]] = get_path(service, "spec", "ports", default=[])
+        port_name = next((one.get("name") or "" for one in declared if one["port"] == int(port)), None)
+        if port_name is None:
+            raise service_unavailable(f'no service port {port} found for service "{named.name}"')
+        port = port_name
+    found = [
+        (address, number)
+        for address, number, pod in endpoints(cluster, namespace, named.name, port)
+        if _is_of_pod(cluster, namespace, pod, address)
+    ]
+    if not found:
+        raise service_unavailable(f'no endpoints available for service "{text}"')
+    address, number = random.choice(found)
+    return Place(named.scheme, address, number)
+
+
+def endpoints(cluster: Cluster, namespace: str, service: str, port: str) -> Iterator[tuple[str, int, str]]:
+    """The ready endpoints of a service's port: (address, port, name of the pod, "" if it is none)."""
+    slices = [
+        one
+        for one in cluster.list(ENDPOINTSLICES, namespace)
+        if (one["metadata"].get("labels") or {}).get(SERVICE_NAME) == service
+    ]
+    for one in slices:
+        for number in _numbers(one.get("ports"), port):
+            for endpoint in one.get("endpoints") or ():
+                if (endpoint.get("conditions") or {}).get("ready") is not False and endpoint.get("addresses"):
+                    yield endpoint["addresses"][0], number, _pod(endpoint)
+    old = cluster.get(ENDPOINTS, namespace, service) if not slices else None
+    for subset in (old or {}).get("subsets") or ():
+        for number in _numbers(subset.get("ports"), port):
+            for address in subset.get("addresses") or ():
+                yield address["ip"], number, _pod(address)
+
+
+def _numbers(ports: list[dict[str, Any]] | None, name: str) -> Iterator[int]:
+    return (one["port"] for one in ports or () if (one.get("name") or "") == name and one.get("port"))
+
+
+def _pod(endpoint: Object) -> str:
+    reference: dict[str, Any] = endpoint.get("targetRef") or {}
+    return reference.get("name") or "" if reference.get("kind") == PODS.kind else ""
+
+
+def _is_of_pod(cluster: Cluster, namespace: str, name: str, address: str) -> bool:
+    pod = cluster.get(PODS, namespace, name) if name else None
+    if pod is None or not _may_be_asked(address):
+        return False
+    known: list[dict[str, Any]] = get_path(pod, "status", "podIPs", default=[])
+    return address in [get_path(pod, "status", "podIP", default=""), *(one.get("ip") for one in known)]
+
+
+def _may_be_asked(address: str) -> bool:
+    """Whether it is the address of one machine, and not of this one by whatever name."""
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    return not (found.is_loopback or found.is_link_local or found.is_multicast or found.is_unspecified)
+
+
+def _number(port: str) -> int:
+    if not port.isascii() or not port.isdigit() or not 0 < int(port) < 1 << 16:
+        raise bad_request(f'invalid port "{port}"')
+    return int(port)
+
+
+def of_node_port(named: Named, address: str) -> Place:
+    """Where another port of a node than its agent's is. Raises ApiError 400."""
+    return Place(named.scheme, address, _number(named.port))
