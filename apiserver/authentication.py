@@ -6,6 +6,7 @@ Source: https://kubernetes.io/docs/reference/access-authn-authz/authentication/
 
 from __future__ import annotations
 
+import base64
 import csv
 import logging
 import secrets
@@ -26,6 +27,8 @@ log = logging.getLogger(__name__)
 
 ANONYMOUS = User("system:anonymous", groups=(UNAUTHENTICATED,))
 TOKEN_FIELDS_MIN = 3
+# Source: k8s.io/apiserver/pkg/authentication/request/websocket
+TOKEN_PROTOCOL = "base64url.bearer.authorization.k8s.io."
 
 
 class TokenFileError(Exception):
@@ -62,6 +65,8 @@ class Authenticator:
         if certified is not None and certified.expires > self._now():
             return certified.user
         header = request.headers.get("Authorization")
+        if header is None and "Sec-WebSocket-Protocol" in request.headers:
+            header = _of_protocols(request.headers["Sec-WebSocket-Protocol"])
         if header is None and certified is None and self._anonymous:
             return ANONYMOUS
         scheme, _, token = (header or "").partition(" ")
@@ -91,6 +96,18 @@ class Authenticator:
 
     def _digest(self, token: str) -> bytes:
         return blake2b(token.encode("utf-8", "surrogateescape"), key=self._key, digest_size=32).digest()
+
+
+def _of_protocols(offered: str) -> str | None:
+    """What browsers send for an Authorization header with a WebSocket: a token among the protocols."""
+    for protocol in offered.split(","):
+        name, found, encoded = protocol.strip().partition(TOKEN_PROTOCOL)
+        if found and not name:
+            try:
+                return f"Bearer {base64.urlsafe_b64decode(encoded + '=' * (-len(encoded) % 4)).decode()}"
+            except ValueError:
+                raise unauthorized() from None
+    return None
 
 
 def read_token_file(path: Path) -> dict[str, User]:

@@ -1,8 +1,8 @@
 """Watch: every change after a version, as one JSON document a line, until the client or the time limit ends it.
 
-Without a version (or with "0") the watch begins with an ADDED event for every object that there is; with
-`sendInitialEvents` a bookmark tells where these end. Bookmarks tell a client how far it has come though nothing
-has happened to what it watches.
+Without a version (or with "0", or with `sendInitialEvents`) the watch begins with an ADDED event for every object
+that there is. To a client that allows bookmarks one tells where these end, and others how far it has come though
+nothing has happened to what it watches.
 
 Source: https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes
 """
@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import orjson
 from aiohttp import web
@@ -20,12 +21,11 @@ from apimachinery.errors import ApiError, not_acceptable
 from apimachinery.field import FieldError, forbidden_field, not_supported
 from apiserver import encoding, tables
 from apiserver.catalog import Catalog
-from apiserver.responses import headers_of
 from apiserver.rest import reading, views
 from apiserver.rest.call import Call, options_error
+from apiserver.rest.event_streams import EventStream, open_stream
 from apiserver.rest.negotiation import PARTIAL, PARTIAL_LIST, TABLE, Representation, negotiate
 from apiserver.rest.reading import NOT_OLDER_THAN
-from apiserver.rest.sending import warnings
 from apiserver.rest.views import View
 from apiserver.storage.entry import Entry
 from apiserver.storage.store import Store
@@ -34,8 +34,6 @@ from apiserver.storage.watch import ADDED, Ended, Watcher
 BOOKMARK_SECONDS = 60.0
 # The last bookmark comes so long before the end, for the client to resume from.
 LAST_BOOKMARK_SECONDS = 2.0
-# A client that takes nothing for so long is gone, though its connection does not show it.
-STUCK_SECONDS_MAX = 60.0
 EVENTS_PER_WRITE_MAX = 256
 
 
@@ -45,74 +43,55 @@ async def watch(
     """Serve a watch to its end. Raises ApiError only before its first line."""
     check_watch_options(call)
     selected = reading.selection(call)
-    lines = _Lines(call, negotiate(call.http.headers.get("Accept", "")), now)
-    send_initial, bookmarks = call.flag("sendInitialEvents"), bool(call.flag("allowWatchBookmarks"))
+    lines = _Lines(call, negotiate(call.http.headers.get("Accept", ""), stream=True), now)
+    bookmarks = bool(call.flag("allowWatchBookmarks"))
     seconds = float(call.number("timeoutSeconds") or seconds_min * random.uniform(1.0, 2.0))
-    asked = call.query.get("resourceVersion", "")
-    since = reading.parse_revision(asked) if asked else 0
-    if send_initial:
-        await reading.wait_until_fresh(store, since)
-    with_initial = send_initial or (send_initial is None and since == 0)
-    if with_initial or since == 0:
-        since = store.revision
+    since, with_initial = await _beginning(store, call)
     early = views.early(call, selected)
     known = with_initial or early is not selected
     initial = (await views.select(store, call, selected, revision=since)).entries if known else []
     view = View(catalog, call, selected, initial)
-    response = await _begin(call)
+    stream = await open_stream(call)
     watcher: Watcher | None = None
     try:
         watcher = await store.watch(call.key, early, since, call.resource.version)
+        stream.when_closed(partial(watcher.end, Ended()))
         for some in _pieces([(ADDED, entry) for entry in initial] if with_initial else []):
-            await _write(call, response, b"".join([lines.event(kind, entry) for kind, entry in some]))
-        if send_initial:
-            await _write(call, response, lines.bookmark(since, initial_events_end=True))
-        await _follow(store, watcher, view, call, response, lines, seconds, bookmarks=bookmarks)
+            await stream.send([lines.event(kind, entry) for kind, entry in some])
+        if with_initial and bookmarks:
+            await stream.send([lines.bookmark(since, initial_events_end=True)])
+        await _follow(store, watcher, view, stream, lines, seconds, since=since, bookmarks=bookmarks)
     except Ended:
         pass
     except ApiError as error:
         # The status line was sent long ago: what is wrong is told in an event.
-        await _write(call, response, encoding.watch_line("ERROR", orjson.dumps(error.status())))
+        await stream.send([encoding.watch_line("ERROR", orjson.dumps(error.status()))])
     finally:
         if watcher is not None:
             store.unwatch(call.key, watcher)
-    await response.write_eof()
-    return response
+    return await stream.end()
 
 
-async def _begin(call: Call) -> web.StreamResponse:
-    headers = [("Content-Type", "application/json"), ("Cache-Control", "no-cache, private"), *headers_of(call.http)]
-    headers += [("Warning", warning) for warning in warnings([call.deprecation] if call.deprecation else [])]
-    response = web.StreamResponse(headers=headers)
-    response.enable_chunked_encoding()
-    await response.prepare(call.http)
-    return response
-
-
-async def _write(call: Call, response: web.StreamResponse, data: bytes) -> None:
-    """Send; a client that takes nothing any more is cut off. Raises ConnectionResetError."""
-    transport = call.http.transport
-    if transport is None:
-        raise ConnectionResetError("the client of a watch is gone")
-    if transport.get_write_buffer_size() == 0:
-        await response.write(data)  # nothing is in the way: this waits for nobody
-        return
-    try:
-        async with asyncio.timeout(STUCK_SECONDS_MAX):
-            await response.write(data)
-    except TimeoutError:
-        raise ConnectionResetError("the client of a watch takes nothing any more") from None
+async def _beginning(store: Store, call: Call) -> tuple[int, bool]:
+    """(the version after which changes are sent, whether they come after what there is). Raises ApiError 400, 504."""
+    asked = call.query.get("resourceVersion", "")
+    since = reading.parse_revision(asked) if asked else 0
+    wanted = call.flag("sendInitialEvents")
+    if wanted:
+        await reading.wait_until_fresh(store, since)
+    with_initial = since == 0 if wanted is None else wanted
+    return (store.revision if with_initial or since == 0 else since), with_initial
 
 
 async def _follow(
     store: Store,
     watcher: Watcher,
     view: View,
-    call: Call,
-    response: web.StreamResponse,
+    stream: EventStream,
     lines: _Lines,
     seconds: float,
     *,
+    since: int,
     bookmarks: bool,
 ) -> None:
     """Send what happens until the time is over. Raises ApiError when the watcher is cut off, or Ended."""
@@ -124,15 +103,19 @@ async def _follow(
     timer = loop.call_at(due, watcher.wake)
     try:
         while True:
-            for some in _pieces(await view.events(await watcher.next_batch())):
-                await _write(call, response, b"".join([lines.event(kind, entry) for kind, entry in some]))
+            batch = await watcher.next_batch()
+            if batch and batch[0][1].revision <= since:
+                # The client knows of versions that are still to come: of another server, or of one that was restored.
+                batch = [(kind, entry) for kind, entry in batch if entry.revision > since]
+            for some in _pieces(await view.events(batch)):
+                await stream.send([lines.event(kind, entry) for kind, entry in some])
             moment = loop.time()
             if moment >= end:
                 return
             if moment < due or watcher.has_events:
                 continue
             # Nothing waits in the buffer: all up to the store's revision has been sent.
-            await _write(call, response, lines.bookmark(store.revision))
+            await stream.send([lines.bookmark(max(store.revision, since))])
             due = min(moment + BOOKMARK_SECONDS, last) if moment < last else end
             timer = loop.call_at(due, watcher.wake)
     finally:

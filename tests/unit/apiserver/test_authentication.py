@@ -66,6 +66,20 @@ def test_a_token_is_found(authenticator: Authenticator) -> None:
     assert authenticator.authenticate(request("bearer  secret ")) == JANE
 
 
+def test_browsers_send_tokens_among_the_protocols_of_a_websocket(authenticator: Authenticator) -> None:
+    def protocols(offered: str) -> Any:
+        made = request()
+        made.headers["Sec-WebSocket-Protocol"] = offered
+        return made
+
+    token = "base64url.bearer.authorization.k8s.io.c2VjcmV0"
+    assert authenticator.authenticate(protocols(f"base64.binary.k8s.io, {token}")) == JANE
+    assert authenticator.authenticate(protocols("base64.binary.k8s.io")) is ANONYMOUS
+    for wrong in ("base64url.bearer.authorization.k8s.io.d3Jvbmc", "base64url.bearer.authorization.k8s.io.a"):
+        with pytest.raises(ApiError):
+            authenticator.authenticate(protocols(wrong))
+
+
 def test_a_token_of_the_file_is_for_this_server_alone(authenticator: Authenticator) -> None:
     assert authenticator.identify("secret", ["us", "them"]) == (JANE, ["us"])
     with pytest.raises(TokenError):
