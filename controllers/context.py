@@ -23,6 +23,7 @@ from apimachinery.meta import Object
 from apimachinery.resources import (
     CERTIFICATESIGNINGREQUESTS,
     CLUSTERROLES,
+    CUSTOMRESOURCEDEFINITIONS,
     DEPLOYMENTS,
     LEASES,
     NAMESPACES,
@@ -31,12 +32,10 @@ from apimachinery.resources import (
     REPLICASETS,
     Resource,
 )
+from controllers.custom_resources import TURN_SECONDS_MAX, CustomResources
 
 _POD_SPEC = ("nodeName", "tolerations")
 _POD_STATUS = ("phase", "reason", "conditions", "containerStatuses")
-
-# How long the first list of one resource may keep the next from being asked for.
-TURN_SECONDS_MAX = 1.0
 
 logger = logging.getLogger(__name__)
 
@@ -96,20 +95,33 @@ class Informers:
         self._metadata_client = metadata_client
         self._metadata: dict[Resource, Informer] = {}
         self._clock = clock
+        self._custom: CustomResources | None = None
+
+    @property
+    def custom(self) -> CustomResources:
+        """The informers of custom resources; those who never ask for them have none running."""
+        if self._custom is None:
+            definitions = self.of(CUSTOMRESOURCEDEFINITIONS)
+            self._custom = CustomResources(self._metadata_client, definitions, self._informer, self._clock)
+        return self._custom
 
     def of(self, resource: Resource) -> Informer:
         """The informer of a resource; whether more than metadata is in it, WHOLE_OBJECTS says."""
         if resource in WHOLE_OBJECTS:
             return self.whole.informer(resource)
         if resource not in self._metadata:
-            informer = Informer(self._metadata_client, resource, transform=metadata_alone, clock=self._clock)
-            self._metadata[resource] = informer
+            self._metadata[resource] = self._informer(resource)
         return self._metadata[resource]
+
+    def _informer(self, resource: Resource) -> Informer:
+        return Informer(self._metadata_client, resource, transform=metadata_alone, clock=self._clock)
 
     def start(self, group: asyncio.TaskGroup) -> None:
         """Run all informers as tasks of this group."""
         self.whole.start(group)
         group.create_task(self._start_in_turn(group))
+        if self._custom is not None:
+            group.create_task(self._custom.run())
 
     async def _start_in_turn(self, group: asyncio.TaskGroup) -> None:
         """Metadata, one resource after another: fifty handshakes at once would hold up what nodes wait for."""

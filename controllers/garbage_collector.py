@@ -16,19 +16,23 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
+from apiclient.informer import Informer
 from apimachinery.meta import Object, deletion_requested, name, namespace, resource_version, uid
-from apimachinery.resources import EVENTS, STORED, Resource, by_kind
+from apimachinery.resources import EVENTS, STORED
 from controllers.context import Context
+from controllers.custom_resources import Kinds
 from controllers.ownership_graph import FOREGROUND, ORPHAN, Item, OwnershipGraph, OwnerState, plan_item
 from controllers.requests import settle_or_raise, unless_gone
 
-REMEMBERED_OWNERS = 1000
+REMEMBERED_OWNERS, REMEMBERED_DELETIONS = 1000, 10_000
 # An owner of thousands that waits for its dependents looks at those that are left this often at most.
 GATHER_SECONDS = 0.02
 # Nothing owns events, and there are many of them.
 COLLECTED = tuple(resource for resource in STORED if resource != EVENTS)
+
+T = TypeVar("T")
 
 
 class GarbageCollector:
@@ -38,23 +42,44 @@ class GarbageCollector:
         self._client = context.client
         self._metadata_client = context.metadata_client
         self._recorder = context.recorder
-        informers = {resource: context.informers.of(resource) for resource in COLLECTED}
-        self.informers = tuple(informers.values())
+        custom = context.informers.custom
+        self.informers = tuple(context.informers.of(resource) for resource in COLLECTED)
         self.queue = context.queue()
-        self._graph = OwnershipGraph(informers)
+        self._by_kind = custom.by_kind
+        self._graph = OwnershipGraph(custom.by_kind)
         self._absent: OrderedDict[tuple[str, ...], None] = OrderedDict()
-        for resource, informer in informers.items():
-            informer.add_handler(partial(self._changed, resource))
+        self._deleted: OrderedDict[str, None] = OrderedDict()
+        for informer in self.informers:
+            self._follow(informer)
+        custom.follow(self._follow, self._graph.remove, self._new_kinds)
 
-    def _changed(self, resource: Resource, kind: str, old: Object | None, new: Object | None) -> None:
+    def _follow(self, informer: Informer) -> None:
+        self._graph.add(informer)
+        informer.add_handler(partial(self._changed, informer))
+
+    def _new_kinds(self, kinds: Kinds) -> None:
+        """Owners of kinds that nobody knew until now can be looked up."""
+        for item in self._graph.with_owners_of(kinds):
+            if self._matters(item):
+                self.queue.add(item.key)
+
+    def _changed(self, informer: Informer, kind: str, old: Object | None, new: Object | None) -> None:
+        resource = informer.resource
         if new is None:
             assert old is not None
-            for dependent in self._graph.dependents(uid(old)):
-                self.queue.add(dependent.key)
+            self._owner_deleted(uid(old))
         if old is not None and (new is None or old["metadata"].get("ownerReferences") != _references(new)):
             self._wake_owners(Item(resource, old))
         if new is not None and self._matters(item := Item(resource, new)):
             self.queue.add(item.key)
+
+    def _owner_deleted(self, owner_uid: str) -> None:
+        dependents = [dependent.key for dependent in self._graph.dependents(owner_uid)]
+        for key in dependents:
+            self.queue.add(key)
+        if dependents:
+            # Its kind may be served no more when these are looked at.
+            _remember(self._deleted, owner_uid, REMEMBERED_DELETIONS)
 
     def _wake_owners(self, item: Item) -> None:
         """An owner that waits for its dependents must hear that one is gone or blocks it no more."""
@@ -90,7 +115,9 @@ class GarbageCollector:
         owner = self._graph.owner(item, reference)
         if owner is not None:
             return OwnerState.WAITING if owner.waits_for_dependents else OwnerState.SOLID
-        resource = by_kind(reference["apiVersion"], reference["kind"])
+        if reference["uid"] in self._deleted:
+            return OwnerState.ABSENT
+        resource = self._by_kind(reference["apiVersion"], reference["kind"])
         scope = namespace(item.obj)
         if resource is None or (resource.namespaced and not scope):
             return OwnerState.SOLID  # not to be found out: better kept than lost
@@ -102,9 +129,7 @@ class GarbageCollector:
         if found is not None and uid(found) == reference["uid"]:
             waits = Item(resource, found).waits_for_dependents
             return OwnerState.WAITING if waits else OwnerState.SOLID
-        self._absent[wanted] = None
-        if len(self._absent) > REMEMBERED_OWNERS:
-            self._absent.popitem(last=False)
+        _remember(self._absent, wanted, REMEMBERED_OWNERS)
         self._tell_if_elsewhere(item, reference)
         return OwnerState.ABSENT
 
@@ -151,6 +176,12 @@ class GarbageCollector:
             resource_version=resource_version(item.obj),
         )
         await unless_gone(deletion)
+
+
+def _remember(known: OrderedDict[T, None], what: T, most: int) -> None:
+    known[what] = None
+    if len(known) > most:
+        known.popitem(last=False)
 
 
 def _references(obj: Object) -> Any:

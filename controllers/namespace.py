@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from apiclient.logs import kv
-from apimachinery.errors import ApiError
+from apimachinery.errors import ApiError, is_not_found
 from apimachinery.meta import (
     Object,
     deletion_requested,
@@ -105,9 +105,11 @@ class NamespaceController:
         self.informers = (self._namespaces,)
         self.queue = context.queue()
         self._namespaces.add_handler(self._namespace_changed)
+        self._custom = context.informers.custom
         for resource in CONTENT:
             if resource != EVENTS:
                 context.informers.of(resource).add_handler(self._content_changed)
+        self._custom.follow(lambda informer: informer.add_handler(self._content_changed))
 
     def _namespace_changed(self, kind: str, old: Object | None, new: Object | None) -> None:
         if new is not None and deletion_requested(new):
@@ -135,21 +137,29 @@ class NamespaceController:
 
     async def _empty(self, key: str) -> tuple[Remaining, list[str]]:
         """Delete whatever may be deleted now, until nothing more can be; returns what is left, and what failed."""
-        remaining = await self._remaining(key, CONTENT)
+        await self._custom.refresh()
+        remaining = await self._remaining(key, [*CONTENT, *self._custom.namespaced()])
         while doomed := plan_deletions(remaining):
             results = await settle(self._client.delete_collection(resource, key) for resource in doomed)
-            errors = [result.message for result in results if isinstance(result, ApiError)]
+            errors = [one.message for one in results if isinstance(one, ApiError) and not is_not_found(one)]
             others = {resource: objects for resource, objects in remaining.items() if resource not in doomed}
             remaining = {**others, **await self._remaining(key, doomed)}
             if errors or any(resource in plan_deletions(remaining) for resource in doomed):
                 return remaining, errors
         return remaining, []
 
-    async def _remaining(
-        self, key: str, resources: tuple[Resource, ...] | list[Resource]
-    ) -> dict[Resource, list[Object]]:
-        lists = await settle_or_raise(self._metadata_client.list(resource, key) for resource in resources)
-        return {resource: one["items"] for resource, one in zip(resources, lists, strict=True) if one["items"]}
+    async def _remaining(self, key: str, resources: Sequence[Resource]) -> dict[Resource, list[Object]]:
+        lists = await settle_or_raise(self._list(resource, key) for resource in resources)
+        return {resource: items for resource, items in zip(resources, lists, strict=True) if items}
+
+    async def _list(self, resource: Resource, key: str) -> list[Object]:
+        try:
+            items: list[Object] = (await self._metadata_client.list(resource, key))["items"]
+        except ApiError as error:
+            if is_not_found(error) and resource not in CONTENT:
+                return []  # it is served no more: its definition has taken its objects along
+            raise
+        return items
 
     async def _tell(self, scope: Object, remaining: Remaining, errors: list[str]) -> None:
         known = get_path(scope, "status", "conditions", default=[])

@@ -9,14 +9,14 @@ Source: https://kubernetes.io/docs/concepts/architecture/garbage-collection/
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
 from apiclient.informer import Informer
 from apimachinery.meta import Object, deletion_requested, name, namespace, uid
-from apimachinery.resources import Resource, by_kind
+from apimachinery.resources import Resource
 
 BY_OWNER = "owner"
 FOREGROUND, ORPHAN = "foregroundDeletion", "orphan"
@@ -98,40 +98,59 @@ def plan_item(item: Item, states: Mapping[str, OwnerState], dependents: Iterable
 class OwnershipGraph:
     """The caches of all resources as one graph."""
 
-    def __init__(self, informers: Mapping[Resource, Informer]) -> None:
-        self._informers = informers
-        self._by_name = {resource.group_resource: resource for resource in informers}
-        for informer in informers.values():
-            informer.add_index(BY_OWNER, owner_uids)
+    def __init__(self, by_kind: Callable[[str, str], Resource | None]) -> None:
+        """`by_kind` knows the resource of an apiVersion and kind."""
+        self._by_kind = by_kind
+        self._informers: dict[str, Informer] = {}
+
+    def add(self, informer: Informer) -> None:
+        """Let a cache be part of the graph."""
+        self._informers[informer.resource.group_resource] = informer
+        informer.add_index(BY_OWNER, owner_uids)
+
+    def remove(self, informer: Informer) -> None:
+        """Let a cache be part of it no more."""
+        del self._informers[informer.resource.group_resource]
 
     def find(self, key: str) -> Item | None:
         """The object of a key, if it is still that very one."""
         plural, scope, named, uid_ = key.split("/")
-        resource = self._by_name[plural]
-        obj = self._informers[resource].get(f"{scope}/{named}" if scope else named)
-        return Item(resource, obj) if obj is not None and uid(obj) == uid_ else None
+        informer = self._informers.get(plural)
+        if informer is None:
+            return None
+        obj = informer.get(f"{scope}/{named}" if scope else named)
+        return Item(informer.resource, obj) if obj is not None and uid(obj) == uid_ else None
 
     def owner(self, dependent: Item, reference: Mapping[str, Any]) -> Item | None:
         """The owner that a reference names, if the cache has it where it must be: in the dependent's namespace."""
-        resource = by_kind(reference["apiVersion"], reference["kind"])
-        if resource is None or resource not in self._informers:
+        resource = self._by_kind(reference["apiVersion"], reference["kind"])
+        if resource is None:
             return None
         scope = namespace(dependent.obj) if resource.namespaced else ""
         return self.find("/".join((resource.group_resource, scope, reference["name"], reference["uid"])))
 
     def dependents(self, owner_uid: str) -> Iterator[Item]:
         """The objects that have a reference to this owner."""
-        for resource, informer in self._informers.items():
+        for informer in self._informers.values():
             for obj in informer.by_index(BY_OWNER, owner_uid):
-                yield Item(resource, obj)
+                yield Item(informer.resource, obj)
+
+    def with_owners_of(self, kinds: Collection[tuple[str, str]]) -> Iterator[Item]:
+        """The objects that have a reference to an owner of one of these kinds (apiVersion, kind)."""
+        for informer in self._informers.values():
+            for obj in informer.list():
+                item = Item(informer.resource, obj)
+                if any((r["apiVersion"], r["kind"]) in kinds for r in item.references):
+                    yield item
 
     def elsewhere(self, reference: Mapping[str, Any]) -> Item | None:
         """The object of a reference's uid in whatever namespace it is."""
-        resource = by_kind(reference["apiVersion"], reference["kind"])
-        if resource is None or resource not in self._informers:
+        resource = self._by_kind(reference["apiVersion"], reference["kind"])
+        informer = self._informers.get(resource.group_resource) if resource is not None else None
+        if informer is None:
             return None
-        found = next((obj for obj in self._informers[resource].list() if uid(obj) == reference["uid"]), None)
-        return Item(resource, found) if found is not None else None
+        found = next((obj for obj in informer.list() if uid(obj) == reference["uid"]), None)
+        return Item(informer.resource, found) if found is not None else None
 
 
 def owner_uids(obj: Object) -> Iterable[str]:

@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator
 from itertools import count
 from typing import Any
 
+import orjson
+
 from apimachinery.errors import MODIFIED, ApiError, already_exists, conflict, not_found, path_not_found
 from apimachinery.meta import Object, get_path, name, namespaced_key
 from apimachinery.patch import merge_patch
@@ -22,6 +24,8 @@ class StagedApi:
         self._events: dict[Resource, asyncio.Queue[tuple[str, Object]]] = {}
         self._held: dict[Resource, list[tuple[str, Object]]] = {}
         self.calls: list[tuple[str, str]] = []
+        # What discovery tells of besides the built-in resources.
+        self.custom: list[Resource] = []
 
     def count(self, verb: str, resource: Resource) -> int:
         """How often a verb was called on a resource."""
@@ -39,6 +43,23 @@ class StagedApi:
         """Tell watchers what they have missed."""
         for event in self._held.pop(resource):
             self._queue(resource).put_nowait(event)
+
+    async def request(self, method: str, path: str, **_: Any) -> tuple[int, dict[str, str], bytes]:
+        """Discovery of what is served."""
+        assert (method, path) == ("GET", "/apis")
+        groups: dict[str, dict[str, list[Object]]] = {}
+        for one in self.custom:
+            told = {"resource": one.plural, "responseKind": {"kind": one.kind}, "verbs": one.verbs}
+            told["scope"] = "Namespaced" if one.namespaced else "Cluster"
+            groups.setdefault(one.group, {}).setdefault(one.version, []).append(told)
+        items = [
+            {
+                "metadata": {"name": group},
+                "versions": [{"version": name, "resources": of_version} for name, of_version in versions.items()],
+            }
+            for group, versions in groups.items()
+        ]
+        return 200, {}, orjson.dumps({"kind": "APIGroupDiscoveryList", "items": items})
 
     async def list(self, resource: Resource, namespace: str | None = None, **_: Any) -> Object:
         """The whole collection."""
