@@ -20,8 +20,7 @@ from apiserver.registry.base64_data import decoded
 from apiserver.registry.checks import Errors, Fields
 from apiserver.registry.conditions import STATUSES
 from apiserver.registry.equality import equal
-from apiserver.registry.strategy import AGE, NAME, Cell, Column, Part, Strategy
-from apiserver.registry.workloads import NONE
+from apiserver.registry.strategy import AGE, NAME, NONE, Cell, Column, Part, Strategy
 
 APPROVED, DENIED, FAILED = "Approved", "Denied", "Failed"
 LEGACY_SIGNER = "kubernetes.io/legacy-unknown"

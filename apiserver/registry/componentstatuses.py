@@ -10,8 +10,7 @@ from typing import Any
 
 from apimachinery.meta import Object
 from apimachinery.resources import COMPONENTSTATUSES
-from apiserver.registry.strategy import NAME, Cell, Column, Strategy
-from apiserver.registry.workloads import CellOf
+from apiserver.registry.strategy import NAME, Cell, CellOf, Column, Strategy
 
 
 def component_status(name: str, *, healthy: bool, message: str = "", error: str = "") -> Object:

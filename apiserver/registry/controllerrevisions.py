@@ -11,8 +11,7 @@ from apimachinery.resources import CONTROLLERREVISIONS
 from apiserver.registry import checks
 from apiserver.registry.checks import Errors
 from apiserver.registry.equality import immutable
-from apiserver.registry.strategy import AGE, NAME, Cell, Column, Strategy, nothing, replace_all
-from apiserver.registry.workloads import NONE
+from apiserver.registry.strategy import AGE, NAME, NONE, Cell, Column, Strategy, nothing, replace_all
 
 
 def validate(revision: Object) -> Errors:

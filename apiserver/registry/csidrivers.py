@@ -13,8 +13,7 @@ from apimachinery.resources import CSIDRIVERS
 from apiserver.registry import checks
 from apiserver.registry.checks import Errors, Fields
 from apiserver.registry.equality import immutable
-from apiserver.registry.strategy import AGE, NAME, Cell, Column, Strategy, nothing, replace_all
-from apiserver.registry.workloads import NONE, CellOf
+from apiserver.registry.strategy import AGE, NAME, NONE, Cell, CellOf, Column, Strategy, nothing, replace_all
 
 GROUP_POLICIES = ("File", "None", "ReadWriteOnceWithFSType")
 LIFECYCLE_MODES = ("Ephemeral", "Persistent")

@@ -12,8 +12,7 @@ from apimachinery.meta import Object, find_condition, get_path
 from apimachinery.resources import FLOWSCHEMAS
 from apiserver.registry import checks
 from apiserver.registry.checks import Errors, Fields
-from apiserver.registry.strategy import AGE, NAME, Cell, Column, Strategy, keep_spec
-from apiserver.registry.workloads import NONE
+from apiserver.registry.strategy import AGE, NAME, NONE, Cell, Column, Strategy, keep_spec
 
 PRECEDENCE, PRECEDENCE_MAX = 1000, 10000
 EXEMPT = "exempt"

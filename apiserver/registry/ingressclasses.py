@@ -12,8 +12,7 @@ from apiserver.registry import checks
 from apiserver.registry.checks import Errors, Fields
 from apiserver.registry.equality import immutable
 from apiserver.registry.ingresses import validate_reference
-from apiserver.registry.strategy import AGE, NAME, Cell, Column, Strategy, nothing, replace_all
-from apiserver.registry.workloads import NONE
+from apiserver.registry.strategy import AGE, NAME, NONE, Cell, Column, Strategy, nothing, replace_all
 
 CONTROLLER_MAX = 250
 SCOPES = ("Cluster", "Namespace")

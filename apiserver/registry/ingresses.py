@@ -13,8 +13,7 @@ from apimachinery.meta import Object, get_path
 from apimachinery.resources import INGRESSES
 from apiserver.registry import checks
 from apiserver.registry.checks import Errors, Fields
-from apiserver.registry.strategy import AGE, NAME, Cell, Column, Strategy, keep_spec
-from apiserver.registry.workloads import NONE
+from apiserver.registry.strategy import AGE, NAME, NONE, Cell, Column, Strategy, keep_spec
 
 CLASS_ANNOTATION = "kubernetes.io/ingress.class"
 PATH_TYPES = ("Exact", "ImplementationSpecific", "Prefix")

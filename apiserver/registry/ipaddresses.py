@@ -11,8 +11,7 @@ from apimachinery.resources import IPADDRESSES
 from apiserver.registry import checks
 from apiserver.registry.checks import Errors
 from apiserver.registry.equality import immutable
-from apiserver.registry.strategy import NAME, Cell, Column, Strategy, nothing, replace_all
-from apiserver.registry.workloads import NONE
+from apiserver.registry.strategy import NAME, NONE, Cell, Column, Strategy, nothing, replace_all
 
 
 def validate(address: Object) -> Errors:

@@ -12,8 +12,7 @@ from apimachinery.meta import Object, get_path
 from apimachinery.resources import PRIORITYLEVELCONFIGURATIONS
 from apiserver.registry.checks import Errors, Fields
 from apiserver.registry.flowschemas import EXEMPT, validate_condition_types
-from apiserver.registry.strategy import AGE, NAME, Cell, Column, Strategy, keep_spec
-from apiserver.registry.workloads import NONE, CellOf
+from apiserver.registry.strategy import AGE, NAME, NONE, Cell, CellOf, Column, Strategy, keep_spec
 
 SHARES = 30
 QUEUES_MAX = 10_000_000

@@ -13,8 +13,7 @@ from apimachinery.meta import Object
 from apiserver.registry import checks
 from apiserver.registry.checks import Errors, Fields
 from apiserver.registry.equality import equal
-from apiserver.registry.strategy import AGE, NAME, Cell, Column
-from apiserver.registry.workloads import CellOf
+from apiserver.registry.strategy import AGE, NAME, Cell, CellOf, Column
 
 GROUP = "rbac.authorization.k8s.io"
 _SUBJECTS = ("Group", "ServiceAccount", "User")

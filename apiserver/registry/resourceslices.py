@@ -27,8 +27,7 @@ from apiserver.registry.equality import immutable
 from apiserver.registry.metadata import validate_label_key
 from apiserver.registry.pod_scheduling import validate_node_selector
 from apiserver.registry.pod_volumes import validate_driver
-from apiserver.registry.strategy import AGE, NAME, Cell, Column, Strategy, nothing, replace_all
-from apiserver.registry.workloads import CellOf
+from apiserver.registry.strategy import AGE, NAME, Cell, CellOf, Column, Strategy, nothing, replace_all
 
 DEVICES_MAX, DEVICES_MAX_WITH_TAINTS = 128, 64
 COUNTER_SETS_MAX, COUNTERS_MAX, CONSUMPTIONS_MAX = 8, 32, 2

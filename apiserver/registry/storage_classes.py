@@ -11,8 +11,7 @@ from apimachinery.field import forbidden_field, invalid_value, required, too_lon
 from apimachinery.meta import Object
 from apiserver.registry import checks
 from apiserver.registry.checks import Errors
-from apiserver.registry.strategy import Cell
-from apiserver.registry.workloads import CellOf
+from apiserver.registry.strategy import Cell, CellOf
 
 PARAMETERS_MAX, PARAMETERS_BYTES_MAX = 512, 256 * 1024
 

@@ -47,8 +47,9 @@ class Since:
         return self.text.format(*ages)
 
 
-UNKNOWN = "<unknown>"
+UNKNOWN, NONE = "<unknown>", "<none>"
 Cell = str | int | bool | None | Since
+CellOf = Callable[[Object], Cell]
 
 
 @dataclass(frozen=True, slots=True)

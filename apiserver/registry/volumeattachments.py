@@ -13,8 +13,7 @@ from apiserver.registry import checks
 from apiserver.registry.checks import Errors
 from apiserver.registry.equality import immutable
 from apiserver.registry.pod_volumes import validate_driver
-from apiserver.registry.strategy import AGE, NAME, Cell, Column, Strategy
-from apiserver.registry.workloads import CellOf
+from apiserver.registry.strategy import AGE, NAME, Cell, CellOf, Column, Strategy
 
 METADATA_BYTES_MAX, MESSAGE_MAX = 256 * 1024, 1024
 

@@ -5,7 +5,7 @@ Source: kubernetes/pkg/apis/apps/validation/validation.go and pkg/printers/inter
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from apimachinery.errors import ApiError
@@ -16,10 +16,8 @@ from apiserver.registry import checks
 from apiserver.registry.checks import Errors, Fields
 from apiserver.registry.metadata import validate_label_selector
 from apiserver.registry.pod_spec import validate_template
-from apiserver.registry.strategy import Cell, Column
+from apiserver.registry.strategy import NONE, Cell, CellOf, Column
 
-CellOf = Callable[[Object], Cell]
-NONE = "<none>"
 REPLICAS_DESCRIPTION = "The number of pods that are wanted."
 
 

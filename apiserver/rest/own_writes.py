@@ -67,5 +67,6 @@ class OwnWrites:
 def _complete(resource: Resource, obj: Object) -> Object:
     """A copy that the rules may change, in its full form."""
     made: Object = orjson.loads(orjson.dumps({"kind": resource.kind, "apiVersion": resource.api_version, **obj}))
-    writing.complete(registry.strategy(resource), made)
+    # Times and quantities need no canonical form: what is written here has it.
+    registry.strategy(resource).default(made)
     return made
