@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
 _PART = re.compile(r"([0-9]*)(\.[0-9]*)?([^0-9.]+)?")
 
 
@@ -30,3 +31,14 @@ def parse_duration(text: str) -> float:
         total += float(f"{match[1] or 0}{match[2] or ''}") * _UNITS[match[3]]
         rest = rest[match.end() :]
     return -total if text.startswith("-") else total
+
+
+def parse_seconds(text: str) -> float:
+    """Seconds as command lines take them: a duration or a plain number, not below 0. Raises ValueError."""
+    try:
+        seconds = float(text) if _NUMBER.fullmatch(text) else parse_duration(text)
+    except ValueError:
+        seconds = -1.0
+    if seconds < 0:
+        raise ValueError(f"{text!r} is no duration such as 30s or 1m30s")
+    return seconds

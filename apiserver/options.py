@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import ipaddress
-import re
 import socket
 import sys
 from collections.abc import Sequence
@@ -15,14 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+from apimachinery.duration import parse_seconds
 from apimachinery.names import dns1123_subdomain
 
 DEFAULT_PORT = 6443
 DEFAULT_ISSUER = "https://kubernetes.default.svc.cluster.local"
 # A lost node's pods run elsewhere in about ten seconds; Kubernetes' own default is 300.
 DEFAULT_TOLERATION_SECONDS = 5
-_UNITS_SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(h|ms|m|s|us|µs|ns)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,16 +202,6 @@ def _arguments() -> argparse.ArgumentParser:
     return parser
 
 
-def duration_seconds(text: str) -> float:
-    """The seconds of a Go duration such as `1m30s`. Raises ValueError."""
-    if text == "0":
-        return 0.0
-    parts = _DURATION.findall(text)
-    if not parts or "".join(number + unit for number, unit in parts) != text:
-        raise ValueError(f"{text!r} is no duration such as 30s or 1m30s")
-    return sum(float(number) * _UNITS_SECONDS[unit] for number, unit in parts)
-
-
 def first_service_address(cidr: str) -> str:
     """The address of the Service `kubernetes`: the first of the range."""
     return str(ipaddress.ip_network(cidr)[1])
@@ -221,7 +209,7 @@ def first_service_address(cidr: str) -> str:
 
 def _duration(text: str) -> float:
     try:
-        return duration_seconds(text)
+        return parse_seconds(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 

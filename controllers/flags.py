@@ -6,25 +6,20 @@ Source: https://kubernetes.io/docs/reference/command-line-tools-reference/kube-c
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from apimachinery.duration import parse_seconds
 from controllers.context import Options
 from controllers.manager import CONTROLLERS, LeaderElection
 
 _DEFAULTS = Options()
 _ELECTION = LeaderElection()
-_UNIT_SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|h|m|s)")
 
 
 def duration(text: str) -> float:
     """Seconds of `1m30s`, `500ms`, or a plain number of seconds. Raises ValueError."""
-    parts = _DURATION.findall(text)
-    if parts and "".join(number + unit for number, unit in parts) == text:
-        return sum(float(number) * _UNIT_SECONDS[unit] for number, unit in parts)
-    return float(text)
+    return parse_seconds(text)
 
 
 def boolean(text: str) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from apimachinery.meta import Object, find_condition, get_path
+from apimachinery.taints import tolerates
 from apimachinery.time import rfc3339
 
 Taint = dict[str, Any]
@@ -91,17 +92,6 @@ def no_execute(node: Object) -> list[Taint]:
 def only_lost(taints: Iterable[Taint]) -> bool:
     """True if all of these taints say no more than that the node is not ready."""
     return all(taint["key"] in _LOST for taint in taints)
-
-
-def tolerates(toleration: Object, taint: Taint) -> bool:
-    """Whether one toleration covers one taint."""
-    if toleration.get("effect") and toleration["effect"] != taint["effect"]:
-        return False
-    if toleration.get("key") and toleration["key"] != taint["key"]:
-        return False
-    if toleration.get("operator", "Equal") == "Exists":
-        return True
-    return bool(toleration.get("key")) and toleration.get("value", "") == taint.get("value", "")
 
 
 def seconds_tolerated(pod: Object, taints: Iterable[Taint]) -> float | None:

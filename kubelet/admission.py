@@ -11,6 +11,7 @@ from typing import Any
 
 from apimachinery.meta import Object, get_path, labels
 from apimachinery.selectors import Requirement
+from apimachinery.taints import tolerates
 from kubelet import pod_spec, resources
 from kubelet.pod_status import Verdict
 
@@ -40,7 +41,7 @@ def _mismatch(pod: Object, node: Object) -> Verdict | None:
         return Verdict("NodeAffinity", f"Predicate NodeAffinity failed: {why}")
     for taint in get_path(node, "spec", "taints", default=[]):
         tolerations = pod["spec"].get("tolerations") or ()
-        if taint["effect"] == "NoExecute" and not any(_tolerates(entry, taint) for entry in tolerations):
+        if taint["effect"] == "NoExecute" and not any(tolerates(entry, taint) for entry in tolerations):
             why = "node(s) had taints that the pod didn't tolerate"
             return Verdict("TaintToleration", f"Predicate TaintToleration failed: {why}")
     return None
@@ -69,16 +70,6 @@ def _all_match(expressions: Iterable[Mapping[str, Any]], values: Mapping[str, st
         Requirement(entry["key"], _OPERATORS[entry["operator"]], tuple(entry.get("values") or ())).matches(values)
         for entry in expressions
     )
-
-
-def _tolerates(toleration: Mapping[str, Any], taint: Mapping[str, Any]) -> bool:
-    if toleration.get("effect") and toleration["effect"] != taint["effect"]:
-        return False
-    if toleration.get("key") and toleration["key"] != taint["key"]:
-        return False
-    if toleration.get("operator", "Equal") == "Exists":
-        return True
-    return bool(toleration.get("key")) and toleration.get("value", "") == taint.get("value", "")
 
 
 def _taken_port(pod: Object, others: Sequence[Object]) -> Verdict | None:

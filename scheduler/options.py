@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from apimachinery.duration import parse_seconds
 from scheduler.cluster import DEFAULT_SCHEDULER_NAME
 
 
@@ -70,12 +71,8 @@ def _truth(text: str) -> bool:
 
 
 def _seconds(text: str) -> float:
-    """A number of seconds, or a Go duration of hours, minutes, seconds or milliseconds: `15`, `15s`, `1m30s`."""
-    import re
-
-    if re.fullmatch(r"\d+(\.\d+)?", text):
-        return float(text)
-    if not re.fullmatch(r"(\d+(\.\d+)?(h|m|s|ms))+", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no duration such as 15s")
-    unit_seconds = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
-    return sum(float(n) * unit_seconds[unit] for n, _, unit in re.findall(r"(\d+(\.\d+)?)(ms|h|m|s)", text))
+    """`15`, `15s`, `1m30s`."""
+    try:
+        return parse_seconds(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error

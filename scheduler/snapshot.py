@@ -11,12 +11,12 @@ import enum
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from apimachinery.meta import Object, get_path, labels, name
+from apimachinery.taints import Taint
 from scheduler.columns import ROWS_FIRST, BoolColumn, CodedColumn, IntColumn, Journal, grown
 from scheduler.pods import CPU, EPHEMERAL_STORAGE, MEMORY, PODS, HostPort, Requests, Usage, amounts
 
@@ -34,15 +34,6 @@ class Change(enum.Flag):
 
 
 NOTHING = Change(0)
-
-
-class Taint(NamedTuple):
-    """A taint of a node."""
-
-    key: str
-    value: str
-    effect: str
-
 
 Taints = tuple[Taint, ...]
 
@@ -293,7 +284,7 @@ def _allocatable(node: Object) -> Requests:
 
 def _taints(node: Object) -> Taints:
     listed: list[Mapping[str, str]] = get_path(node, "spec", "taints", default=[])
-    return tuple(Taint(taint["key"], taint.get("value") or "", taint["effect"]) for taint in listed)
+    return tuple(map(Taint.of, listed))
 
 
 def _difference(old: Object, new: Object) -> Change:

@@ -12,6 +12,7 @@ from apimachinery.errors import ApiError, is_not_found
 from apimachinery.resources import Resource
 from kctl.connect import add_namespace, connect
 from kctl.documents import read_objects
+from kctl.durations import duration
 from kctl.errors import CommandError
 from kctl.follow import follow
 from kctl.progress import Progress
@@ -31,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cascade", choices=("background", "foreground", "orphan"), default="background")
     parser.add_argument("--ignore-not-found", action="store_true")
     parser.add_argument("--no-wait", action="store_true", help="return at once")
-    parser.add_argument("--timeout", type=float, default=120.0, metavar="SECONDS", help="default: 120")
+    parser.add_argument("--timeout", type=duration, default=120.0, metavar="DURATION", help="default: 120s")
     add_namespace(parser)
 
 

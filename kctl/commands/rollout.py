@@ -15,6 +15,7 @@ from apimachinery.meta import Object, find_condition, get_path, is_controlled_by
 from apimachinery.resources import DEPLOYMENTS, REPLICASETS
 from apimachinery.time import rfc3339
 from kctl.connect import add_namespace, connect
+from kctl.durations import duration
 from kctl.errors import CommandError
 from kctl.follow import follow
 from kctl.resources import targets
@@ -30,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=ACTIONS)
     parser.add_argument("what", nargs="+", metavar="deployment/NAME")
     parser.add_argument("--revision", "--to-revision", type=int, default=0, metavar="N")
-    parser.add_argument("--timeout", type=float, default=600.0, metavar="SECONDS", help="default: 600")
+    parser.add_argument("--timeout", type=duration, default=600.0, metavar="DURATION", help="default: 600s")
     parser.add_argument("--no-wait", action="store_true", help="status: print once, do not wait")
     add_namespace(parser)
 

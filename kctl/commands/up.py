@@ -14,6 +14,7 @@ from kctl.cluster import credentials, host_network, layout, lifecycle
 from kctl.commands.apply import PARAMS, apply_object
 from kctl.commands.rollout import wait_rolled_out
 from kctl.documents import read_objects
+from kctl.durations import duration
 from kctl.errors import CommandError
 from kctl.progress import Progress
 from kctl.resources import find_kind, shown_name
@@ -37,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--data-dir", type=Path, default=Path(layout.DEFAULT_DATA_DIR), metavar="DIR")
     parser.add_argument("--port", type=int, default=6443, help="the API server's port (default: 6443)")
-    parser.add_argument("--timeout", type=float, default=60.0, metavar="SECONDS", help="default: 60")
+    parser.add_argument("--timeout", type=duration, default=60.0, metavar="DURATION", help="default: 60s")
     parser.add_argument("--quiet", action="store_true", help="show no progress")
     parser.add_argument("--no-kubeconfig", action="store_true", help="leave the user's kubeconfig alone")
     for part in PARTS:

@@ -13,6 +13,7 @@ from apiclient.rest import Client
 from apimachinery.meta import Object, find_condition, get_path
 from apimachinery.resources import Resource
 from kctl.connect import add_namespace, connect
+from kctl.durations import duration
 from kctl.errors import CommandError
 from kctl.follow import follow
 from kctl.resources import shown_name, targets
@@ -33,41 +34,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="condition=NAME[=VALUE], delete, create, or jsonpath={.path}=VALUE",
     )
     parser.add_argument("-l", "--selector", metavar="LABELS")
-    parser.add_argument("--timeout", default="30s", metavar="DURATION", help="as in 30s or 5m (default: 30s)")
+    parser.add_argument(
+        "--timeout", type=duration, default=30.0, metavar="DURATION", help="as in 30s or 5m (default: 30s)"
+    )
     add_namespace(parser)
 
 
 async def run(args: argparse.Namespace) -> None:
     """Wait for each object in turn; one deadline for all."""
     check = goal_check(args.goal)
-    seconds = duration_seconds(args.timeout)
     client, namespace = await connect(args)
     async with client:
         waiting = await _objects(client, args, namespace)
         for resource, name, scope in waiting:
             shown = shown_name(resource, name)
             try:
-                async with asyncio.timeout(seconds):
+                async with asyncio.timeout(args.timeout):
                     await _wait_for(client, resource, name, scope, check)
             except TimeoutError:
                 raise CommandError(f"timed out waiting for {args.goal} on {shown}") from None
             print(f"{shown} {'deleted' if args.goal == 'delete' else 'condition met'}", flush=True)
-
-
-def duration_seconds(text: str) -> float:
-    """Seconds of `30s`, `5m`, `1h30m` or a bare number. Raises CommandError."""
-    units = {"ms": 0.001, "s": 1, "m": 60, "h": 3600}
-    total, rest = 0.0, text
-    while rest:
-        number = rest[: next((n for n, c in enumerate(rest) if not (c.isdigit() or c == ".")), len(rest))]
-        rest = rest[len(number) :]
-        unit = next((u for u in ("ms", "s", "m", "h") if rest.startswith(u)), "s" if not rest else "")
-        try:
-            total += float(number) * units[unit]
-        except (ValueError, KeyError):
-            raise CommandError(f"{text!r} is no duration; write 30s, 5m or 1h30m", exit_status=2) from None
-        rest = rest[len(unit) :]
-    return total
 
 
 def goal_check(goal: str) -> Check:

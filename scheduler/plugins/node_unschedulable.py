@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from apimachinery.meta import Object
+from apimachinery.taints import Taint
 from scheduler.columns import Rows
 from scheduler.framework import Plugin, Rejection
 from scheduler.plugins.taint_toleration import tolerates, tolerations_of
-from scheduler.snapshot import Change, Snapshot, Taint
+from scheduler.snapshot import Change, Snapshot
 
 REASON = "node(s) were unschedulable"
 CORDON = Taint("node.kubernetes.io/unschedulable", "", "NoSchedule")

@@ -6,32 +6,15 @@ Source: https://kubernetes.io/docs/concepts/scheduling-eviction/taint-and-tolera
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
 from apimachinery.meta import Object
+from apimachinery.taints import Taint, Toleration
 from scheduler.columns import IntColumn, Rows
 from scheduler.framework import Plugin, Rejection, normalize_down
-from scheduler.snapshot import Change, Snapshot, Taint, Taints
+from scheduler.snapshot import Change, Snapshot, Taints
 
 REASON = "node(s) had untolerated taint(s)"
 FORBIDDING = ("NoSchedule", "NoExecute")
-
-
-class Toleration(NamedTuple):
-    """A toleration; an empty key (with Exists) means every taint, an empty effect every effect."""
-
-    key: str
-    operator: str
-    value: str
-    effect: str
-
-    def tolerates(self, taint: Taint) -> bool:
-        """Whether this taint is meant."""
-        if self.effect and self.effect != taint.effect:
-            return False
-        if self.key and self.key != taint.key:
-            return False
-        return self.operator == "Exists" or (self.operator == "Equal" and self.value == taint.value)
 
 
 Tolerations = tuple[Toleration, ...]
@@ -39,10 +22,7 @@ Tolerations = tuple[Toleration, ...]
 
 def tolerations_of(pod: Object) -> Tolerations:
     """The tolerations of a pod."""
-    return tuple(
-        Toleration(t.get("key") or "", t.get("operator") or "Equal", t.get("value") or "", t.get("effect") or "")
-        for t in pod["spec"].get("tolerations") or ()
-    )
+    return tuple(map(Toleration.of, pod["spec"].get("tolerations") or ()))
 
 
 def tolerates(tolerations: Iterable[Toleration], taint: Taint) -> bool:

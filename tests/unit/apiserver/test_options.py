@@ -2,7 +2,7 @@
 
 import pytest
 
-from apiserver.options import duration_seconds, parse
+from apiserver.options import parse
 
 
 def test_a_data_folder_is_all_that_must_be_said() -> None:
@@ -47,10 +47,3 @@ def test_a_wrong_flag_is_one_clear_line(arguments: list[str], told: str, capsys:
     assert ended.value.code == 2
     assert said.startswith("error: ") and said.count("\n") == 1
     assert told in said
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"), [("60s", 60), ("1m30s", 90), ("1h", 3600), ("250ms", 0.25), ("0", 0), ("1.5h", 5400)]
-)
-def test_durations_are_written_as_in_go(text: str, seconds: float) -> None:
-    assert duration_seconds(text) == seconds

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from kctl.commands.rollout import rollout_status
-from kctl.commands.wait import duration_seconds, goal_check
+from kctl.commands.wait import goal_check
 from kctl.errors import CommandError
 
 
@@ -56,17 +56,6 @@ def test_a_condition_of_an_earlier_generation_does_not_count() -> None:
 def test_an_unknown_goal_says_which_there_are(goal: str) -> None:
     with pytest.raises(CommandError, match="must be condition=NAME"):
         goal_check(goal)
-
-
-@pytest.mark.parametrize(("text", "seconds"), [("30s", 30), ("5m", 300), ("1h30m", 5400), ("250ms", 0.25), ("7", 7)])
-def test_durations_are_read_as_people_write_them(text: str, seconds: float) -> None:
-    assert duration_seconds(text) == seconds
-
-
-@pytest.mark.parametrize("text", ["soon", "5 minutes", "s", "1d", "-"])
-def test_what_is_no_duration_is_refused(text: str) -> None:
-    with pytest.raises(CommandError, match="is no duration"):
-        duration_seconds(text)
 
 
 @pytest.mark.parametrize(
