@@ -34,9 +34,11 @@ WATCH_SILENCE_SECONDS = 90.0
 REQUESTS_MAX = 64
 LINE_BYTES_MAX = 64 << 20
 JSON = "application/json"
+# Objects without metadata.managedFields, which are of no use here; a server that doesn't know how sends them along.
+_OBJECTS = f"{JSON};managedFields=omit"
 # Metadata alone, and whole objects from a server that can't cut them down.
-_METADATA = f"{JSON};as=PartialObjectMetadata;g=meta.k8s.io;v=v1,{JSON}"
-_METADATA_LIST = f"{JSON};as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,{JSON}"
+_METADATA = f"{_OBJECTS};as=PartialObjectMetadata;g=meta.k8s.io;v=v1,{_OBJECTS}"
+_METADATA_LIST = f"{_OBJECTS};as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,{_OBJECTS}"
 PATCH_TYPES = {
     "merge": "application/merge-patch+json",
     "json": "application/json-patch+json",
@@ -69,7 +71,7 @@ class Client:
         self._pool = pool
         self._path = urlsplit(server).path.rstrip("/")
         self._fields = header_lines(fields)
-        self._accept = _METADATA if metadata_only else JSON
+        self._accept = _METADATA if metadata_only else _OBJECTS
         self._accept_lists = {"Accept": _METADATA_LIST} if metadata_only else None
         self._slots = asyncio.Semaphore(REQUESTS_MAX)
 

@@ -15,7 +15,7 @@ from kctl.errors import CommandError
 from kctl.resources import shown_name
 
 FORMATS = ("wide", "yaml", "json", "name")
-TABLE_ACCEPT = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
+TABLE_ACCEPT = "application/json;as=Table;v=v1;g=meta.k8s.io;managedFields=omit,application/json"
 GAP = "   "
 
 
