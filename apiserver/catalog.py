@@ -19,6 +19,11 @@ from apiserver import registry
 from apiserver.registry.strategy import Strategy
 from apiserver.rest.versions import Versions, built_in_versions
 
+# What everybody is told who still uses these.
+_DEPRECATED = {
+    resources.COMPONENTSTATUSES.key: "v1 ComponentStatus is deprecated in v1.19+",
+    resources.ENDPOINTS.key: "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
+}
 Published = Mapping[str, Any]
 """A schema as OpenAPI shows it."""
 
@@ -112,4 +117,5 @@ class Catalog:
 @cache
 def _built_in_endpoint(resource: Resource) -> Endpoint:
     """Made when it is first asked for: a resource's rules are imported then."""
-    return Endpoint(resource, registry.strategy(resource), built_in_versions(resource), resource.verbs)
+    rules, versions = registry.strategy(resource), built_in_versions(resource)
+    return Endpoint(resource, rules, versions, resource.verbs, _DEPRECATED.get(resource.key, ""))

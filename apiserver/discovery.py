@@ -121,6 +121,15 @@ class Discovery:
             self._made[key] = made
         return self._made[key]
 
+    def paths(self) -> list[str]:
+        """Where documents are."""
+        self._refresh()
+        found = {"/api", "/apis"}
+        for group, versions in self._groups.items():
+            root = f"/apis/{group}" if group else "/api"
+            found |= {root, *(f"{root}/{version}" for version in versions)}
+        return sorted(found)
+
     def _plain(self, steps: Sequence[str]) -> Document | None:
         match steps:
             case ["api"]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import gzip
 from collections.abc import Callable
 
+import orjson
 from aiohttp import web
 
 from apimachinery.errors import method_not_allowed, not_acceptable, path_not_found
@@ -19,6 +20,12 @@ from apiserver.openapi_protobuf import MEDIA_TYPE
 from apiserver.request_info import RequestInfo
 from apiserver.responses import JSON, ReadyResponse, json_response
 from apiserver.serviceaccounts.openid import OpenIDDiscovery
+
+# What the root tells of besides the documents of discovery.
+_OTHERS = (
+    *("/.well-known/openid-configuration", "/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3"),
+    *("/openid/v1/jwks", "/readyz", "/version"),
+)
 
 
 class Paths:
@@ -47,6 +54,8 @@ class Paths:
         if info.verb not in ("get", "head"):
             raise method_not_allowed()
         match info.path.strip("/").split("/"):
+            case [""]:
+                return json_response(orjson.dumps({"paths": sorted([*self._discovery.paths(), *_OTHERS])}))
             case [("healthz" | "livez" | "readyz"), *_]:
                 return self._health.answer(info.path, http.query)
             case ["metrics"]:

@@ -20,6 +20,7 @@ from aiohttp import web
 
 from apimachinery.errors import (
     MODIFIED,
+    bad_request,
     conflict,
     is_not_found,
     method_not_allowed,
@@ -27,6 +28,7 @@ from apimachinery.errors import (
 )
 from apimachinery.managedfields.entries import Managed, same_managers
 from apimachinery.meta import Object
+from apimachinery.resources import BINDINGS, PODS
 from apiserver import admission
 from apiserver.admission import CREATE, Attributes, Chain
 from apiserver.admission.plugin import refused
@@ -68,6 +70,8 @@ DELETED_AT_ONCE = 64
 STREAMS = ("log", "exec", "attach", "portforward", "proxy")
 _OF_ONE_OBJECT = ("update", "patch", "delete")
 
+# The objects of a resource that are made anew at each look.
+FindOut = Callable[[], list[Object]]
 Handler = Callable[[web.BaseRequest, RequestInfo], Awaitable[web.StreamResponse]]
 
 
@@ -107,10 +111,14 @@ class Pipeline:
         plugins: Chain,
         questions: Questions,
         flows: FlowControl,
+        found_out: Mapping[tuple[str, str], FindOut],
         watch_seconds_min: float,
         now: Callable[[], float],
     ) -> None:
-        """`paths` serves what is no resource, `nodes` what nodes and pods answer (logs, exec, proxy…)."""
+        """`paths` serves what is no resource, `nodes` what nodes and pods answer (logs, exec, proxy…).
+
+        `found_out` are the resources, by group and plural, whose objects are stored nowhere.
+        """
         self._store = store
         self._catalog = catalog
         self._authenticator = authenticator
@@ -121,6 +129,7 @@ class Pipeline:
         self._questions = questions
         self._cluster = StoredCluster(store)
         self._flows = flows
+        self._found_out = found_out
         self._watch_seconds_min = watch_seconds_min
         self._now = now
 
@@ -174,13 +183,17 @@ class Pipeline:
         await admission.validate(self._plugins, attributes, self._cluster)
 
     async def _serve(self, call: Call) -> web.StreamResponse:
+        if call.resource.key in self._found_out:
+            return await self._show(call, self._found_out[call.resource.key]())
         match call.info.verb:
             case "get":
                 return await self._get(call)
             case "list":
                 return await answers.many(call, await reading.list_page(self._store, call), self._now())
             case "create" if call.info.subresource:
-                return await self._post(call)
+                return await self._post(call, await decode.read_body(call.http))
+            case "create" if call.resource.key == BINDINGS.key:
+                return await self._bind(call)
             case "create":
                 return await self._create(call)
             case "update":
@@ -192,6 +205,13 @@ class Pipeline:
             case "deletecollection":
                 return await self._delete_collection(call)
         raise method_not_allowed()
+
+    async def _show(self, call: Call, objects: list[Object]) -> web.StreamResponse:
+        """Answer a get or list of what has just been found out."""
+        page = reading.of_objects(call, objects, self._store.revision)
+        if call.name:
+            return await answers.one(call, page.entries[0], self._now())
+        return await answers.many(call, page, self._now())
 
     async def _get(self, call: Call) -> web.StreamResponse:
         part = subresources.find(call)
@@ -266,10 +286,23 @@ class Pipeline:
                 pass  # somebody else has made it in this moment
         return await self._encode(call, part, await self._edit(call, part, applied))
 
-    async def _post(self, call: Call) -> web.StreamResponse:
+    async def _bind(self, call: Call) -> web.StreamResponse:
+        """A Binding that is posted to a namespace and not to the pod that it names."""
+        body = await decode.read_body(call.http)
+        sent = await decode.sent(call, call.resource, body)
+        name = (sent.get("metadata") or {}).get("name") or ""
+        if not call.namespace or call.name:
+            raise method_not_allowed()
+        if not name:
+            raise bad_request("name is required")
+        info = replace(call.info, resource=PODS.plural, name=name, subresource="binding")
+        pod = resolve(self._catalog, call.http, info, call.user, call.query)
+        return await self._post(pod, body)
+
+    async def _post(self, call: Call, body: bytes) -> web.StreamResponse:
         """A create of a subresource: something is done to the object, and a Status tells that it is done."""
         part = subresources.find(call)
-        body, kind = await decode.read_body(call.http), part.kind or call.resource
+        kind = part.kind or call.resource
         if part.becomes is None:
             await self._evict(call, await decode.sent(call, kind, body))
         else:
@@ -450,7 +483,7 @@ def resolve(
     """
     endpoint = catalog.find(info.group, info.version, info.resource)
     # What nobody answers has no place here.
-    if endpoint is None or not (asked or "watch" in endpoint.verbs):
+    if endpoint is None or not (asked or "get" in endpoint.verbs or endpoint.resource.key == BINDINGS.key):
         raise path_not_found()
     resource = endpoint.resource
     if info.subresource and info.subresource not in resource.subresources:

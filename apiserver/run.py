@@ -18,12 +18,13 @@ from pathlib import Path
 import uvloop
 
 from apimachinery.errors import ApiError
-from apimachinery.resources import EVENTS
+from apimachinery.resources import COMPONENTSTATUSES, EVENTS
 from apiserver import admission, bootstrap, logs
 from apiserver.access import Access, access
 from apiserver.admission.served import Served
 from apiserver.authentication import TokenFileError
 from apiserver.catalog import Catalog
+from apiserver.components import component_statuses
 from apiserver.customresources.keeper import Keeper
 from apiserver.customresources.serving import Serving
 from apiserver.discovery import Discovery
@@ -178,6 +179,7 @@ def _pipeline(
     flows: FlowControl,
     plugins: admission.Chain,
 ) -> Pipeline:
+    cluster = StoredCluster(store)
     return Pipeline(
         store,
         catalog,
@@ -188,6 +190,7 @@ def _pipeline(
         plugins=plugins,
         questions=who.questions,
         flows=flows,
+        found_out={COMPONENTSTATUSES.key: lambda: component_statuses(cluster, store.failure, time.time())},
         watch_seconds_min=options.min_request_timeout_seconds,
         now=time.time,
     )

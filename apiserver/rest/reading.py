@@ -8,13 +8,16 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import orjson
 
 from apimachinery.errors import ApiError, bad_request, expired, not_found
 from apimachinery.field import FieldError, forbidden_field, not_supported
+from apimachinery.meta import Object
 from apimachinery.selectors import FieldSelector, parse_field_selector, parse_label_selector
+from apiserver import encoding
 from apiserver.rest import views
 from apiserver.rest.call import Call, options_error
 from apiserver.storage.collection import Key
@@ -100,6 +103,16 @@ def selection(call: Call) -> Selection:
         None if rest.empty else rest.matches,
         call.shown if call.versions is not None else None,
     )
+
+
+def of_objects(call: Call, objects: Iterable[Object], revision: int) -> Page:
+    """What is selected of objects that are stored nowhere. Raises ApiError 404 if it is none, and one is named."""
+    selected = selection(call)
+    found = [Entry("", obj["metadata"]["name"], 0, encoding.encode(call.resource, obj, 0)) for obj in objects]
+    entries = [entry for entry in found if selected.selects(entry)]
+    if call.name and not entries:
+        raise not_found(call.resource.group_resource, call.name)
+    return Page(entries, revision)
 
 
 async def list_page(store: Store, call: Call) -> Page:

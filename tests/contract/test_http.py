@@ -139,6 +139,8 @@ async def test_long_urls_are_answered(session: aiohttp.ClientSession, length: in
         ("POST", f"{PATH}/a", 405),
         ("DELETE", "/api/v1/namespaces", 405),
         ("POST", "/api/v1/configmaps", 405),
+        ("GET", "/api/v1/namespaces/http/bindings", 405),
+        ("GET", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", 405),
         ("GET", "/api/v1/nothing", 404),
         ("GET", "/apis/apps/v1beta1/deployments", 404),
         ("GET", f"{PATH}/a/status", 404),
@@ -149,6 +151,15 @@ async def test_what_can_not_be_done_is_told(
 ) -> None:
     async with session.request(method, path) as answer:
         assert answer.status == status, await answer.read()
+
+
+async def test_the_root_tells_where_to_go_on(session: aiohttp.ClientSession) -> None:
+    async with session.get("/") as answer:
+        paths = orjson.loads(await answer.read())["paths"]
+    assert {"/api/v1", "/apis/apps", "/apis/apps/v1", "/readyz", "/openapi/v3"} <= set(paths)
+    for path in paths:
+        async with session.get(path) as answer:
+            assert answer.status == 200, path
 
 
 # People and browsers

@@ -130,6 +130,11 @@ def test_a_pod_is_resized_while_it_runs(kubectl: Kubectl) -> None:
     assert "pod updates may not change fields other than" in told
 
 
+def test_the_parts_that_lead_are_healthy(kubectl: Kubectl) -> None:
+    rows = {row[0]: row[1] for row in kubectl.lines("get", "componentstatuses", "--no-headers")}
+    assert (rows["etcd-0"], rows["controller-manager"]) == ("Healthy", "Healthy")
+
+
 def test_a_namespace_goes_with_all_that_is_in_it(kubectl: Kubectl) -> None:
     kubectl("create", "deployment", "web", "--image=web:1")
     kubectl("create", "configmap", "settings")

@@ -566,6 +566,28 @@ async def test_a_binding_puts_a_pod_on_a_node_once(client: Client, scope: str) -
     assert error.code == 422 and "target.name: Required value" in error.message
 
 
+async def test_a_pod_can_be_bound_by_its_name_alone(client: Client, scope: str) -> None:
+    await client.create(PODS, pod(), scope)
+    binding = {"metadata": {"name": "a"}, "target": {"kind": "Node", "name": "n"}}
+    status, _, answer = await send(client, "POST", f"/api/v1/namespaces/{scope}/bindings", binding)
+    assert (status, answer["status"]) == (201, "Success")
+    assert (await client.get(PODS, "a", scope))["spec"]["nodeName"] == "n"
+    status, _, answer = await send(client, "POST", f"/api/v1/namespaces/{scope}/bindings", binding)
+    assert (status, answer["reason"]) == (409, "Conflict")
+    binding["metadata"]["name"] = "none"
+    assert (await send(client, "POST", f"/api/v1/namespaces/{scope}/bindings", binding))[0] == 404
+
+
+async def test_the_parts_of_the_control_plane_are_told_of(client: Client) -> None:
+    _, headers, found = await send(client, "GET", "/api/v1/componentstatuses")
+    assert headers["Warning"] == '299 - "v1 ComponentStatus is deprecated in v1.19+"'
+    healthy = {item["metadata"]["name"]: item["conditions"][0]["status"] for item in found["items"]}
+    assert healthy == {"controller-manager": "False", "etcd-0": "True", "scheduler": "False"}
+    _, _, one = await send(client, "GET", "/api/v1/componentstatuses/scheduler")
+    assert one["conditions"][0]["error"] == "nobody holds the Lease kube-system/kube-scheduler"
+    assert (await send(client, "GET", "/api/v1/componentstatuses/none"))[0] == 404
+
+
 async def test_of_two_bindings_at_once_one_wins(client: Client, scope: str) -> None:
     await client.create(PODS, pod(), scope)
     bindings = [{"metadata": {"name": "a"}, "target": {"kind": "Node", "name": f"n{n}"}} for n in range(5)]
