@@ -37,11 +37,15 @@ class TokenError(Exception):
 
 @dataclass(slots=True)
 class _Verified:
-    """A token whose signature was good, and the versions of the objects for which all else was."""
+    """A token whose signature was good, and the versions of the objects for which all else was.
+
+    `ours` are those of its audiences that this server is.
+    """
 
     identity: Identity
     user: User
     audiences: tuple[str, ...]
+    ours: list[str]
     not_before: float
     expires: float
     good: dict[str, Entry] = field(default_factory=dict)
@@ -81,11 +85,10 @@ class TokenVerifier:
                 del self._verified[next(iter(self._verified))]
             self._verified[digest] = found
         self._check_time(found)
-        wanted = audiences or self._audiences
-        meant = [audience for audience in found.audiences or self._audiences if audience in wanted]
+        meant = [audience for audience in found.audiences if audience in audiences] if audiences else found.ours
         if not meant:
             told = f"token audiences {quoted_all(found.audiences)} is invalid for the target audiences"
-            raise TokenError(f"{told} {quoted_all(wanted)}")
+            raise TokenError(f"{told} {quoted_all(audiences or self._audiences)}")
         self._check_objects(found, token)
         return found.user, meant
 
@@ -101,7 +104,10 @@ class TokenVerifier:
             not_before, expires = float(claims.get("nbf", 0)), float(claims.get("exp", "inf"))
         except (ValueError, TypeError, AttributeError) as error:
             raise TokenError(f"service account token claims could not be validated: {error}") from error
-        return _Verified(identity, said.user(identity), said.audiences(claims), not_before, expires)
+        # A token that names no audience is for whomever its issuer serves.
+        audiences = said.audiences(claims) or self._audiences
+        ours = [audience for audience in audiences if audience in self._audiences]
+        return _Verified(identity, said.user(identity), audiences, ours, not_before, expires)
 
     def _check_time(self, found: _Verified) -> None:
         now = self._now()

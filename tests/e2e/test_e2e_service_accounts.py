@@ -104,3 +104,18 @@ def test_a_token_ends_with_its_pod(cluster: WholeCluster) -> None:
     assert ask(cluster, token, PODS)[0] == 200
     cluster.kctl("delete", "pod", "brief")
     assert ask(cluster, token, PODS)[0] == 401
+
+
+def test_a_pod_goes_on_using_the_api_when_its_node_agent_is_killed(cluster: WholeCluster) -> None:
+    before = inside(cluster, "observer", "cat", f"{FOLDER}/token")
+    cluster.machine("node", "kill-agent", "node-1")
+    assert ask(cluster, before, PODS)[0] == 200
+    cluster.machine("node", "start", "node-1")
+
+    def renewed() -> bool:
+        """The new agent does not know the old token, and so has asked for one of its own."""
+        done = cluster.try_kctl("exec", "observer", "--", "cat", f"{FOLDER}/token")
+        return done.returncode == 0 and done.stdout not in ("", before)
+
+    cluster.eventually(renewed)
+    assert inside(cluster, "observer", "python3", "/observe/observe.py").splitlines()[0] == "observer"
