@@ -1,0 +1,182 @@
+"""Stock kubectl, the one on PATH and that of the served version, and custom resources."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.apiserver import ApiServerProcess, running
+from tests.support.clients import kubectl_current, kubectl_on_path
+from tests.support.kubectl import Kubectl, in_new_namespace
+
+GROUP = "shop.example.com"
+DEFINITION = """
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: crontabs.shop.example.com}
+spec:
+  group: shop.example.com
+  scope: Namespaced
+  names: {plural: crontabs, singular: crontab, kind: CronTab, shortNames: [ct], categories: [all, timers]}
+  versions:
+  - name: v1
+    served: true
+    storage: true
+    subresources:
+      status: {}
+      scale:
+        specReplicasPath: .spec.replicas
+        statusReplicasPath: .status.replicas
+        labelSelectorPath: .status.selector
+    additionalPrinterColumns:
+    - {name: Spec, type: string, jsonPath: .spec.cronSpec, description: When it runs.}
+    - {name: Replicas, type: integer, jsonPath: .spec.replicas}
+    - {name: Image, type: string, jsonPath: .spec.image, priority: 1}
+    - {name: Age, type: date, jsonPath: .metadata.creationTimestamp}
+    schema:
+      openAPIV3Schema:
+        type: object
+        description: CronTab runs an image again and again.
+        required: [spec]
+        properties:
+          spec:
+            type: object
+            description: What is wanted.
+            required: [cronSpec]
+            properties:
+              cronSpec:
+                type: string
+                description: When it runs.
+                pattern: '^(\\d+|\\*)(/\\d+)?(\\s+(\\d+|\\*)(/\\d+)?){4}$'
+              image: {type: string}
+              replicas: {type: integer, minimum: 0, maximum: 10, default: 1}
+              ports:
+                type: array
+                x-kubernetes-list-type: map
+                x-kubernetes-list-map-keys: [name]
+                items:
+                  type: object
+                  required: [name]
+                  properties: {name: {type: string}, port: {x-kubernetes-int-or-string: true}}
+          status:
+            type: object
+            properties: {replicas: {type: integer}, selector: {type: string}}
+"""
+OBJECT = """
+apiVersion: shop.example.com/v1
+kind: CronTab
+metadata: {name: nightly, labels: {team: a}}
+spec: {cronSpec: "* * * * */5", image: "cron:1"}
+"""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServerProcess]:
+    with running(tmp_path_factory.mktemp("kubectl")) as process:
+        asyncio.run(process.wait_ready())
+        yield process
+
+
+@pytest.fixture(params=[kubectl_on_path, kubectl_current], ids=["on-path", "current"])
+def kubectl(request: pytest.FixtureRequest, server: ApiServerProcess, tmp_path: Path) -> Iterator[Kubectl]:
+    find: Callable[[], str] = request.param
+    made = in_new_namespace(find(), server.kubeconfig, tmp_path, account=False)
+    assert made("apply", "-f", "-", stdin=DEFINITION).endswith("created\n")
+    made("wait", "--for=condition=established", "--timeout=10s", f"crd/crontabs.{GROUP}")
+    yield made
+    made("delete", "-f", "-", stdin=DEFINITION)
+
+
+def test_a_custom_resource_is_like_any_other(kubectl: Kubectl) -> None:
+    assert kubectl("apply", "-f", "-", stdin=OBJECT) == "crontab.shop.example.com/nightly created\n"
+    assert kubectl("apply", "-f", "-", stdin=OBJECT) == "crontab.shop.example.com/nightly unchanged\n"
+    changed = OBJECT.replace("cron:1", "cron:2")
+    assert "cron:2" in kubectl.run("diff", "-f", "-", stdin=changed).stdout
+    assert kubectl("apply", "-f", "-", stdin=changed) == "crontab.shop.example.com/nightly configured\n"
+    assert kubectl("get", "ct", "-o", "name") == "crontab.shop.example.com/nightly\n"
+    head, row = kubectl.lines("get", "crontabs")
+    assert head == ["NAME", "SPEC", "REPLICAS", "AGE"]
+    assert row[:-1] == ["nightly", *["*", "*", "*", "*", "*/5"], "1"]
+    head, row = kubectl.lines("get", "crontab.shop.example.com", "nightly", "-o", "wide")
+    assert (head[3], row[-2]) == ("IMAGE", "cron:2")
+    assert "nightly" in kubectl("get", "all") and "nightly" in kubectl("get", "timers", "-l", "team=a")
+    assert "cron:2" in kubectl("describe", "ct", "nightly")
+    assert kubectl("get", "ct", "nightly", "-o", "jsonpath={.spec.replicas}") == "1"
+    kubectl("label", "ct/nightly", "team=b", "--overwrite")
+    kubectl("annotate", "ct/nightly", "note=x")
+    assert kubectl.get("ct", "nightly")["metadata"]["labels"] == {"team": "b"}
+    kubectl("delete", "ct", "nightly")
+    assert "not found" in kubectl("get", "ct", "nightly", fails=True)
+
+
+def test_explain_and_api_resources_know_it(kubectl: Kubectl) -> None:
+    told = kubectl("explain", "crontab.spec.cronSpec")
+    assert "KIND:       CronTab" in told and "When it runs." in told
+    told = kubectl.lines("explain", "ct.spec", "--recursive")
+    assert {"cronSpec", "image", "ports", "replicas"} <= {line[0] for line in told}
+    rows = kubectl.lines("api-resources", f"--api-group={GROUP}")
+    assert rows[1] == ["crontabs", "ct", f"{GROUP}/v1", "true", "CronTab"]
+    assert f"{GROUP}/v1" in kubectl("api-versions").split()
+
+
+def test_scale_and_status_are_written_on_their_own(kubectl: Kubectl) -> None:
+    kubectl("apply", "-f", "-", stdin=OBJECT)
+    assert kubectl("scale", "--replicas=3", "ct/nightly").endswith("scaled\n")
+    status = '{"status":{"replicas":3,"selector":"app=cron"}}'
+    kubectl("patch", "ct/nightly", "--subresource=status", "--type=merge", "-p", status)
+    scale = json.loads(kubectl("get", "ct/nightly", "--subresource=scale", "-o", "json"))
+    assert (scale["spec"], scale["status"]) == ({"replicas": 3}, {"replicas": 3, "selector": "app=cron"})
+    assert "should be less than or equal to 10" in kubectl("scale", "--replicas=11", "ct/nightly", fails=True)
+    kubectl("wait", "ct/nightly", "--for=jsonpath={.status.replicas}=3", "--timeout=5s")
+
+
+def test_patches_of_two_kinds_are_taken(kubectl: Kubectl) -> None:
+    kubectl("apply", "-f", "-", stdin=OBJECT)
+    told = kubectl("patch", "ct/nightly", "-p", '{"spec":{"replicas":2}}', fails=True)
+    assert "application/strategic-merge-patch+json is not supported by shop.example.com/v1, Kind=CronTab" in told
+    kubectl("patch", "ct/nightly", "--type=merge", "-p", '{"spec":{"replicas":2}}')
+    kubectl("patch", "ct/nightly", "--type=json", "-p", '[{"op":"add","path":"/spec/ports","value":[{"name":"a"}]}]')
+    spec = kubectl.get("ct", "nightly")["spec"]
+    assert (spec["replicas"], spec["ports"]) == (2, [{"name": "a"}])
+
+
+def test_what_is_wrong_is_told_field_by_field(kubectl: Kubectl) -> None:
+    told = kubectl("apply", "-f", "-", stdin=OBJECT.replace("image:", "imagine: x, image:"), fails=True)
+    assert 'unknown field "spec.imagine"' in told
+    told = kubectl("apply", "-f", "-", stdin=OBJECT.replace('"* * * * */5"', '"never", replicas: 11'), fails=True)
+    assert 'The CronTab "nightly" is invalid:' in told
+    assert 'spec.cronSpec: Invalid value: "never": spec.cronSpec in body should match' in told
+    assert "spec.replicas: Invalid value: 11: spec.replicas in body should be less than or equal to 10" in told
+    twice = OBJECT.replace('image: "cron:1"', "ports: [{name: a}, {name: a}]")
+    told = kubectl("apply", "-f", "-", stdin=twice, fails=True)
+    assert 'spec.ports[1]: Duplicate value: {"name":"a"}' in told
+    told = kubectl("apply", "--validate=false", "-f", "-", stdin=OBJECT.replace("cronSpec:", "cron:"), fails=True)
+    assert "spec.cronSpec: Required value" in told
+
+
+def test_a_watch_prints_rows_as_they_change(kubectl: Kubectl, server: ApiServerProcess) -> None:
+    kubectl("apply", "-f", "-", stdin=OBJECT)
+    command = [*kubectl.command, "get", "ct", "--watch"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=kubectl.environment, text=True) as watching:
+        assert watching.stdout is not None
+        assert watching.stdout.readline().split()[0] == "NAME"
+        assert watching.stdout.readline().split()[0] == "nightly"
+        kubectl("scale", "--replicas=4", "ct/nightly")
+        assert watching.stdout.readline().split()[-2] == "4"
+        watching.kill()
+
+
+def test_a_definition_is_described_and_edited(kubectl: Kubectl) -> None:
+    head, row = kubectl.lines("get", "crd", f"crontabs.{GROUP}")
+    assert (head, row[0]) == (["NAME", "CREATED", "AT"], f"crontabs.{GROUP}")
+    assert "the initial names have been accepted" in kubectl("describe", "crd", f"crontabs.{GROUP}")
+    kubectl("apply", "-f", "-", stdin=DEFINITION.replace("maximum: 10", "maximum: 20"))
+    kubectl("apply", "-f", "-", stdin=OBJECT.replace("image:", "replicas: 15, image:"))
+    wrong = DEFINITION.replace("plural: crontabs", "plural: cats")
+    told = kubectl("apply", "--validate=false", "-f", "-", stdin=wrong, fails=True)
+    assert 'spec.names.plural: Invalid value: "cats": field is immutable' in told
