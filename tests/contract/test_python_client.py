@@ -102,3 +102,69 @@ def test_dynamic_clients_find_their_way(core: Any) -> None:
     assert pods.create(body=body, namespace=NAMESPACE).spec.restartPolicy == "Always"
     assert [item.metadata.name for item in pods.get(namespace=NAMESPACE).items] == ["dynamic"]
     pods.delete(name="dynamic", namespace=NAMESPACE)
+
+
+def test_configurations_are_applied_by_their_managers(core: Any) -> None:
+    dynamic = kubernetes.dynamic.DynamicClient(kubernetes.client.ApiClient())
+    maps = dynamic.resources.get(api_version="v1", kind="ConfigMap")
+    body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "applied"}, "data": {"x": "1"}}
+    maps.server_side_apply(body=body, name="applied", namespace=NAMESPACE, field_manager="one")
+    other = {**body, "data": {"x": "2"}}
+    with pytest.raises(kubernetes.dynamic.exceptions.ConflictError) as refused:
+        maps.server_side_apply(body=other, name="applied", namespace=NAMESPACE, field_manager="two")
+    assert 'conflict with \\"one\\": .data.x' in refused.value.body
+    maps.server_side_apply(body=other, name="applied", namespace=NAMESPACE, field_manager="two", force_conflicts=True)
+    stored = core.read_namespaced_config_map("applied", NAMESPACE)
+    assert (stored.data, [entry.manager for entry in stored.metadata.managed_fields]) == ({"x": "2"}, ["two"])
+    core.delete_namespaced_config_map("applied", NAMESPACE)
+
+
+def test_files_are_created_from(core: Any, tmp_path: Any) -> None:
+    file = tmp_path / "some.yaml"
+    file.write_text(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: of-file}\n---\n"
+        "apiVersion: v1\nkind: Service\nmetadata: {name: of-file}\nspec: {ports: [{port: 80}]}\n"
+    )
+    kubernetes.utils.create_from_yaml(kubernetes.client.ApiClient(), str(file), namespace=NAMESPACE)
+    assert core.read_namespaced_service("of-file", NAMESPACE).spec.ports[0].port == 80
+    gone = core.delete_namespaced_service("of-file", NAMESPACE)
+    assert (gone.kind, gone.metadata.name) == ("Service", "of-file")
+    core.delete_namespaced_config_map("of-file", NAMESPACE)
+
+
+def test_custom_objects_have_an_api_of_their_own(core: Any) -> None:
+    extensions, custom = kubernetes.client.ApiextensionsV1Api(), kubernetes.client.CustomObjectsApi()
+    schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
+    version = {"name": "v1", "served": True, "storage": True, "schema": schema, "subresources": {"status": {}}}
+    names = {"plural": "gadgets", "singular": "gadget", "kind": "Gadget"}
+    spec = {"group": "example.org", "scope": "Namespaced", "names": names, "versions": [version]}
+    extensions.create_custom_resource_definition({"metadata": {"name": "gadgets.example.org"}, "spec": spec})
+    established = kubernetes.watch.Watch().stream(
+        extensions.list_custom_resource_definition,
+        field_selector="metadata.name=gadgets.example.org",
+        timeout_seconds=30,
+    )
+    for event in established:
+        conditions = (event["object"].status and event["object"].status.conditions) or []
+        if any(one.type == "Established" and one.status == "True" for one in conditions):
+            break
+    where = ("example.org", "v1", NAMESPACE, "gadgets")
+    body = {"apiVersion": "example.org/v1", "kind": "Gadget", "metadata": {"name": "g"}, "size": 3}
+    custom.create_namespaced_custom_object(*where, body)
+    custom.patch_namespaced_custom_object_status(*where, "g", {"status": {"ready": True}})
+    found = custom.list_namespaced_custom_object(*where)["items"][0]
+    assert (found["size"], found["status"]) == (3, {"ready": True})
+    custom.delete_namespaced_custom_object(*where, "g")
+    extensions.delete_custom_resource_definition("gadgets.example.org")
+
+
+def test_metadata_and_rights_are_asked_for(core: Any) -> None:
+    review = kubernetes.client.AuthorizationV1Api().create_self_subject_access_review(
+        {"spec": {"resourceAttributes": {"verb": "delete", "resource": "nodes"}}}
+    )
+    assert review.status.allowed is True
+    who = kubernetes.client.AuthenticationV1Api().create_self_subject_review({})
+    assert who.status.user_info.username == "kubernetes-admin"
+    token = core.create_namespaced_service_account_token("default", NAMESPACE, {"spec": {"audiences": ["x"]}})
+    assert token.status.token.count(".") == 2
+    assert kubernetes.client.VersionApi().get_code().minor == "35"
