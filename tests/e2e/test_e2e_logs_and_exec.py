@@ -27,6 +27,7 @@ pytestmark = [
 SECONDS_MAX = 30.0
 COUNTING = "echo one; echo two; echo three; exec sleep 1000"
 CLIENTS = [
+    pytest.param(lambda: [clients.kubectl_old()], id="kubectl-1.20"),
     pytest.param(lambda: [clients.kubectl_on_path()], id="kubectl-on-path"),
     pytest.param(lambda: [clients.kubectl_current()], id="kubectl-1.35"),
     pytest.param(lambda: [sys.executable, "-m", "kctl"], id="kctl"),
