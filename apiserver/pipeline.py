@@ -351,12 +351,13 @@ class Pipeline:
     async def _write(self, call: Call, change: Change, part: Subresource) -> Entry:
         """mutate → default and validate → validate → write. Raises ApiError, or Conflict if another was quicker."""
         current = change.old
-        attributes = admitting.of_write(call, change, part)
         if part.kind is None:
             writing.complete(call.strategy, change.obj)
         await managers.track(call, change, part, self._now())
+        attributes = admitting.of_write(call, change, part)
         await admission.mutate(self._plugins, attributes, self._cluster)
         managers.check_after_admission(call, change)
+        admitting.tell_managers(attributes, change, part)
         writing.prepare(call, change, part, self._now())
         attributes.name = change.obj["metadata"]["name"]
         await admission.validate(self._plugins, attributes, self._cluster)
@@ -434,7 +435,7 @@ class Pipeline:
             current = versions.judged(call, stored, shown)
             deletion.check_preconditions(call.resource, current.obj, options)
             if not evicted:
-                await self._admit(admitting.of_deletion(call, current.obj, options))
+                await self._admit(admitting.of_deletion(call, current, options))
             obj = subresources.disrupted(current.copy(), self._now()) if evicted else current.copy()
             plan = deletion.plan(call.strategy, obj, options, self._now())
             if not plan.changed:

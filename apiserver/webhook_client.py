@@ -1,20 +1,21 @@
 """Calls webhooks: HTTPS servers of the cluster's users, to which objects are posted and which answer with objects.
 
-A webhook is named by a URL or by a Service. A Service is reached at the addresses of its endpoints, as the proxying
-on nodes would reach it; if nothing says what these are, at its cluster IP. Its certificate must be for
-`NAME.NAMESPACE.svc` either way, from the authority that the configuration names.
+A webhook is named by a URL or by a Service, which is reached at the addresses of its endpoints (service_resolver).
+Its certificate must be for `NAME.NAMESPACE.svc` then, from the authority that the configuration names. Connections
+are kept for the next calls. What goes wrong is told in the words that users know from Kubernetes.
 
 Source: https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/#contacting-the-webhook
-and k8s.io/apiserver/pkg/util/webhook.
+and k8s.io/apiserver/pkg/util/webhook, k8s.io/client-go/rest/request.go.
 """
 
 from __future__ import annotations
 
 import asyncio
 import base64
+import os
 import random
 import ssl
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
@@ -23,19 +24,22 @@ import aiohttp
 import orjson
 from yarl import URL
 
+from apimachinery.errors import ApiError
 from apimachinery.meta import Object
-from apimachinery.resources import ENDPOINTS, ENDPOINTSLICES, SERVICES
+from apiserver.service_resolver import addresses
 
 if TYPE_CHECKING:
     from apiserver.admission import Cluster
 
 CONNECT_SECONDS = 10.0
+KEEP_SECONDS = 60.0
 ANSWER_BYTES_MAX = 64 << 20
 ERROR_BYTES_MAX = 512
 SERVICE_PORT = 443
-SERVICE_LABEL = "kubernetes.io/service-name"
-# What is answered with a status of 200 and more is an answer.
-_OK = (200, 299)
+_OK = range(200, 300)
+# OpenSSL's reasons not to trust a certificate (X509_V_ERR_…), as Go tells them.
+_NOT_IN_TIME = (9, 10)
+_OTHER_NAME = (62, 64)
 
 
 class WebhookError(Exception):
@@ -44,11 +48,10 @@ class WebhookError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a webhook is: the URL that is asked for, and the address behind it if that is not what the URL says."""
+    """Where a webhook is: the URL that is asked for, and the Service behind it: namespace, name, port."""
 
     url: str
-    server_name: str = ""
-    addresses: tuple[tuple[str, int], ...] = ()
+    service: tuple[str, str, int] | None = None
 
 
 class WebhookClient:
@@ -59,8 +62,10 @@ class WebhookClient:
 
     @cached_property
     def _session(self) -> aiohttp.ClientSession:
+        # How many are asked at a time is limited by how many requests are served at a time.
+        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_SECONDS)
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS)
-        return aiohttp.ClientSession(timeout=timeout, json_serialize=lambda document: orjson.dumps(document).decode())
+        return aiohttp.ClientSession(connector=connector, timeout=timeout)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -69,111 +74,113 @@ class WebhookClient:
 
     async def ask(self, config: Mapping[str, Any], document: Object, *, seconds: float) -> Any:
         """The document with which the webhook of a WebhookClientConfig answers. Raises WebhookError."""
-        target = locate(config, self._cluster)
-        body = orjson.dumps(document)
+        target = locate(config)
+        url = f"{target.url}{'&' if '?' in target.url else '?'}timeout={seconds:g}s"
         try:
             async with asyncio.timeout(seconds):
-                return await self._post(target, trust(config.get("caBundle") or ""), body)
+                return await self._post(target, URL(url), trust(config.get("caBundle") or ""), orjson.dumps(document))
         except TimeoutError as error:
-            raise WebhookError(f'Post "{target.url}": context deadline exceeded') from error
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise WebhookError(f'Post "{target.url}": {_reason(error)}') from error
+            raise WebhookError(f'Post "{url}": context deadline exceeded') from error
+        except (aiohttp.ClientError, OSError, ValueError, ApiError) as error:
+            raise WebhookError(f'Post "{url}": {reason(error)}') from error
 
-    async def _post(self, target: Target, context: ssl.SSLContext, body: bytes) -> Any:
-        url, headers = URL(target.url), {"Content-Type": "application/json", "Accept": "application/json"}
-        if target.addresses:
-            host, port = random.choice(target.addresses)
-            headers["Host"] = f"{target.server_name}:{url.port}"
-            url = url.with_host(host).with_port(port)
+    async def _post(self, target: Target, url: URL, context: ssl.SSLContext, body: bytes) -> Any:
+        try:
+            return await self._exchange(target, url, context, body)
+        except (aiohttp.ServerDisconnectedError, ConnectionResetError):
+            # A kept connection may be closed at the moment when it is used again.
+            return await self._exchange(target, url, context, body)
+
+    async def _exchange(self, target: Target, url: URL, context: ssl.SSLContext, body: bytes) -> Any:
+        headers = {"Content-Type": "application/json", "Accept": "application/json"}
+        asked = url
+        if target.service is not None:
+            host, port = random.choice(addresses(self._cluster, *target.service))
+            asked = url.with_host(host).with_port(port)
+            headers["Host"] = f"{url.host}:{url.port}"
         async with self._session.post(
-            url,
-            data=body,
-            headers=headers,
-            ssl=context,
-            server_hostname=target.server_name or None,
-            allow_redirects=False,
+            asked, data=body, headers=headers, ssl=context, server_hostname=url.host, allow_redirects=False
         ) as response:
             answer = await response.content.read(ANSWER_BYTES_MAX + 1)
             while len(answer) <= ANSWER_BYTES_MAX and (more := await response.content.read(ANSWER_BYTES_MAX)):
                 answer += more
             if len(answer) > ANSWER_BYTES_MAX:
                 raise WebhookError(f"the answer is larger than {ANSWER_BYTES_MAX} bytes")
-            if not _OK[0] <= response.status <= _OK[1]:
-                told = answer[:ERROR_BYTES_MAX].decode(errors="replace").strip() or response.reason
-                raise WebhookError(f"the server answered {response.status}: {told}")
+            if response.status not in _OK:
+                raise WebhookError(refusal(response.status, answer))
             return orjson.loads(answer)
 
 
-def _reason(error: Exception) -> str:
-    if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        return f"tls: failed to verify certificate: {error.certificate_error}"
-    if isinstance(error, orjson.JSONDecodeError):
-        return f"the answer is no JSON: {error}"
-    return str(error) or type(error).__name__
+def refusal(status: int, body: bytes) -> str:
+    """What the status of an answer says that is none."""
+    match status:
+        case 401:
+            return "the server has asked for the client to provide credentials"
+        case 404:
+            return "the server could not find the requested resource"
+        case 405:
+            return "the server does not allow this method on the requested resource"
+        case 503:
+            return "the server is currently unable to handle the request"
+        case 504:
+            may = "but may still be processing the request"
+            return f"the server was unable to return a response in the time allotted, {may}"
+        case _ if status >= 500:
+            told = body[:ERROR_BYTES_MAX].decode(errors="replace").strip() or "unknown"
+            return f"an error on the server ({orjson.dumps(told).decode()}) has prevented the request from succeeding"
+        case _:
+            return f"the server responded with the status code {status} but did not return more information"
+
+
+def reason(error: Exception) -> str:
+    """Why nothing was answered."""
+    match error:
+        case aiohttp.ClientConnectorCertificateError(certificate_error=ssl.SSLCertVerificationError() as found):
+            return f"tls: failed to verify certificate: x509: {_distrust(found)}"
+        case aiohttp.ClientConnectorDNSError():
+            return f"dial tcp: lookup {error.host}: no such host"
+        case aiohttp.ClientConnectorError():
+            number = error.os_error.errno
+            told = os.strerror(number).lower() if number else str(error)
+            return f"dial tcp {error.host}:{error.port}: connect: {told}"
+        case aiohttp.ServerDisconnectedError():
+            return "EOF"
+        case orjson.JSONDecodeError():
+            return f"the answer is no JSON: {error}"
+        case ApiError():
+            return error.message
+        case _:
+            return str(error) or type(error).__name__
+
+
+def _distrust(error: ssl.SSLCertVerificationError) -> str:
+    if error.verify_code in _NOT_IN_TIME:
+        return f"certificate has expired or is not yet valid: {error.verify_message}"
+    if error.verify_code in _OTHER_NAME:
+        return f"certificate is not valid for this name: {error.verify_message}"
+    return "certificate signed by unknown authority"
 
 
 @lru_cache(maxsize=256)
 def trust(bundle: str) -> ssl.SSLContext:
-    """TLS that trusts the authorities of a caBundle (base64), or without one those of this machine.
+    """TLS that trusts the certificates of a caBundle (base64), or without one the authorities of this machine.
 
     Raises ValueError.
     """
     pem = base64.b64decode(bundle).decode()
     context = ssl.create_default_context(cadata=pem) if pem.strip() else ssl.create_default_context()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    # As Go does: a bundle may hold the server's own certificate, and authorities need not follow every rule.
+    context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
+    context.verify_flags &= ~ssl.VerifyFlags.VERIFY_X509_STRICT
     return context
 
 
-def locate(config: Mapping[str, Any], cluster: Cluster) -> Target:
-    """Where the webhook of a WebhookClientConfig is at this moment. Raises WebhookError."""
+def locate(config: Mapping[str, Any]) -> Target:
+    """Where the webhook of a WebhookClientConfig is."""
     service = config.get("service")
     if service is None:
         return Target(config.get("url") or "")
     namespace, name, port = service["namespace"], service["name"], service.get("port") or SERVICE_PORT
-    server_name = f"{name}.{namespace}.svc"
     path = (service.get("path") or "").removeprefix("/")
-    addresses = tuple(_addresses(cluster, namespace, name, port))
-    return Target(f"https://{server_name}:{port}/{path}", server_name, addresses)
-
-
-def _addresses(cluster: Cluster, namespace: str, name: str, port: int) -> Sequence[tuple[str, int]]:
-    service = cluster.get(SERVICES, namespace, name)
-    if service is None:
-        raise WebhookError(f'service "{name}" not found')
-    spec = service["spec"]
-    if spec.get("type") == "ExternalName":
-        return [(spec["externalName"], port)]
-    found = next((one for one in spec.get("ports") or () if one["port"] == port), None)
-    if found is None:
-        raise WebhookError(f'no service port {port} found for service "{name}"')
-    port_name = found.get("name") or ""
-    ready = [*_of_slices(cluster, namespace, name, port_name), *_of_endpoints(cluster, namespace, name, port_name)]
-    if ready:
-        return ready
-    if spec.get("clusterIP") not in (None, "", "None"):
-        return [(spec["clusterIP"], port)]
-    raise WebhookError(f'no endpoints available for service "{name}"')
-
-
-def _of_slices(cluster: Cluster, namespace: str, name: str, port_name: str) -> Iterator[tuple[str, int]]:
-    for one in cluster.list(ENDPOINTSLICES, namespace):
-        if (one["metadata"].get("labels") or {}).get(SERVICE_LABEL) != name:
-            continue
-        port = _port(one, port_name)
-        for endpoint in one.get("endpoints") or () if port else ():
-            if (endpoint.get("conditions") or {}).get("ready") is not False:
-                yield endpoint["addresses"][0], port
-
-
-def _of_endpoints(cluster: Cluster, namespace: str, name: str, port_name: str) -> Iterator[tuple[str, int]]:
-    endpoints = cluster.get(ENDPOINTS, namespace, name) or {}
-    for subset in endpoints.get("subsets") or ():
-        port = _port(subset, port_name)
-        for address in subset.get("addresses") or () if port else ():
-            yield address["ip"], port
-
-
-def _port(ports: Mapping[str, Any], name: str) -> int:
-    """The number of the port of a name; 0 if there is none."""
-    found = (port["port"] for port in ports.get("ports") or () if (port.get("name") or "") == name)
-    return next(found, 0) or 0
+    return Target(f"https://{name}.{namespace}.svc:{port}/{path}", (namespace, name, port))

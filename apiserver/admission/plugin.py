@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from apimachinery.errors import ApiError
+from apimachinery.managedfields.entries import Managed
 from apimachinery.meta import Object
 from apimachinery.resources import Resource
 from apiserver.logs import kv
@@ -64,6 +65,9 @@ class Attributes:
     dry_run: bool = False
     sent_as: Resource | None = None
     options: Callable[[], Object | None] | None = None
+    # Who manages which fields of both objects, which is kept beside them.
+    managed: Managed = ()
+    old_managed: Managed = ()
     # Checks what others have made of `obj`, and brings it into its full form. Raises ApiError.
     complete: Callable[[Object], Object] | None = None
     # What the client is told besides the answer; what an operator is told; what is written along with the object.

@@ -14,16 +14,15 @@ from __future__ import annotations
 
 import ipaddress
 import random
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from apimachinery.errors import bad_request, not_found, service_unavailable
-from apimachinery.meta import Object, get_path
-from apimachinery.resources import ENDPOINTS, ENDPOINTSLICES, PODS, SERVICES
+from apimachinery.meta import get_path
+from apimachinery.resources import PODS, SERVICES
 from apiserver.admission import Cluster
+from apiserver.service_resolver import endpoints, name_of_port
 
-SERVICE_NAME = "kubernetes.io/service-name"
 _SCHEMES = ("http", "https")
 
 
@@ -85,11 +84,7 @@ def of_service(cluster: Cluster, namespace: str, text: str) -> Place:
         service = cluster.get(SERVICES, namespace, named.name)
         if service is None:
             raise not_found(SERVICES.plural, named.name)
-        declared: list[dict[str, Any]] = get_path(service, "spec", "ports", default=[])
-        port_name = next((one.get("name") or "" for one in declared if one["port"] == int(port)), None)
-        if port_name is None:
-            raise service_unavailable(f'no service port {port} found for service "{named.name}"')
-        port = port_name
+        port = name_of_port(service, int(port))
     found = [
         (address, number)
         for address, number, pod in endpoints(cluster, namespace, named.name, port)
@@ -99,34 +94,6 @@ def of_service(cluster: Cluster, namespace: str, text: str) -> Place:
         raise service_unavailable(f'no endpoints available for service "{text}"')
     address, number = random.choice(found)
     return Place(named.scheme, address, number)
-
-
-def endpoints(cluster: Cluster, namespace: str, service: str, port: str) -> Iterator[tuple[str, int, str]]:
-    """The ready endpoints of a service's port: (address, port, name of the pod, "" if it is none)."""
-    slices = [
-        one
-        for one in cluster.list(ENDPOINTSLICES, namespace)
-        if (one["metadata"].get("labels") or {}).get(SERVICE_NAME) == service
-    ]
-    for one in slices:
-        for number in _numbers(one.get("ports"), port):
-            for endpoint in one.get("endpoints") or ():
-                if (endpoint.get("conditions") or {}).get("ready") is not False and endpoint.get("addresses"):
-                    yield endpoint["addresses"][0], number, _pod(endpoint)
-    old = cluster.get(ENDPOINTS, namespace, service) if not slices else None
-    for subset in (old or {}).get("subsets") or ():
-        for number in _numbers(subset.get("ports"), port):
-            for address in subset.get("addresses") or ():
-                yield address["ip"], number, _pod(address)
-
-
-def _numbers(ports: list[dict[str, Any]] | None, name: str) -> Iterator[int]:
-    return (one["port"] for one in ports or () if (one.get("name") or "") == name and one.get("port"))
-
-
-def _pod(endpoint: Object) -> str:
-    reference: dict[str, Any] = endpoint.get("targetRef") or {}
-    return reference.get("name") or "" if reference.get("kind") == PODS.kind else ""
 
 
 def _is_of_pod(cluster: Cluster, namespace: str, name: str, address: str) -> bool:

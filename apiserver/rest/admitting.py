@@ -16,6 +16,7 @@ from apiserver.rest.deletion import DeleteOptions
 from apiserver.rest.questions import Question
 from apiserver.rest.subresources import Subresource
 from apiserver.rest.writing import Change
+from apiserver.storage.entry import Entry
 
 _META = "meta.k8s.io/v1"
 # What is sent to open a connection, by (plural, subresource): its kind, and its fields by type.
@@ -41,7 +42,16 @@ def of_write(call: Call, change: Change, part: Subresource) -> Attributes:
     old: Object | None = None
     if not creates and change.old is not None:
         old = part.shows(call, change.old) if part.shows is not None else change.old.obj
-    return _attributes(CREATE if creates else UPDATE, call, change.obj, old, part.kind)
+    attributes = _attributes(CREATE if creates else UPDATE, call, change.obj, old, part.kind)
+    tell_managers(attributes, change, part)
+    return attributes
+
+
+def tell_managers(attributes: Attributes, change: Change, part: Subresource) -> None:
+    """Tell who manages which fields of both objects; nobody is told of a part that is another kind."""
+    if part.kind is None:
+        attributes.managed = change.managed or ()
+        attributes.old_managed = change.stored.managed if change.stored is not None else ()
 
 
 def of_question(call: Call, question: Question, sent: Object) -> Attributes:
@@ -49,9 +59,10 @@ def of_question(call: Call, question: Question, sent: Object) -> Attributes:
     return _attributes(CREATE, call, sent, None, question.kind if call.info.subresource else None)
 
 
-def of_deletion(call: Call, old: Object, options: DeleteOptions) -> Attributes:
+def of_deletion(call: Call, old: Entry, options: DeleteOptions) -> Attributes:
     """A deletion."""
-    attributes = Attributes(DELETE, call.resource, call.namespace, call.name, call.user, None, old)
+    attributes = Attributes(DELETE, call.resource, call.namespace, call.name, call.user, None, old.obj)
+    attributes.old_managed = old.managed
     attributes.dry_run, attributes.warnings = options.dry_run, call.warnings
     attributes.options = partial(_delete_options, options)
     return attributes

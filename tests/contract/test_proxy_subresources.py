@@ -24,21 +24,12 @@ from apimachinery.resources import (
     SERVICEACCOUNTS,
     SERVICES,
 )
-from apiserver.options import parse
-from tests.support.apiserver import ApiServerProcess, free_port, running
+from tests.support.apiserver import ApiServerProcess, free_port, own_address, running
 from tests.support.certificates import Authority
 from tests.support.clients import kubectl_on_path
 
 SECONDS_MAX = 30
 PODS_PATH, SERVICES_PATH = "/api/v1/namespaces/default/pods", "/api/v1/namespaces/default/services"
-
-
-def own_address() -> str:
-    """An address of this machine that pods could have; loopback addresses are never asked."""
-    address = parse(["--data-dir", "unused"]).advertise_address
-    if address.startswith("127."):
-        pytest.skip("this machine has no address but those of its loopback interface")
-    return address
 
 
 class Backend:

@@ -11,9 +11,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from apiclient.kubeconfig import load
 from apiclient.rest import Client
 from apimachinery.errors import ApiError
+from apiserver.options import parse
 
 READY_SECONDS_MAX = 30.0
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -24,6 +27,14 @@ def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
         return port
+
+
+def own_address() -> str:
+    """An address of this machine that pods could have; loopback addresses are never asked."""
+    address = parse(["--data-dir", "unused"]).advertise_address
+    if address.startswith("127."):
+        pytest.skip("this machine has no address but those of its loopback interface")
+    return address
 
 
 class ApiServerProcess:

@@ -39,17 +39,20 @@ class Authority:
             .not_valid_after(now + _ONE_DAY)
         )
 
-    def issue(self, folder: Path, name: str, common_name: str, *groups: str, address: str = "") -> None:
-        """Write `name.crt`, `name.key` and `ca.crt` into a folder: for a server if an address is given."""
+    def issue(
+        self, folder: Path, name: str, common_name: str, *groups: str, address: str = "", names: tuple[str, ...] = ()
+    ) -> None:
+        """Write `name.crt`, `name.key` and `ca.crt` into a folder: for a server if its address or names are given."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, group) for group in groups]
         subject.append(x509.NameAttribute(NameOID.COMMON_NAME, common_name))
         builder = self._builder(x509.Name(subject), key)
         use = ExtendedKeyUsageOID.CLIENT_AUTH
-        if address:
+        if address or names:
             use = ExtendedKeyUsageOID.SERVER_AUTH
-            addresses = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))])
-            builder = builder.add_extension(addresses, critical=False)
+            known: list[x509.GeneralName] = [x509.DNSName(one) for one in names]
+            known += [x509.IPAddress(ipaddress.ip_address(address))] if address else []
+            builder = builder.add_extension(x509.SubjectAlternativeName(known), critical=False)
         certificate = builder.add_extension(x509.ExtendedKeyUsage([use]), critical=False).sign(
             self._key, hashes.SHA256()
         )

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from apimachinery.errors import bad_request, internal
+from apimachinery.managedfields.entries import Managed, encoded
 from apimachinery.meta import Object
 from apimachinery.resources import Resource
 from apiserver.admission.matching import Candidate, Unmatchable
@@ -67,10 +68,13 @@ class Webhooks:
 
     async def objects(self, attributes: Attributes, matched: Resource) -> tuple[Object | None, Object | None]:
         """The new and the old object, in the form that the webhook has asked for."""
-        obj, old = attributes.obj, attributes.old
-        if attributes.sent_as is None and obj is not None:
-            obj = await self.served.converted(obj, matched)
-        return obj, await self.served.converted(old, matched) if old is not None else None
+        obj, old = _whole(attributes.obj, attributes.managed), _whole(attributes.old, attributes.old_managed)
+        if attributes.sent_as is not None:
+            return obj, old  # what is sent to a subresource has one version only
+        return (
+            await self.served.converted(obj, matched) if obj is not None else None,
+            await self.served.converted(old, matched) if old is not None else None,
+        )
 
     async def ask(self, hook: Hook, attributes: Attributes, matched: Resource, *, mutates: bool) -> Answer:
         """What a webhook says to a request that it allows. Raises CallFailed, or ApiError if it does not."""
@@ -101,6 +105,13 @@ class Webhooks:
             return read_answer(answered, version, uid, mutates=mutates)
         except BadAnswer as error:
             raise CallFailed(f"received invalid webhook response: {error}") from error
+
+
+def _whole(obj: Object | None, managed: Managed) -> Object | None:
+    """An object with its managers, as clients see it."""
+    if obj is None or not managed or "managedFields" in obj["metadata"]:
+        return obj
+    return {**obj, "metadata": {**obj["metadata"], "managedFields": encoded(managed)}}
 
 
 def settle_failure(hook: Hook, error: CallFailed, attributes: Attributes, where: str) -> None:

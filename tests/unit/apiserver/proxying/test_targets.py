@@ -8,7 +8,8 @@ import pytest
 
 from apimachinery.errors import ApiError
 from apimachinery.meta import Object
-from apiserver.proxying.targets import Named, Place, endpoints, of_node_port, of_pod, of_service, split
+from apiserver.proxying.targets import Named, Place, of_node_port, of_pod, of_service, split
+from apiserver.service_resolver import endpoints
 from tests.support.access import Objects
 
 
