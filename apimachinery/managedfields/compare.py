@@ -92,6 +92,12 @@ def _put(changes: Changes, element: str, inner: Changes) -> None:
 
 
 def _lists(kind: Type, left: list[Any], right: list[Any], changes: Changes) -> None:
+    pairs = _in_place(kind, left, right)
+    if pairs is not None:
+        assert kind.items is not None, "a list whose items are managed apart has items"
+        for element, one, other in pairs:
+            _values(kind.items, element, one, other, changes)
+        return
     before, after = _indexed(kind, left), _indexed(kind, right)
     if before is None or after is None:
         # Items that can't be told apart: the list is one whole.
@@ -115,6 +121,20 @@ def _lists(kind: Type, left: list[Any], right: list[Any], changes: Changes) -> N
     for element, others in before.items():
         if element not in after:
             changes.removed[element] = _item(items, others)
+
+
+def _in_place(kind: Type, left: list[Any], right: list[Any]) -> list[tuple[str, Any, Any]] | None:
+    """The items that differ, by the steps to them, if each stands where it was; None: some came, went or moved."""
+    if len(left) != len(right):
+        return None
+    try:
+        elements = list(map(kind.element, left))
+        if len(set(elements)) < len(elements):
+            return None
+        pairs = [pair for pair in zip(elements, left, right, strict=True) if pair[1] != pair[2]]
+        return pairs if all(kind.element(other) == element for element, _, other in pairs) else None
+    except ValueError:
+        return None
 
 
 class Twice(list[Any]):

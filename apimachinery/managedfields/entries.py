@@ -72,6 +72,12 @@ def _shared_tuple(managed: Managed) -> Managed:
     return managed
 
 
+@lru_cache(maxsize=1024)
+def alone(operation: str, time: str, manager: str, api_version: str, subresource: str, fields: bytes) -> Managed:
+    """The entries of an object that has but one manager."""
+    return _shared_tuple((shared(Entry(operation, time, manager, api_version, subresource, fields)),))
+
+
 def collected(entries: Iterable[Entry]) -> Managed:
     """Entries in their order: who applies first, then the oldest. The one copy of equal tuples."""
     # The fields of an entry stand in the order in which entries are compared.

@@ -49,12 +49,17 @@ class Kind:
     changes: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Scope:
     """What a request can write at all: not what is `reset` to what it was, or nothing but what is at `only`."""
 
     reset: Fields = field(default_factory=dict)
     only: tuple[Path, ...] = ()
+
+    def part(self, obj: Object) -> Object:
+        """The object without what is reset as a whole, which nobody needs to look at."""
+        whole = [element[2:] for element, below in self.reset.items() if not below]
+        return {name: value for name, value in obj.items() if name not in whole} if whole else obj
 
     def filter(self, fields: Fields) -> Fields:
         """What of these fields the request can write."""

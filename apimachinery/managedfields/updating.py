@@ -14,40 +14,35 @@ import orjson
 
 from apimachinery.managedfields import sets
 from apimachinery.managedfields.compare import Changes, compare
-from apimachinery.managedfields.entries import UPDATE, Entry, Managed, capped, collected, shared
+from apimachinery.managedfields.entries import UPDATE, Entry, Managed, alone, capped, collected, shared
 from apimachinery.managedfields.kinds import EVERYTHING, Kind, Scope, Writer
 from apimachinery.managedfields.sets import Fields
-from apimachinery.managedfields.types import ATOMIC, Field, Type
+from apimachinery.managedfields.types import ATOMIC, UNTRACKED_METADATA, Type
 from apimachinery.meta import Object
 
 BEFORE_FIRST_APPLY = "before-first-apply"
-_SPEC = "spec"
+NOTHING = sets.dumps({})
 # What changes in a version; None if that version is no longer known.
 ChangesIn = Callable[[str], Changes | None]
 
 
 def created(kind: Kind, new: Object, by: Writer, scope: Scope = EVERYTHING) -> Managed:
     """The managers of a new object: one, of all that was sent."""
-    fields = scope.filter(_all_of(kind.types[by.api_version], new))
-    if not fields:
+    type_ = kind.types[by.api_version]
+    if "spec" in new:
+        metadata = {key: value for key, value in new["metadata"].items() if key not in UNTRACKED_METADATA}
+        raw = _fields_of_new(type_, scope, orjson.dumps({**new, "metadata": metadata}))
+    else:
+        raw = sets.dumps(scope.filter(compare(type_, {}, new).changed))
+    if raw == NOTHING:
         return ()
-    return collected([shared(Entry(UPDATE, by.time, by.manager, by.api_version, by.subresource, sets.dumps(fields)))])
-
-
-def _all_of(kind: Type, new: Object) -> Fields:
-    """All fields of a new object. Many objects of a kind have the same spec, which is most of them."""
-    spec, known = new.get(_SPEC), kind.fields.get(_SPEC)
-    if not isinstance(spec, dict) or known is None:
-        return compare(kind, {}, new).changed
-    fields = compare(kind, {}, {key: value for key, value in new.items() if key != _SPEC}).changed
-    below = _spec_fields(known, orjson.dumps(spec))
-    return {**fields, known.element: below} if below is not None else fields
+    return alone(UPDATE, by.time, by.manager, by.api_version, by.subresource, raw)
 
 
 @lru_cache(maxsize=128)
-def _spec_fields(known: Field, raw: bytes) -> Fields | None:
-    spec = Type(is_map=True, granular=True, fields={_SPEC: known})
-    return compare(spec, {}, {_SPEC: orjson.loads(raw)}).changed.get(known.element)
+def _fields_of_new(kind: Type, scope: Scope, raw: bytes) -> bytes:
+    """What objects with a spec are made of mostly comes from a template: but for their names they are the same."""
+    return sets.dumps(scope.filter(compare(kind, {}, orjson.loads(raw)).changed))
 
 
 def updated(kind: Kind, managed: Managed, old: Object, new: Object, by: Writer, scope: Scope = EVERYTHING) -> Managed:
@@ -99,7 +94,7 @@ def changes_of(kind: Kind, old: Object, new: Object, scope: Scope) -> ChangesIn:
                 known[api_version] = None
             else:
                 before, after = kind.convert(old, api_version) if old else old, kind.convert(new, api_version)
-                known[api_version] = scope.changes(compare(type_, before, after))
+                known[api_version] = scope.changes(compare(type_, scope.part(before), scope.part(after)))
         return known[api_version]
 
     return changes_in

@@ -10,7 +10,6 @@ form before anything else is done with it. Those of custom resources are said of
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
 from typing import Protocol
 
 from apimachinery.managedfields.custom import custom
@@ -167,9 +166,19 @@ class BuiltInVersions:
         return self.kind.convert(obj, api_version)
 
 
-@cache
+_kinds: dict[tuple[str, str, str], Kind] = {}
+
+
 def built_in_kind(stored: Resource) -> Kind:
     """A built-in kind in all versions that it is served in."""
+    key = (stored.group, stored.version, stored.kind)
+    found = _kinds.get(key)
+    if found is None:
+        found = _kinds[key] = _built_in_kind(stored)
+    return found
+
+
+def _built_in_kind(stored: Resource) -> Kind:
     named = (stored.group, stored.version, stored.kind)
     served = [stored, *(other for other in BUILTIN if other.stored_as == named)]
     if len(served) == 1:
