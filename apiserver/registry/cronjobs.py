@@ -15,7 +15,7 @@ from apimachinery.resources import CRONJOBS
 from apiserver.registry import checks, workloads
 from apiserver.registry.checks import Errors
 from apiserver.registry.job_spec import default_template_spec, validate_job_spec
-from apiserver.registry.strategy import AGE, NAME, Cell, Column, Since, Strategy, keep_spec
+from apiserver.registry.strategy import AGE, NAME, NONE, Cell, CellOf, Column, Since, Strategy, keep_spec
 
 # Jobs are called after their CronJob with eleven characters more, and have 63 at most.
 NAME_MAX = 63 - 11
@@ -119,7 +119,7 @@ def validate_update(cron_job: Object, old: Object) -> Errors:
     return errors
 
 
-def _text(field: str, otherwise: str = "") -> workloads.CellOf:
+def _text(field: str, otherwise: str = "") -> CellOf:
     def cell(cron_job: Object) -> Cell:
         found: str = get_path(cron_job, "spec", field, default=otherwise)
         return found
@@ -138,7 +138,7 @@ def _active(cron_job: Object) -> Cell:
 
 def _last(cron_job: Object) -> Cell:
     time = get_path(cron_job, "status", "lastScheduleTime")
-    return Since((time,)) if time else workloads.NONE
+    return Since((time,)) if time else NONE
 
 
 _CONTAINERS = ("spec", "jobTemplate", "spec", "template", "spec", "containers")
@@ -151,7 +151,7 @@ STRATEGY = Strategy(
     columns=(
         NAME,
         Column("Schedule", _text("schedule"), description="When Jobs are made."),
-        Column("Timezone", _text("timeZone", workloads.NONE), description="The time zone of the schedule."),
+        Column("Timezone", _text("timeZone", NONE), description="The time zone of the schedule."),
         Column("Suspend", _suspended, type="boolean", description="Whether no Jobs are made for now."),
         Column("Active", _active, type="integer", description="How many Jobs are running."),
         Column("Last Schedule", _last, description="When a Job was made last."),

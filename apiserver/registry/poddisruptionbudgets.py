@@ -12,7 +12,7 @@ from apiserver.registry import checks, workloads
 from apiserver.registry.checks import Errors
 from apiserver.registry.conditions import validate_conditions
 from apiserver.registry.metadata import validate_label_selector
-from apiserver.registry.strategy import AGE, NAME, Cell, Column, Strategy, keep_spec
+from apiserver.registry.strategy import AGE, NAME, Cell, CellOf, Column, Strategy, keep_spec
 
 POLICIES = ("AlwaysAllow", "IfHealthyBudget")
 _COUNTS = ("disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods")
@@ -45,7 +45,7 @@ def validate_status(budget: Object, old: Object) -> Errors:
     return errors
 
 
-def _bound(field: str) -> workloads.CellOf:
+def _bound(field: str) -> CellOf:
     def cell(budget: Object) -> Cell:
         return str(get_path(budget, "spec", field, default="N/A"))
 
