@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections.abc import Callable
 
 from apiclient.clock import Clock, SystemClock
 from apiclient.events import EventRecorder
@@ -24,6 +25,9 @@ from kubelet.container_starter import ContainerStarter
 from kubelet.container_stopper import ContainerStopper
 from kubelet.image_puller import ImagePuller
 from kubelet.images import ImageStore
+from kubelet.images.collector import ImageCollector
+from kubelet.images.pulls import ImagePulls
+from kubelet.images.usage import ImageUsage
 from kubelet.network import PodNetwork
 from kubelet.node_lease import NodeLease
 from kubelet.node_status import NodeReporter
@@ -71,6 +75,9 @@ class Agent:
         self._pods = Informer(client, PODS, field_selector=selector, clock=self._clock, rng=self._rng)
         self._recorder = EventRecorder(client, COMPONENT, host=node.name, clock=self._clock)
         self._images = ImageStore(options.image_dir)
+        self._image_usage = ImageUsage(options.image_dir, options.root_dir)
+        self._image_pulls = ImagePulls(options.image_dir)
+        self._images_came: Callable[[], None] = lambda: None
         self._network = PodNetwork(node.name, options.root_dir)
         self._objects = ObjectCache(client)
         self._reporter = NodeReporter(
@@ -138,16 +145,47 @@ class Agent:
                     self._server,
                     self._log_rotator,
                     self._qos_groups,
+                    self._image_collector(workers),
                 ):
                     group.create_task(part.run())
                 group.create_task(self._begin(workers))
         finally:
             self._network.close()
+            self._image_usage.close()
+            await self._image_pulls.close()
+
+    def _image_collector(self, workers: PodWorkers) -> ImageCollector:
+        name = self._options.node.name
+        # Named by its name where others are named by their uid, as in all events of a node agent about its Node.
+        node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "uid": name}}
+        collector = ImageCollector(
+            self._images,
+            self._options.image_gc,
+            self._clock,
+            tell=lambda kind, reason, message: self._recorder.event(node, kind, reason, message),
+            known_pods=lambda: workers.uids() if self._network_ready else None,
+            keep_only=self._image_usage.keep_only,
+        )
+        self._images_came = collector.images_changed
+        return collector
+
+    def _image_pulled(self) -> None:
+        self._reporter.images_changed()
+        self._images_came()
 
     def _workers(self, group: asyncio.TaskGroup) -> PodWorkers:
         events = PodEvents(self._recorder)
         clock, runtime = self._clock, self._runtime
-        puller = ImagePuller(self._images, events, clock)
+        puller = ImagePuller(
+            self._images,
+            events,
+            clock,
+            pulls=self._image_pulls,
+            objects=self._objects,
+            usage=self._image_usage,
+            credentials_file=self._options.image_credentials,
+            pulled=self._image_pulled,
+        )
         services = PodServices(
             root=self._options.root_dir,
             clock=clock,

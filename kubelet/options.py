@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from kubelet import node_lease, node_settings
+from kubelet.images import collector as image_collector
+from kubelet.images.collector import Settings as ImageGCSettings
 from kubelet.node_settings import NodeSettings
 from kubelet.pod_files import ClusterDNS
 
@@ -25,6 +27,8 @@ class Options:
     node: NodeSettings
     root_dir: Path
     image_dir: Path
+    image_credentials: Path
+    image_gc: ImageGCSettings
     cert_dir: Path
     cgroup_root: str
     dns: ClusterDNS
@@ -35,8 +39,19 @@ class Options:
 
 def parse(arguments: Sequence[str] | None = None) -> Options:
     """The options of a command line; a mistake ends the process with one line."""
-    given = _parser().parse_args(arguments)
+    parser = _parser()
+    given = parser.parse_args(arguments)
     root: Path = given.root_dir
+    images: Path = given.image_dir or root / "images"
+    try:
+        image_gc = ImageGCSettings(
+            given.image_gc_high_threshold,
+            given.image_gc_low_threshold,
+            given.minimum_image_ttl_duration,
+            given.image_maximum_gc_age,
+        ).check()
+    except ValueError as error:
+        parser.error(str(error))
     return Options(
         kubeconfig=given.kubeconfig,
         node=NodeSettings(
@@ -51,7 +66,9 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
             eviction=given.eviction_hard,
         ),
         root_dir=root,
-        image_dir=given.image_dir or root / "images",
+        image_dir=images,
+        image_credentials=given.image_credentials or images / "config.json",
+        image_gc=image_gc,
         cert_dir=given.cert_dir or root / "pki",
         cgroup_root=given.cgroup_root,
         dns=ClusterDNS(tuple(filter(None, given.cluster_dns.split(","))), given.cluster_domain),
@@ -69,6 +86,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--node-ip", required=True, type=_checked(_address), help="the address by which other nodes reach this one")
     add("--root-dir", required=True, type=Path, help="where pods, addresses and logs are kept")
     add("--image-dir", type=Path, help="the image store; several node agents may share one (ROOT/images)")
+    add("--image-credentials", type=Path, help="what pods may show to registries, as Docker's (IMAGES/config.json)")
+    _add_image_gc(parser)
     add("--cert-dir", type=Path, help="holds ca.crt, kubelet.crt and kubelet.key (ROOT/pki)")
     add("--cgroup-root", required=True, help="the cgroup below which pods run, such as wherry/node-1")
     add("--port", type=int, default=node_settings.DEFAULT_PORT, help="where logs and exec are served (%(default)s)")
@@ -98,6 +117,27 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("-v", action="count", default=0, help="log more")
     return parser
+
+
+def _add_image_gc(parser: argparse.ArgumentParser) -> None:
+    default = ImageGCSettings()
+    percents = (
+        (
+            "--image-gc-high-threshold",
+            default.high_percent,
+            "percent of the images' disk from which on some are removed",
+        ),
+        ("--image-gc-low-threshold", default.low_percent, "percent of it down to which"),
+    )
+    for flag, percent, words in percents:
+        parser.add_argument(flag, type=int, default=percent, help=f"{words} (%(default)s)")
+    ages = (
+        ("--minimum-image-ttl-duration", "2m", "how long an image is kept in any case"),
+        ("--image-maximum-gc-age", "0", "how long an image may be unused, 0 for ever"),
+    )
+    for flag, duration, words in ages:
+        parse_age = _checked(image_collector.parse_duration)
+        parser.add_argument(flag, type=parse_age, default=duration, help=f"{words} (%(default)s)")
 
 
 def _address(text: str) -> str:

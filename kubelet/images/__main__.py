@@ -3,54 +3,75 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import sys
 from pathlib import Path
 
-from kubelet.images import ArchiveError, Image, ImageError, ImageStore
+from kubelet.images.store import ImageError
 
-ID_DIGITS = 12
+PROGRAM = "kctl image"
 
 
 def main() -> int:
     """Run one action; mistakes are told in one line."""
-    parser = argparse.ArgumentParser(prog="kctl image", description=__doc__)
-    parser.add_argument("--image-dir", type=Path, required=True)
-    actions = parser.add_subparsers(dest="action", required=True)
+    parser = argparse.ArgumentParser(prog=PROGRAM, description=__doc__)
+    parser.add_argument("--image-dir", type=Path, required=True, help="the store")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    _add_pull_and_push(actions)
+    _add_archives(actions)
+    _add_listing(actions)
+    actions.add_parser("fetch")  # for a node agent: pulls.py
+    args = parser.parse_args()
+    # An action loads what it needs: listing images takes no HTTP.
+    name = {"fetch": "kubelet.images.fetch"}.get(args.action)
+    module = importlib.import_module(name or "kubelet.images.actions")
+    try:
+        return int(getattr(module, f"run_{args.action}")(args))
+    except ImageError as error:
+        print(f"error: {error}", file=sys.stderr)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        print(f"error: {error.strerror or error}{f': {error.filename}' if error.filename else ''}", file=sys.stderr)
+    except KeyboardInterrupt:
+        return 130
+    return 1
+
+
+def _add_pull_and_push(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    pulling = actions.add_parser("pull", help="pull images from registries")
+    pulling.add_argument("image", nargs="+")
+    pulling.add_argument("--platform", help="os/architecture[/variant] (this machine's)")
+    pushing = actions.add_parser("push", help="push an image to its registry, or under another name")
+    pushing.add_argument("image")
+    pushing.add_argument("target", nargs="?", metavar="NAME", help="where to (the image's own name)")
+    for action in (pulling, pushing):
+        action.add_argument("--credentials", type=Path, metavar="FILE", help="a config.json as Docker's")
+        action.add_argument("-q", "--quiet", action="store_true", help="print nothing but the result")
+
+
+def _add_archives(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     importing = actions.add_parser("import", help="take in a `docker save` file or an OCI archive")
     importing.add_argument("archive", nargs="+", type=Path, help="a tar file, an OCI layout folder, or -")
     importing.add_argument("--tag", help="the name to give the image")
-    actions.add_parser("ls", help="list the images")
+    importing.add_argument("--platform", help="os/architecture[/variant] (this machine's)")
+    exporting = actions.add_parser("export", help="write images as an archive that docker, podman and skopeo read")
+    exporting.add_argument("image", nargs="+")
+    exporting.add_argument("-o", "--output", type=Path, default=Path("-"), metavar="FILE", help="(standard output)")
+
+
+def _add_listing(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    listing = actions.add_parser("ls", help="list the images")
+    listing.add_argument("-q", "--quiet", action="store_true", help="print ids alone")
     removing = actions.add_parser("rm", help="remove images by name or id")
     removing.add_argument("image", nargs="+")
-    args = parser.parse_args()
-    try:
-        store = ImageStore(args.image_dir)
-        if args.action == "import":
-            for archive in args.archive:
-                for image in store.import_archive(archive, args.tag):
-                    print(f"imported {', '.join(image.names) or image.id}")
-        elif args.action == "ls":
-            print_table(store.images())
-        else:
-            for reference in args.image:
-                for gone in store.remove(reference):
-                    print(f"removed {gone}")
-    except (ArchiveError, ImageError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
-def print_table(images: list[Image]) -> None:
-    """One line an image and name, as wide as needed."""
-    rows = [("IMAGE", "ID", "SIZE", "LAYERS")]
-    for image in images:
-        size = "the node's" if image.binds else f"{image.size_bytes / 1e6:.1f}MB"
-        for name in image.names or ["<none>"]:
-            rows.append((name, image.id[7 : 7 + ID_DIGITS], size, str(len(image.layers))))
-    widths = [max(len(row[column]) for row in rows) for column in range(4)]
-    for row in rows:
-        print("   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    pruning = actions.add_parser("prune", help="remove images without a name, and what nothing needs")
+    pruning.add_argument("-a", "--all", action="store_true", help="remove all images that no pod uses")
+    tagging = actions.add_parser("tag", help="give an image one more name")
+    tagging.add_argument("image")
+    tagging.add_argument("name")
+    inspecting = actions.add_parser("inspect", help="show all that is known of images, as JSON")
+    inspecting.add_argument("image", nargs="+")
 
 
 if __name__ == "__main__":

@@ -1,191 +1,326 @@
-"""Unpacks one image layer: `python -m kubelet.images.unpack FOLDER < layer.tar` (plain or gzip).
+"""Unpacks one image layer into an empty folder, from a stream that comes from strangers.
 
-Layers come from strangers. This process therefore enters the folder with chroot(2) before it reads the
-first byte: whatever `..`, absolute name or symbolic link a layer holds, it can lead nowhere else. Deletions
-become overlayfs whiteouts. What was read is hashed, and the digest of the uncompressed layer (its diff id) is
-printed.
+The process that does it has entered the folder with chroot(2) before it makes the first file (unpackers.py):
+whatever `..`, absolute name or symbolic link a layer holds, it can lead nowhere else. Deletions become overlayfs
+whiteouts. What was read is hashed: the digest of the uncompressed layer is its diff id. Extended attributes that
+would mean something to overlayfs, or to the node's own security modules, are not taken over, and the disk is never
+filled to its last byte.
 
 Sources: https://github.com/opencontainers/image-spec/blob/main/layer.md, the kernel's overlayfs.rst, chroot(2).
 """
 
+# A layer has tens of thousands of entries: plain strings, and a system call a call.
+# ruff: noqa: PTH102, PTH103, PTH101, PTH108, PTH112
 from __future__ import annotations
 
-import contextlib
 import errno
 import hashlib
-import io
 import os
+import posixpath
 import shutil
 import stat
-import sys
-import tarfile
-import zlib
-from pathlib import Path
-from typing import BinaryIO
+from dataclasses import dataclass
+
+from kubelet.images.decompress import CompressionError, Stream
+from kubelet.images.tar_reader import Entry, TarError, TarReader
+from kubelet.images.tar_split import Writer
 
 WHITEOUT_PREFIX = ".wh."
 OPAQUE_MARKER = ".wh..wh..opq"
-READ_BYTES = 1 << 18
-GZIP_MAGIC, ZSTD_MAGIC = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
-XATTR_PREFIX = "SCHILY.xattr."
+# AUFS's own bookkeeping, which old layers hold.
+_META_PREFIX = ".wh..wh."
+OPAQUE_ATTRIBUTE = "trusted.overlay.opaque"
+
+LAYER_BYTES_MAX = 64 << 30
+ENTRIES_MAX = 2_000_000
+# Room that no image may take: the node itself, its pods and its logs live on.
+FREE_BYTES_MIN = 256 << 20
+FREE_INODES_MIN = 1000
+_CHECK_BYTES = 64 << 20
+_CHECK_ENTRIES = 4096
+_FILE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_SPECIAL_BITS = 0o7000
+_TAKEN_OVER = ("user.", "security.capability", "system.posix_acl_")
 
 
 class LayerError(Exception):
-    """The layer is damaged or of a kind that can't be unpacked."""
+    """The layer is damaged, too large, or of a kind that can't be unpacked."""
 
 
-class HashingReader(io.RawIOBase):
-    """Reads a layer, gunzips it when it is gzip, and hashes the uncompressed bytes on the way."""
+@dataclass(frozen=True, slots=True)
+class Unpacked:
+    """What came of a layer: its diff id, the size of its files, its entries, its compression, the size of its tar."""
 
-    def __init__(self, source: BinaryIO) -> None:
-        self._source = source
-        self._buffer = source.read(READ_BYTES)
-        if self._buffer.startswith(ZSTD_MAGIC):
-            raise LayerError("the layer is compressed with zstd; only plain and gzip layers can be unpacked")
-        self._gunzip = zlib.decompressobj(wbits=31) if self._buffer.startswith(GZIP_MAGIC) else None
-        self._hash = hashlib.sha256()
-        self._ready = b""
+    diff_id: str
+    size_bytes: int
+    entries: int
+    compression: str
+    tar_bytes: int
 
-    def readable(self) -> bool:
-        """Part of the file protocol: this can be read."""
-        return True
 
-    def read(self, size: int = -1) -> bytes:
-        """Up to `size` uncompressed bytes; empty at the end."""
-        while not self._ready:
-            data, self._buffer = self._buffer, b""
-            data = data or self._source.read(READ_BYTES)
-            if not data:
-                if self._gunzip is not None and not self._gunzip.eof:
-                    raise LayerError("the gzip data ends too early")
-                return b""
-            self._ready = data if self._gunzip is None else self._inflate(data)
-            self._hash.update(self._ready)
-        if size < 0:
-            size = len(self._ready)
-        chunk, self._ready = self._ready[:size], self._ready[size:]
-        return chunk
+def unpack(stream: Stream, split: Writer, kept_fd: int) -> Unpacked:
+    """Unpack a layer into "/"; files that it replaces itself go to the folder `kept_fd`. Raises LayerError."""
+    return _Unpacking(split, kept_fd).run(stream)
 
-    def _inflate(self, data: bytes) -> bytes:
-        assert self._gunzip is not None
+
+class _Unpacking:
+    """One layer on its way."""
+
+    def __init__(self, split: Writer, kept_fd: int) -> None:
+        self._split = split
+        self._kept_fd = kept_fd
+        self._kept = 0
+        self._size = 0
+        self._written = self._check_at = 0
+        self._entries = 0
+        self._folders: list[tuple[str, int]] = []
+        self._root = os.open("/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._make = {
+            "file": self._file,
+            "dir": self._dir,
+            "symlink": self._symlink,
+            "hardlink": self._hardlink,
+            "fifo": self._node,
+            "char": self._node,
+            "block": self._node,
+        }
+
+    def run(self, stream: Stream) -> Unpacked:
+        """All of it."""
+        digest = hashlib.sha256()
+        tar_bytes = 0
+
+        def read(size: int) -> bytes:
+            nonlocal tar_bytes
+            data = stream.read(size)
+            digest.update(data)
+            tar_bytes += len(data)
+            return data
+
+        self._reader = TarReader(read, raw=self._split.raw)
         try:
-            out = self._gunzip.decompress(data)
-            while self._gunzip.eof and self._gunzip.unused_data:
-                # gzip allows several members one after the other; pigz and others write them.
-                rest = self._gunzip.unused_data
-                self._gunzip = zlib.decompressobj(wbits=31)
-                out += self._gunzip.decompress(rest)
-            return out
-        except zlib.error as error:
-            raise LayerError(f"the gzip data is damaged: {error}") from error
+            for entry in self._reader:
+                self._entry(entry)
+        except (TarError, CompressionError) as error:
+            raise LayerError(str(error)) from error
+        for path, mtime_ns in reversed(self._folders):
+            # Last, since every file placed in a folder moves the folder's time.
+            try:
+                os.utime(path, ns=(mtime_ns, mtime_ns), follow_symlinks=False)
+            except FileNotFoundError:
+                pass  # replaced by something else meanwhile
+        self._split.close()
+        return Unpacked(f"sha256:{digest.hexdigest()}", self._size, self._entries, stream.kind, tar_bytes)
 
-    def diff_id(self) -> str:
-        """The digest of everything, once the rest (tar's padding) has been read too."""
-        while self.read(READ_BYTES):
-            pass
-        return f"sha256:{self._hash.hexdigest()}"
+    def _entry(self, entry: Entry) -> None:
+        self._entries += 1
+        if self._entries % _CHECK_ENTRIES == 0:
+            self._check_room()
+        path = f"/{entry.path}"
+        if entry.kind != "file":
+            self._entries_max()
+        name = posixpath.basename(path)
+        if name.startswith(WHITEOUT_PREFIX):
+            self._white_out(path, name)
+        else:
+            self._make[entry.kind](path, entry)
+
+    def _entries_max(self) -> None:
+        if self._entries > ENTRIES_MAX:
+            raise LayerError(f"the layer has more than {ENTRIES_MAX} entries")
+
+    def _file(self, path: str, entry: Entry) -> None:
+        self._entries_max()
+        if entry.size > LAYER_BYTES_MAX or self._written + entry.stored > LAYER_BYTES_MAX:
+            raise LayerError(f"the layer is larger than {LAYER_BYTES_MAX} bytes")
+        descriptor = self._create(path, entry.mode)
+        try:
+            segments = entry.segments if entry.segments is not None else [(0, entry.size)] if entry.size else []
+            self._split.content(entry.path, segments)
+            if entry.segments is None:
+                self._write(descriptor, entry)
+            else:
+                os.ftruncate(descriptor, entry.size)
+                self._write_sparse(descriptor, entry.segments)
+            if entry.uid or entry.gid:
+                os.fchown(descriptor, entry.uid, entry.gid)
+            if entry.mode & _SPECIAL_BITS or entry.uid or entry.gid:
+                os.fchmod(descriptor, entry.mode)  # a change of owner takes the setuid bit away
+            _set_attributes(descriptor, entry)
+            os.utime(descriptor, ns=(entry.mtime_ns, entry.mtime_ns))
+        finally:
+            os.close(descriptor)
+        self._size += entry.size
+
+    def _create(self, path: str, mode: int) -> int:
+        try:
+            return os.open(path, _FILE_FLAGS, mode & 0o777)
+        except FileNotFoundError:
+            self._make_parents(path)
+        except FileExistsError:
+            self._clear(path)
+        return os.open(path, _FILE_FLAGS, mode & 0o777)
+
+    def _write(self, descriptor: int, entry: Entry) -> None:
+        for piece in self._reader.content():
+            self._count(len(piece))
+            _write_all(descriptor, piece)
+
+    def _write_sparse(self, descriptor: int, segments: list[tuple[int, int]]) -> None:
+        parts = iter(segments)
+        offset = left = 0
+        for piece in self._reader.content():
+            self._count(len(piece))
+            view = memoryview(piece)
+            while len(view):
+                if not left:
+                    offset, left = next(parts)
+                    os.lseek(descriptor, offset, os.SEEK_SET)
+                part = view[:left]
+                _write_all(descriptor, part)
+                left -= len(part)
+                view = view[len(part) :]
+
+    def _dir(self, path: str, entry: Entry) -> None:
+        if path != "/":
+            try:
+                os.mkdir(path)
+            except FileNotFoundError:
+                self._make_parents(path)
+                os.mkdir(path)
+            except FileExistsError:
+                self._replace_by_dir(path)
+        self._own(path, entry)
+        self._folders.append((path, entry.mtime_ns))
+
+    def _replace_by_dir(self, path: str) -> None:
+        """A folder that is there gets new attributes; anything else makes way."""
+        found = os.lstat(path)
+        if stat.S_ISDIR(found.st_mode):
+            return
+        self._clear(path)
+        os.mkdir(path)
+        if _is_whiteout(found):
+            os.setxattr(path, OPAQUE_ATTRIBUTE, b"y")  # what was deleted below must not shine through
+
+    def _symlink(self, path: str, entry: Entry) -> None:
+        self._place(path, lambda: os.symlink(entry.link, path))
+        os.chown(path, entry.uid, entry.gid, follow_symlinks=False)
+        os.utime(path, ns=(entry.mtime_ns, entry.mtime_ns), follow_symlinks=False)
+
+    def _hardlink(self, path: str, entry: Entry) -> None:
+        target = posixpath.normpath(f"/{entry.link}")
+        if target == path:
+            return
+        self._place(path, lambda: os.link(target, path, follow_symlinks=False))
+
+    def _node(self, path: str, entry: Entry) -> None:
+        """A pipe or a device. What the container may do with a device is not the file's to say but the cgroup's."""
+        kind = {"fifo": stat.S_IFIFO, "char": stat.S_IFCHR, "block": stat.S_IFBLK}[entry.kind]
+        if kind == stat.S_IFCHR and entry.device == (0, 0):
+            return  # overlayfs would take it for a deletion; a layer says so by name
+        try:
+            self._place(path, lambda: os.mknod(path, kind | entry.mode & 0o777, os.makedev(*entry.device)))
+        except PermissionError:
+            return  # a node that may make no devices (it is a container itself) could not open them either
+        self._own(path, entry)
+        os.utime(path, ns=(entry.mtime_ns, entry.mtime_ns), follow_symlinks=False)
+
+    def _white_out(self, path: str, name: str) -> None:
+        parent = posixpath.dirname(path)
+        if name == OPAQUE_MARKER:
+            if not os.path.isdir(parent):
+                self._make_parents(path)
+            os.setxattr(parent, OPAQUE_ATTRIBUTE, b"y")
+            return
+        hidden = name.removeprefix(WHITEOUT_PREFIX)
+        if name.startswith(_META_PREFIX) or hidden in ("", ".", ".."):
+            return
+        target = posixpath.join(parent, hidden)
+        try:
+            os.mknod(target, stat.S_IFCHR, os.makedev(0, 0))
+        except FileNotFoundError:
+            self._make_parents(target)
+            os.mknod(target, stat.S_IFCHR, os.makedev(0, 0))
+        except FileExistsError:
+            # It hides what lies in lower layers, and nothing of its own.
+            if stat.S_ISDIR(os.lstat(target).st_mode):
+                os.setxattr(target, OPAQUE_ATTRIBUTE, b"y")
+
+    def _place(self, path: str, make: object) -> None:
+        assert callable(make)
+        try:
+            make()
+        except FileNotFoundError:
+            self._make_parents(path)
+            make()
+        except FileExistsError:
+            self._clear(path)
+            make()
+
+    def _own(self, path: str, entry: Entry) -> None:
+        os.chown(path, entry.uid, entry.gid, follow_symlinks=False)
+        os.chmod(path, entry.mode)
+        _set_attributes(path, entry)
+
+    def _make_parents(self, path: str) -> None:
+        os.makedirs(posixpath.dirname(path), 0o755, exist_ok=True)
+
+    def _clear(self, path: str) -> None:
+        """Make way for a later entry of the same name; what a file held is kept for the layer's tar."""
+        if path == "/":
+            raise LayerError("an entry would replace the root")
+        found = os.lstat(path)
+        if stat.S_ISDIR(found.st_mode):
+            for folder, _, files in os.walk(path):
+                for name in files:
+                    self._keep(posixpath.join(folder, name))
+            shutil.rmtree(path)
+        elif stat.S_ISREG(found.st_mode):
+            self._keep(path)
+        else:
+            os.unlink(path)
+
+    def _keep(self, path: str) -> None:
+        if stat.S_ISREG(os.lstat(path).st_mode):
+            self._kept += 1
+            os.rename(path, str(self._kept), dst_dir_fd=self._kept_fd)
+            self._split.replaced(path[1:], str(self._kept))
+
+    def _count(self, size: int) -> None:
+        self._written += size
+        if self._written > self._check_at:
+            self._check_at = self._written + _CHECK_BYTES
+            self._check_room()
+
+    def _check_room(self) -> None:
+        free = os.fstatvfs(self._root)
+        if free.f_bavail * free.f_frsize < FREE_BYTES_MIN:
+            raise LayerError(f"no space left on device: less than {FREE_BYTES_MIN >> 20} MiB are free")
+        if free.f_files and free.f_favail < FREE_INODES_MIN:
+            raise LayerError(f"no space left on device: less than {FREE_INODES_MIN} inodes are free")
 
 
-def unpack(source: BinaryIO, root: Path) -> str:
-    """Unpack a layer below `root` (to be called inside the chroot, with `/`); returns its diff id."""
-    reader = HashingReader(source)
-    directories: list[tuple[Path, tarfile.TarInfo]] = []
-    try:
-        with tarfile.open(fileobj=reader, mode="r|", bufsize=READ_BYTES) as archive:
-            for member in archive:
-                path = root / os.path.normpath("/" + member.name).lstrip("/")
-                if path == root:
-                    directories.append((path, member))
-                elif path.name.startswith(WHITEOUT_PREFIX):
-                    _white_out(path)
-                else:
-                    _place(archive, member, path, root)
-                    if member.isdir():
-                        directories.append((path, member))
-    except (tarfile.TarError, EOFError) as error:
-        raise LayerError(f"the tar data is damaged: {error}") from error
-    for path, member in reversed(directories):
-        # Last, since every file placed in a folder moves the folder's time.
-        with contextlib.suppress(FileNotFoundError):
-            os.utime(path, (member.mtime, member.mtime), follow_symlinks=False)
-    return reader.diff_id()
+def _write_all(descriptor: int, data: bytes | memoryview) -> None:
+    written = os.write(descriptor, data)
+    while written < len(data):
+        written += os.write(descriptor, memoryview(data)[written:])
 
 
-def _white_out(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.name == OPAQUE_MARKER:
-        os.setxattr(path.parent, "trusted.overlay.opaque", b"y")
-        return
-    target = path.with_name(path.name.removeprefix(WHITEOUT_PREFIX))
-    _clear(target)
-    os.mknod(target, stat.S_IFCHR | 0o600, os.makedev(0, 0))
+def _is_whiteout(found: os.stat_result) -> bool:
+    return stat.S_ISCHR(found.st_mode) and found.st_rdev == 0
 
 
-def _place(archive: tarfile.TarFile, member: tarfile.TarInfo, path: Path, root: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not (member.isdir() and path.is_dir() and not path.is_symlink()):
-        _clear(path)
-    mode = stat.S_IMODE(member.mode)
-    if member.isdir():
-        path.mkdir(exist_ok=True)
-    elif member.isreg():
-        content = archive.extractfile(member)
-        assert content is not None
-        with path.open("wb") as file:
-            shutil.copyfileobj(content, file, READ_BYTES)
-    elif member.issym():
-        path.symlink_to(member.linkname)
-    elif member.islnk():
-        os.link(root / os.path.normpath("/" + member.linkname).lstrip("/"), path, follow_symlinks=False)
-        return
-    elif member.ischr() or member.isblk() or member.isfifo():
-        kind = stat.S_IFCHR if member.ischr() else stat.S_IFBLK if member.isblk() else stat.S_IFIFO
-        os.mknod(path, kind | mode, os.makedev(member.devmajor, member.devminor))
-    else:
-        raise LayerError(f"{member.name}: an entry of unknown type {member.type!r}")
-    os.chown(path, member.uid, member.gid, follow_symlinks=False)
-    if not member.issym():
-        path.chmod(mode)
-    _set_xattrs(member, path)
-    if not member.isdir():
-        os.utime(path, (member.mtime, member.mtime), follow_symlinks=False)
-
-
-def _set_xattrs(member: tarfile.TarInfo, path: Path) -> None:
-    for key, value in member.pax_headers.items():
-        if not key.startswith(XATTR_PREFIX):
+def _set_attributes(target: int | str, entry: Entry) -> None:
+    for name, value in entry.xattrs.items():
+        if not name.startswith(_TAKEN_OVER):
             continue
         try:
-            data = value.encode("utf-8", "surrogateescape")
-            os.setxattr(path, key.removeprefix(XATTR_PREFIX), data, follow_symlinks=False)
+            if isinstance(target, int):
+                os.setxattr(target, name, value)
+            else:
+                os.setxattr(target, name, value, follow_symlinks=False)
         except OSError as error:
             # A file system without this kind of attribute still holds a usable file.
-            if error.errno not in (errno.ENOTSUP, errno.EPERM):
+            if error.errno not in (errno.ENOTSUP, errno.EPERM, errno.EINVAL):
                 raise
-
-
-def _clear(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-
-
-def main() -> int:
-    """Enter the folder named on the command line, unpack standard input there, print the diff id."""
-    source = sys.stdin.buffer
-    # Loaded now, since nothing can be imported from inside the chroot.
-    "".encode("idna")
-    os.chroot(sys.argv[1])
-    os.chdir("/")
-    os.umask(0)
-    try:
-        print(unpack(source, Path("/")))
-    except (LayerError, OSError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -18,6 +18,8 @@ from kubelet.container_starter import ContainerStarter
 from kubelet.container_stopper import ContainerStopper
 from kubelet.image_puller import ImagePuller
 from kubelet.images import Image, ImageError
+from kubelet.images.pulls import PullResult
+from kubelet.images.reference import normalize
 from kubelet.network import PodIP
 from kubelet.pod_events import PodEvents
 from kubelet.pod_files import ClusterDNS
@@ -207,17 +209,27 @@ class FakeImages:
     def __init__(self) -> None:
         self.present = {"localhost/host"}
         self.pulls = 0
+        self.used: set[tuple[str, str]] = set()
 
     def find(self, reference: str) -> Image | None:
         if " " in reference:
             raise ImageError("InvalidImageName", "couldn't parse image name")
-        return self._image(reference) if reference in self.present else None
+        return self._image(reference) if reference in self.present or reference == "sha256:1" else None
 
-    async def ensure(self, reference: str, pull_policy: str) -> Image:
+    async def pull(self, reference: str, keys: Any) -> PullResult:
         self.pulls += 1
-        if reference not in self.present:
+        if not any(normalize(name) == reference for name in self.present):
             raise ImageError("ErrImagePull", "it is not there")
-        return self._image(reference)
+        return PullResult("sha256:1", 0.0, None)
+
+    def note_used(self, image_id: str) -> None:
+        pass
+
+    def use(self, pod_uid: str, image_id: str) -> None:
+        self.used.add((pod_uid, image_id))
+
+    def release(self, pod_uid: str) -> None:
+        self.used = {(uid, image_id) for uid, image_id in self.used if uid != pod_uid}
 
     @staticmethod
     def _image(reference: str) -> Image:
@@ -349,7 +361,9 @@ class FakeNode:
     def _make_workers(self) -> PodWorkers:
         parts: Any = self
         events = PodEvents(parts.recorder)
-        puller = ImagePuller(parts.images, events, self.clock)
+        puller = ImagePuller(
+            parts.images, events, self.clock, pulls=parts.images, objects=parts.objects, usage=parts.images
+        )
         by_uid = lambda uid: next((p for p in self.api.pods.values() if p["metadata"]["uid"] == uid), None)  # noqa: E731
         services = PodServices(
             root=self._root,
