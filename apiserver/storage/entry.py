@@ -22,7 +22,7 @@ from apimachinery.managedfields.entries import Managed, from_lines, lines
 from apimachinery.meta import Object
 
 # So many versions are kept parsed, and of so many bytes.
-PARSED_MAX, PARSED_BYTES_MAX = 1024, 8 << 20
+PARSED_MAX, PARSED_BYTES_MAX = 1024, 4 << 20
 _NO_LABELS: Mapping[str, str] = {}
 
 
