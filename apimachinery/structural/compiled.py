@@ -6,7 +6,7 @@ from Kubernetes is translated: null where a value is nullable, integers or strin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import cache, partial
 from typing import Any
 
@@ -54,7 +54,7 @@ def _translate(schema: Schema, formats: dict[str, Callable[[str], bool]]) -> dic
     if items is not None:
         document["items"] = _translate(items, formats)
     if extra is not None:
-        document["additionalProperties"] = _translate(extra, formats) if isinstance(extra, Mapping) else extra
+        document["additionalProperties"] = _translate(extra, formats) if isinstance(extra, dict) else extra
     for key in _JUNCTORS:
         if schema.get(key):
             document[key] = [*document.get(key, ()), *(_translate(inner, formats) for inner in schema[key])]

@@ -6,7 +6,6 @@ and k8s.io/apiextensions-apiserver/pkg/apiserver/schema (validation.go, complete
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from apimachinery.field import FieldError, forbidden_field, invalid_value, required
@@ -83,7 +82,7 @@ def _structural(schema: Schema, level: str, path: str, errors: Errors) -> None:
     if values is not None:
         if level == ROOT:
             errors.append(forbidden_field(f"{path}.additionalProperties", "must not be used at the root"))
-        if isinstance(values, Mapping):
+        if isinstance(values, dict):
             _structural(values, FIELD, f"{path}.additionalProperties", errors)
     _extensions(schema, path, errors)
     first = (schema.get("allOf") or [{}])[0]

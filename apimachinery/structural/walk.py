@@ -24,7 +24,7 @@ def schemas_below(schema: Schema) -> Iterator[Schema]:
 def children(schema: Schema) -> Iterator[Schema]:
     """The schemas directly inside of one."""
     items = schema.get("items")
-    yield from [items] if isinstance(items, Mapping) else items or ()
+    yield from [items] if isinstance(items, dict) else items or ()
     for key in _LISTS:
         yield from schema.get(key) or ()
     if schema.get("not") is not None:
@@ -32,9 +32,9 @@ def children(schema: Schema) -> Iterator[Schema]:
     for key in _MAPS:
         yield from (schema.get(key) or {}).values()
     for key in ("additionalProperties", "additionalItems"):
-        if isinstance(schema.get(key), Mapping):
+        if isinstance(schema.get(key), dict):
             yield schema[key]
-    yield from (one for one in (schema.get("dependencies") or {}).values() if isinstance(one, Mapping))
+    yield from (one for one in (schema.get("dependencies") or {}).values() if isinstance(one, dict))
 
 
 def any_schema(schema: Schema | None, holds: Callable[[Schema], bool]) -> bool:
@@ -45,13 +45,13 @@ def any_schema(schema: Schema | None, holds: Callable[[Schema], bool]) -> bool:
 def items_of(schema: Schema) -> Schema | None:
     """The schema of a list's items."""
     items = schema.get("items")
-    return items if isinstance(items, Mapping) else None
+    return items if isinstance(items, dict) else None
 
 
 def values_of(schema: Schema) -> Schema | None:
     """The schema of a map's values."""
     extra = schema.get("additionalProperties")
-    return extra if isinstance(extra, Mapping) else None
+    return extra if isinstance(extra, dict) else None
 
 
 def properties_of(schema: Schema) -> Mapping[str, Schema]:

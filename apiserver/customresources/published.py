@@ -7,7 +7,7 @@ Source: k8s.io/apiextensions-apiserver/pkg/controller/openapi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from apimachinery.resources import Resource
@@ -87,7 +87,7 @@ def _published(text: Schema, *, simple: bool) -> Published:
     if properties and not hidden:
         found["properties"] = {name: _published(inner, simple=simple) for name, inner in properties.items()}
     if extra is not None:
-        found["additionalProperties"] = _published(extra, simple=simple) if isinstance(extra, Mapping) else extra
+        found["additionalProperties"] = _published(extra, simple=simple) if isinstance(extra, dict) else extra
     if simple:
         _simplify(text, found)
     if text.get(_EMBEDDED) and not (simple and text.get(_PRESERVE)):

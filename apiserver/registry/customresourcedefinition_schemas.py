@@ -152,6 +152,8 @@ class _Context:
     def below(self, schema: Schema) -> _Context:
         """The same for what is inside of values of a schema."""
         most = _elements_max(schema)
+        if most == 1:
+            return self
         return replace(self, count=None if self.count is None or most is None else self.count * most)
 
 
@@ -175,12 +177,11 @@ class _Walk:
         before = len(self._errors)
         self._standard(schema, path, context)
         self._object(schema, path, context, is_root=is_root)
-        inside = context.without_rules()
         if schema.get("not") is not None:
-            self.visit(schema["not"], f"{path}.not", inside)
+            self.visit(schema["not"], f"{path}.not", context.without_rules())
         for key in ("allOf", "oneOf", "anyOf"):
             for number, inner in enumerate(schema.get(key) or ()):
-                self.visit(inner, f"{path}.{key}[{number}]", inside)
+                self.visit(inner, f"{path}.{key}[{number}]", context.without_rules())
         self._array(schema, path, context)
         self._topology(schema, path)
         for number, rule in enumerate(schema.get("x-kubernetes-validations") or ()):

@@ -38,6 +38,7 @@ COLUMN_FORMATS = ("byte", "date", "date-time", "double", "float", "int32", "int6
 _COMMON = {"schema": "validation", "subresources": "subresources"} | {
     field: field for field in ("additionalPrinterColumns", "selectableFields")
 }
+_NAME = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceDefinition"
 _NO_VERSION = (
     "missing from spec.versions; {0} was previously a storage version, and must remain in spec.versions until a "
     "storage migration ensures no data remains persisted in {0} and removes {0} from status.storedVersions"
@@ -52,8 +53,7 @@ def storage_version(definition: Object) -> str | None:
 
 def coerce(definition: Object) -> tuple[list[str], list[FieldError]]:
     """Bring a definition, and the schemas in it, into the shape of the published schema."""
-    unknown = schemas.unknown_fields(CUSTOMRESOURCEDEFINITIONS, definition)
-    pruned = schemas.prune(CUSTOMRESOURCEDEFINITIONS, definition)
+    pruned, unknown = schemas.prune_named(_NAME, definition, "")
     wrong = schemas.validate(CUSTOMRESOURCEDEFINITIONS, pruned)
     for number, version in enumerate(pruned["spec"].get("versions") or ()) if not wrong else ():
         holder = version.get("schema") or {}
