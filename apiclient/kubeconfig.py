@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 
@@ -76,16 +78,24 @@ def _paths(path: str | None) -> list[Path]:
 
 
 def _read(path: Path) -> tuple[Path, dict[str, Any]]:
-    import yaml
-
+    text = _text(path)
     try:
-        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-        document = yaml.load(path.read_text(), loader)
-    except (OSError, yaml.YAMLError) as error:
-        raise KubeconfigError(f"{path}: {error}") from error
+        # What this project writes is JSON, and so is read without the parser of YAML.
+        document = orjson.loads(text)
+    except ValueError:
+        document = _read_yaml(path, text)
     if not isinstance(document, dict):
         raise KubeconfigError(f"{path} is no kubeconfig")
     return path, document
+
+
+def _read_yaml(path: Path, text: str) -> Any:
+    import yaml
+
+    try:
+        return yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except yaml.YAMLError as error:
+        raise KubeconfigError(f"{path}: {error}") from error
 
 
 def _find(documents: list[tuple[Path, dict[str, Any]]], section: str, name: str) -> tuple[Path, dict[str, Any]]:
@@ -111,6 +121,8 @@ def _text(path: Path) -> str:
         return path.read_text()
     except OSError as error:
         raise KubeconfigError(f"{path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise KubeconfigError(f"{path} is no text: {error}") from error
 
 
 def _in_cluster() -> Config:

@@ -40,7 +40,9 @@ def main() -> None:
         time.sleep(SETTLE_SECONDS)
         total = 0.0
         for path in sorted((data_dir / "run").glob("*.json")):
-            pids = descendants(json.loads(path.read_text())["pid"])
+            pid = json.loads(path.read_text())["pid"]
+            # All parts are the supervisor's children, and stand for themselves.
+            pids = [pid] if path.stem == "supervisor" else descendants(pid)
             own = sum(map(pss_mb, pids))
             total += own
             print(f"{path.stem:<18} {own:6.1f} MB in {len(pids)} process{'es' if len(pids) > 1 else ''}")

@@ -12,8 +12,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from kctl.cluster.layout import Cluster
 from kctl.errors import CommandError
 
@@ -62,21 +60,32 @@ def merge_context(cluster: Cluster, path: Path) -> None:
     _write(path, theirs)
 
 
-def remove_context(cluster: Cluster, path: Path) -> None:
-    """Take this cluster's context out of the user's kubeconfig; the rest of it stays as it is."""
-    if not path.exists():
-        return
+def remove_context(cluster: Cluster) -> None:
+    """Take this cluster's context out of every kubeconfig that it was put into; the rest of them stays as it is."""
+    for path in dict.fromkeys([*map(Path, cluster.kubeconfigs), user_kubeconfig()]):
+        if path.exists():
+            _remove_context(cluster.context, path)
+
+
+def _remove_context(context: str, path: Path) -> None:
     theirs = _read(path)
+    changed = theirs.get("current-context") == context
     for section in ("clusters", "users", "contexts"):
-        theirs[section] = [e for e in theirs.get(section) or [] if e.get("name") != cluster.context]
-    if theirs.get("current-context") == cluster.context:
+        entries = theirs.get(section) or []
+        kept = [entry for entry in entries if entry.get("name") != context]
+        changed = changed or kept != entries
+        theirs[section] = kept
+    if theirs.get("current-context") == context:
         theirs["current-context"] = ""
-    _write(path, theirs)
+    if changed:
+        _write(path, theirs)
 
 
 def _read(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {"apiVersion": "v1", "kind": "Config", "clusters": [], "users": [], "contexts": []}
+    import yaml
+
     try:
         document = yaml.safe_load(path.read_text())
     except (OSError, yaml.YAMLError) as error:
@@ -92,6 +101,8 @@ def _put(document: dict[str, Any], section: str, entry: dict[str, Any]) -> None:
 
 
 def _write(path: Path, document: dict[str, Any]) -> None:
+    import yaml
+
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     temporary = path.with_suffix(".new")
     with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:

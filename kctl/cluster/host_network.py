@@ -32,13 +32,16 @@ def choose_node_network() -> str:
     raise CommandError("no free network for the nodes in 10.88.0.0 to 10.127.0.0; remove one from this host")
 
 
-def ensure_bridge(cluster: Cluster, pod_network: str) -> None:
-    """The host's bridge with its address, forwarding and masquerading. Safe to repeat."""
+def ensure_bridge(cluster: Cluster) -> None:
+    """The host's bridge with its address. Safe to repeat."""
     prefix = IPv4Network(cluster.node_network).prefixlen
-    if not _exists(cluster.bridge):
-        _ip("link", "add", cluster.bridge, "type", "bridge")
-    _ip("address", "replace", f"{cluster.host_address}/{prefix}", "dev", cluster.bridge)
-    _ip("link", "set", cluster.bridge, "up")
+    add = [] if _exists(cluster.bridge) else [f"link add {cluster.bridge} type bridge"]
+    address = f"address replace {cluster.host_address}/{prefix} dev {cluster.bridge}"
+    _batch([*add, address, f"link set {cluster.bridge} up"])
+
+
+def ensure_way_out(cluster: Cluster, pod_network: str) -> None:
+    """Forwarding, and masquerading of what leaves the machine: nodes and pods reach whatever the host reaches."""
     Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
     _masquerade(cluster, pod_network)
 
@@ -55,12 +58,21 @@ def ensure_node_namespace(cluster: Cluster, node: str) -> None:
     if _exists(host_end):
         # Its other end went with an earlier namespace that the kernel has not finished removing.
         _ip("link", "delete", host_end)
-    _ip("link", "add", host_end, "type", "veth", "peer", "name", "eth0", "netns", netns)
-    _ip("link", "set", host_end, "master", cluster.bridge, "up")
-    _ip("-n", netns, "link", "set", "lo", "up")
-    _ip("-n", netns, "address", "replace", f"{cluster.nodes[node]}/{prefix}", "dev", "eth0")
-    _ip("-n", netns, "link", "set", "eth0", "up")
-    _ip("-n", netns, "route", "replace", "default", "via", str(cluster.host_address))
+    _batch(
+        [
+            f"link add {host_end} type veth peer name eth0 netns {netns}",
+            f"link set {host_end} master {cluster.bridge} up",
+        ]
+    )
+    _batch(
+        [
+            "link set lo up",
+            f"address replace {cluster.nodes[node]}/{prefix} dev eth0",
+            "link set eth0 up",
+            f"route replace default via {cluster.host_address}",
+        ],
+        netns,
+    )
 
 
 def route_pods(cluster: Cluster, pod_cidr: str, node: str) -> None:
@@ -117,6 +129,12 @@ def _exists(interface: str) -> bool:
 
 def _ip(*arguments: str) -> str:
     return _command(["ip", *arguments])
+
+
+def _batch(commands: list[str], netns: str | None = None) -> None:
+    """Several commands of `ip` by one process; the first that fails ends them."""
+    where = ["-n", netns] if netns is not None else []
+    _command(["ip", *where, "-batch", "-"], "\n".join(commands) + "\n")
 
 
 def _nft(rules: str) -> None:

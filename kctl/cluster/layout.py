@@ -36,6 +36,8 @@ class Cluster:
     port: int
     nodes: dict[str, str] = field(default_factory=dict)
     flags: dict[str, list[str]] = field(default_factory=dict)
+    # The users' kubeconfigs that have this cluster's context.
+    kubeconfigs: list[str] = field(default_factory=list)
 
     @property
     def id(self) -> str:
@@ -120,6 +122,12 @@ def load(data_dir: Path) -> Cluster | None:
         raise CommandError(f"{path}: {error.strerror}; run kctl as root") from error
     except (ValueError, KeyError, TypeError) as error:
         raise CommandError(f"{path} is damaged ({error}); `kctl down --purge` removes the cluster") from error
+
+
+def salvage(data_dir: Path) -> Cluster:
+    """What can be told of a cluster whose file is damaged: enough to remove it."""
+    nodes = sorted(path.name for path in (data_dir / "nodes").glob("*") if path.is_dir())
+    return Cluster(data_dir=data_dir, node_network="", port=0, nodes=dict.fromkeys(nodes, ""))
 
 
 def require(data_dir: Path) -> Cluster:

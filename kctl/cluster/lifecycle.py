@@ -1,19 +1,21 @@
 """Brings the parts of a cluster up and down in their order.
 
-Up: the host's bridge, the API server (ready in under a second), then scheduler, controllers and node agents
-at once, since each of them waits for whatever it needs. Everything here may be repeated: what runs is left
-alone, what is missing is started, so `kctl up` also repairs.
+Up: the host's bridge, the API server (ready in about half a second), then scheduler, controllers and node agents at
+once, since each of them waits for whatever it needs. What these have to import is imported while the API server does
+the same. Everything here may be repeated: what runs is left alone, what is missing is started, so `kctl up` also
+repairs; between two commands the supervisor does.
 """
 
 from __future__ import annotations
 
 import asyncio
-import shutil
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
+from apiclient.kubeconfig import KubeconfigError
 from apiclient.kubeconfig import load as load_kubeconfig
 from apiclient.rest import Client
 from apimachinery.errors import ApiError
@@ -21,12 +23,13 @@ from apimachinery.meta import Object, find_condition, get_path
 from apimachinery.resources import NODES
 from kctl.cluster import credentials, host_network, layout, processes
 from kctl.cluster.layout import Cluster
+from kctl.cluster.processes import Spec
 from kctl.errors import CommandError
 from kctl.progress import Progress
 
 POD_NETWORK = "10.244.0.0/16"
 APISERVER, SCHEDULER, CONTROLLERS = "apiserver", "scheduler", "controllers"
-READY_POLL_SECONDS = 0.02
+READY_POLL_SECONDS = 0.01
 CLEAN_UP_TIMEOUT_SECONDS = 60
 
 
@@ -35,35 +38,63 @@ def node_part(node: str) -> str:
     return f"kubelet-{node}"
 
 
-def start_apiserver(cluster: Cluster) -> None:
-    """Start the API server on the host's address of the node network."""
+def apiserver_spec(cluster: Cluster) -> Spec:
+    """The API server, on the host's address of the node network."""
     address = str(cluster.host_address)
     command = ["apiserver", "--data-dir", str(cluster.data_dir / "apiserver")]
     command += ["--bind-address", address, "--advertise-address", address]
     command += ["--secure-port", str(cluster.port), *cluster.flags.get(APISERVER, [])]
-    processes.spawn(cluster.data_dir, APISERVER, command)
+    return Spec.module(APISERVER, command)
 
 
-def start_control_loops(cluster: Cluster) -> None:
-    """Start the scheduler and the controllers."""
+def control_loop_specs(cluster: Cluster) -> list[Spec]:
+    """The scheduler and the controllers."""
     keys = cluster.data_dir / "apiserver"
     flags = cluster.flags
     scheduler = ["scheduler", "--kubeconfig", str(keys / "scheduler.kubeconfig")]
     controllers = ["controllers", "--kubeconfig", str(keys / "controller-manager.kubeconfig")]
     controllers += ["--cluster-cidr", POD_NETWORK]
-    processes.spawn(cluster.data_dir, SCHEDULER, [*scheduler, *flags.get(SCHEDULER, [])])
-    processes.spawn(cluster.data_dir, CONTROLLERS, [*controllers, *flags.get(CONTROLLERS, [])])
+    return [
+        Spec.module(SCHEDULER, [*scheduler, *flags.get(SCHEDULER, [])]),
+        Spec.module(CONTROLLERS, [*controllers, *flags.get(CONTROLLERS, [])]),
+    ]
 
 
-def start_node(cluster: Cluster, node: str) -> None:
-    """Start a node's agent in its network namespace; its credentials must be there."""
-    host_network.ensure_node_namespace(cluster, node)
+def node_spec(cluster: Cluster, node: str) -> Spec:
+    """A node's agent in its network namespace."""
     folder = cluster.node_dir(node)
     command = ["kubelet", "--kubeconfig", str(folder / "kubeconfig"), "--node-name", node]
     command += ["--node-ip", cluster.nodes[node], "--root-dir", str(folder)]
     command += ["--image-dir", str(cluster.image_dir), "--cert-dir", str(folder / "pki")]
     command += ["--cgroup-root", cluster.cgroup_root(node), *cluster.flags.get("kubelet", [])]
-    processes.spawn(cluster.data_dir, node_part(node), command, netns=cluster.netns(node))
+    return Spec.module(node_part(node), command, netns=cluster.netns(node))
+
+
+async def start_all(cluster: Cluster, deadline: float, progress: Progress) -> None:
+    """Start what does not run; returns when the API server is ready and everything else has been started."""
+    specs = [*control_loop_specs(cluster), *(node_spec(cluster, node) for node in cluster.nodes)]
+    missing = [spec for spec in specs if processes.find(cluster.data_dir, spec.name) is None]
+    progress.waiting("starting the API server")
+    host_network.ensure_bridge(cluster)
+    with closing(processes.supervisor(cluster.data_dir)) as supervisor:
+        supervisor.start([apiserver_spec(cluster)])
+        if len(missing) > 1:
+            supervisor.prepare(missing)
+        host_network.ensure_way_out(cluster, POD_NETWORK)
+        for node in cluster.nodes:
+            host_network.ensure_node_namespace(cluster, node)
+        await _wait_authority(cluster, deadline)
+        ensure_credentials(cluster)
+        await wait_ready(cluster, deadline)
+        progress.done(f"API server ready at {cluster.server}")
+        supervisor.start(specs)
+
+
+def start_node(cluster: Cluster, node: str) -> None:
+    """Start a node's agent in its network namespace; its credentials must be there."""
+    host_network.ensure_node_namespace(cluster, node)
+    with closing(processes.supervisor(cluster.data_dir)) as supervisor:
+        supervisor.start([node_spec(cluster, node)])
 
 
 def ensure_credentials(cluster: Cluster) -> None:
@@ -109,37 +140,48 @@ def stop_all(cluster: Cluster, progress: Progress) -> None:
         clean_up_node(cluster, node)
         host_network.remove_node_namespace(cluster, node)
     host_network.remove_bridge(cluster)
+    processes.stop_supervisor(data_dir)
 
 
 def purge(cluster_dir: Path) -> None:
     """Remove everything that a stopped cluster has stored."""
+    import shutil
+
     shutil.rmtree(cluster_dir, ignore_errors=False)
+
+
+async def _wait_authority(cluster: Cluster, deadline: float) -> None:
+    """Wait until the API server has made the cluster's authority, which it does first of all."""
+    while not (cluster.data_dir / "apiserver" / "pki" / "ca.crt").exists():
+        await _pause(cluster, deadline)
 
 
 async def wait_ready(cluster: Cluster, deadline: float) -> None:
     """Wait until the API server answers `ok` to /readyz; tells its last words if it died instead."""
-    path = cluster.admin_kubeconfig
     client: Client | None = None
     try:
         while True:
-            if processes.find(cluster.data_dir, APISERVER) is None:
-                words = processes.last_words(cluster.data_dir, APISERVER)
-                log = processes.log_path(cluster.data_dir, APISERVER)
-                raise CommandError(f"the API server ended at once: {words} (see {log})")
             try:
-                if client is None and path.exists():
-                    client = await Client.connect(load_kubeconfig(str(path)))
-                if client is not None and (await client.request("GET", "/readyz"))[0] == 200:
+                client = client or await Client.connect(load_kubeconfig(str(cluster.admin_kubeconfig)))
+                if (await client.request("GET", "/readyz"))[0] == 200:
                     return
-            except (ApiError, OSError):
-                pass  # not listening yet
-            if time.monotonic() > deadline:
-                log = processes.log_path(cluster.data_dir, APISERVER)
-                raise CommandError(f"the API server is not ready in time (see {log})")
-            await asyncio.sleep(READY_POLL_SECONDS)
+            except (ApiError, KubeconfigError):
+                await _pause(cluster, deadline)
     finally:
         if client is not None:
             await client.close()
+
+
+async def _pause(cluster: Cluster, deadline: float) -> None:
+    """Let the API server go on with its start. Raises CommandError if it has ended, or takes too long."""
+    log = processes.log_path(cluster.data_dir, APISERVER)
+    if processes.find(cluster.data_dir, APISERVER) is None:
+        words = processes.last_words(cluster.data_dir, APISERVER)
+        processes.stop(cluster.data_dir, APISERVER)  # or the supervisor would try on and on
+        raise CommandError(f"the API server ended at once: {words} (see {log})")
+    if time.monotonic() > deadline:
+        raise CommandError(f"the API server is not ready in time (see {log})")
+    await asyncio.sleep(READY_POLL_SECONDS)
 
 
 async def wait_nodes_ready(client: Client, cluster: Cluster, deadline: float, progress: Progress) -> None:

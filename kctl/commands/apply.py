@@ -10,16 +10,18 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 
 import orjson
 
 from apiclient.rest import Client
 from apimachinery.errors import ApiError, is_already_exists, is_not_found
 from apimachinery.meta import Object
-from apimachinery.resources import Resource
+from apimachinery.resources import DEPLOYMENTS, Resource
 from kctl.connect import add_namespace, connect
 from kctl.documents import read_objects
 from kctl.errors import CommandError
+from kctl.progress import Progress
 from kctl.resources import find_kind, shown_name
 from kctl.threeway import LAST_APPLIED, three_way_patch
 
@@ -94,6 +96,23 @@ async def apply_object(
     merged = await client.patch(resource, name, patch, namespace, kind=_patch_kind(resource), params=params)
     same = merged["metadata"].get("resourceVersion") == live["metadata"].get("resourceVersion")
     return "unchanged" if same else "configured"
+
+
+async def apply_and_wait(client: Client, item: Object, deadline: float, progress: Progress) -> None:
+    """Apply one object of any kind; if it is a Deployment, wait until it is available."""
+    from kctl.commands.rollout import wait_rolled_out
+
+    resource = await find_kind(client, item["apiVersion"], item["kind"])
+    name = str(item["metadata"].get("name"))
+    namespace = (item["metadata"].get("namespace") or "default") if resource.namespaced else None
+    shown = shown_name(resource, name)
+    progress.waiting(f"applying {shown}")
+    outcome = await apply_object(client, resource, item, namespace, PARAMS)
+    if resource == DEPLOYMENTS and namespace is not None:
+        left = max(0.0, deadline - time.monotonic())
+        await wait_rolled_out(client, namespace, name, left, progress.waiting)
+        outcome = "available"
+    progress.done(f"{shown} {outcome}")
 
 
 def _patch_kind(resource: Resource) -> str:

@@ -28,9 +28,9 @@ def run(args: argparse.Namespace) -> None:
     progress = Progress(quiet=args.quiet)
     with layout.locked(data_dir):
         try:
-            cluster = layout.require(data_dir)
+            cluster = _cluster(data_dir, purge=args.purge)
             lifecycle.stop_all(cluster, progress)
-            credentials.remove_context(cluster, credentials.user_kubeconfig())
+            credentials.remove_context(cluster)
             if args.purge:
                 lifecycle.purge(data_dir)
                 progress.done("cluster stopped and removed")
@@ -38,3 +38,12 @@ def run(args: argparse.Namespace) -> None:
                 progress.done("cluster stopped; `kctl up` starts it again with all its objects")
         finally:
             progress.end()
+
+
+def _cluster(data_dir: Path, *, purge: bool) -> layout.Cluster:
+    try:
+        return layout.require(data_dir)
+    except CommandError:
+        if purge and (data_dir / "cluster.json").exists():
+            return layout.salvage(data_dir)
+        raise

@@ -9,15 +9,10 @@ from pathlib import Path
 from apiclient.kubeconfig import load as load_kubeconfig
 from apiclient.rest import Client
 from apimachinery.meta import Object
-from apimachinery.resources import DEPLOYMENTS
-from kctl.cluster import credentials, host_network, layout, lifecycle
-from kctl.commands.apply import PARAMS, apply_object
-from kctl.commands.rollout import wait_rolled_out
-from kctl.documents import read_objects
+from kctl.cluster import credentials, layout, lifecycle
 from kctl.durations import duration
 from kctl.errors import CommandError
 from kctl.progress import Progress
-from kctl.resources import find_kind, shown_name
 
 MAX_NODES = 200
 PARTS = ("apiserver", "scheduler", "controllers", "kubelet")
@@ -54,7 +49,7 @@ async def run(args: argparse.Namespace) -> None:
         raise CommandError(f"--nodes {args.nodes}: must be between 1 and {MAX_NODES}", exit_status=2)
     if not 1 <= args.port <= 65535:
         raise CommandError(f"--port {args.port}: must be between 1 and 65535", exit_status=2)
-    objects = read_objects(args.filename) if args.filename else []
+    objects = _read_objects(args.filename)
     data_dir = args.data_dir.resolve()
     deadline = time.monotonic() + args.timeout
     progress = Progress(quiet=args.quiet)
@@ -68,15 +63,7 @@ async def run(args: argparse.Namespace) -> None:
             while len(cluster.nodes) < (args.nodes or 1):
                 cluster.add_node()
             cluster.save()
-            progress.waiting("starting the API server")
-            host_network.ensure_bridge(cluster, lifecycle.POD_NETWORK)
-            lifecycle.start_apiserver(cluster)
-            await lifecycle.wait_ready(cluster, deadline)
-            progress.done(f"API server ready at {cluster.server}")
-            lifecycle.start_control_loops(cluster)
-            lifecycle.ensure_credentials(cluster)
-            for node in cluster.nodes:
-                lifecycle.start_node(cluster, node)
+            await lifecycle.start_all(cluster, deadline, progress)
             async with await Client.connect(load_kubeconfig(str(cluster.admin_kubeconfig))) as client:
                 await lifecycle.wait_nodes_ready(client, cluster, deadline, progress)
                 count = len(cluster.nodes)
@@ -91,31 +78,30 @@ async def run(args: argparse.Namespace) -> None:
             progress.end()
 
 
+def _read_objects(files: list[str]) -> list[tuple[str, Object]]:
+    if not files:
+        return []
+    from kctl.documents import read_objects
+
+    return read_objects(files)
+
+
 async def _apply_all(cluster: layout.Cluster, objects: list[Object], deadline: float, progress: Progress) -> None:
+    from kctl.commands.apply import apply_and_wait
+
     async with await Client.connect(load_kubeconfig(str(cluster.admin_kubeconfig))) as client:
         for item in objects:
-            await _apply_and_wait(client, item, deadline, progress)
-
-
-async def _apply_and_wait(client: Client, item: Object, deadline: float, progress: Progress) -> None:
-    resource = await find_kind(client, item["apiVersion"], item["kind"])
-    name = str(item["metadata"].get("name"))
-    namespace = (item["metadata"].get("namespace") or "default") if resource.namespaced else None
-    shown = shown_name(resource, name)
-    progress.waiting(f"applying {shown}")
-    outcome = await apply_object(client, resource, item, namespace, PARAMS)
-    if resource == DEPLOYMENTS and namespace is not None:
-        left = max(0.0, deadline - time.monotonic())
-        await wait_rolled_out(client, namespace, name, left, progress.waiting)
-        outcome = "available"
-    progress.done(f"{shown} {outcome}")
+            await apply_and_wait(client, item, deadline, progress)
 
 
 def _tell_kubeconfig(args: argparse.Namespace, cluster: layout.Cluster) -> None:
     if args.no_kubeconfig:
         print(f"export KUBECONFIG={cluster.admin_kubeconfig}")
         return
-    path = credentials.user_kubeconfig()
+    path = credentials.user_kubeconfig().absolute()
+    if str(path) not in cluster.kubeconfigs:
+        cluster.kubeconfigs.append(str(path))
+        cluster.save()
     credentials.merge_context(cluster, path)
     if not args.quiet:
         print(f"context {cluster.context!r} is now the current one of {path}; try `kctl get nodes`")
