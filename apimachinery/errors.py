@@ -43,12 +43,14 @@ class ApiError(Exception):
     @classmethod
     def from_status(cls, status: Object, code: int | None = None) -> ApiError:
         """The error that a `Status` object (or whatever a proxy sent instead) tells of."""
-        return cls(
+        error = cls(
             int(status.get("code") or code or 500),
             status.get("reason") or "",
             status.get("message") or f"the server answered {code or status.get('code')}",
             status.get("details"),
         )
+        error.continue_token = (status.get("metadata") or {}).get("continue") or ""
+        return error
 
     @property
     def retry_after_seconds(self) -> int | None:

@@ -162,12 +162,6 @@ _ZEROS = {
 _ALIASES: dict[str, tuple[str, ...]] = {
     "status.successful": ("status.succeeded",),
     "source": ("source.component", "reportingComponent"),
-    # Events are stored in the form of the core group, also those of events.k8s.io.
-    "reportingController": ("reportingComponent",),
-    **{
-        f"regarding.{field}": (f"involvedObject.{field}",)
-        for field in ("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath")
-    },
 }
 
 

@@ -50,6 +50,7 @@ class Options:
     max_requests_inflight: int
     max_mutating_requests_inflight: int
     shutdown_delay_seconds: float
+    compaction_interval_seconds: float
     default_not_ready_toleration_seconds: int
     default_unreachable_toleration_seconds: int
     verbosity: int
@@ -99,6 +100,7 @@ def parse(arguments: Sequence[str]) -> Options:
         max_requests_inflight=found.max_requests_inflight,
         max_mutating_requests_inflight=found.max_mutating_requests_inflight,
         shutdown_delay_seconds=found.shutdown_delay_duration,
+        compaction_interval_seconds=found.etcd_compaction_interval,
         default_not_ready_toleration_seconds=found.default_not_ready_toleration_seconds,
         default_unreachable_toleration_seconds=found.default_unreachable_toleration_seconds,
         verbosity=found.v,
@@ -192,6 +194,8 @@ def _arguments() -> argparse.ArgumentParser:
         "--max-mutating-requests-inflight", type=_count, default=200, metavar="N", help="writes at once (%(default)s)"
     )
     add("--shutdown-delay-duration", type=_duration, default=0.0, metavar="0s", help="go on serving after SIGTERM")
+    help_text = "how long versions that were replaced can be asked for; 0: for ever"
+    add("--etcd-compaction-interval", type=_duration, default=300.0, metavar="5m0s", help=help_text)
     help_text = "how long pods stay on a node that is not ready or unreachable, unless they say so (%(default)s)"
     for condition in ("not-ready", "unreachable"):
         flag = f"--default-{condition}-toleration-seconds"

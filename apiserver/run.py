@@ -113,7 +113,7 @@ async def _run(options: Options, listener: socket.socket) -> None:
         log.info(kv("listening", address=options.bind_address, port=options.secure_port, revision=store.revision))
         async with asyncio.TaskGroup() as tasks:
             background = [
-                tasks.create_task(store.compact_forever()),
+                tasks.create_task(store.compact_forever(options.compaction_interval_seconds)),
                 tasks.create_task(flows.adjust_forever()),
                 tasks.create_task(upkeep.run(time.time)),
                 tasks.create_task(keeper.run()),

@@ -28,7 +28,7 @@ ChangesIn = Callable[[str], Changes | None]
 
 def created(kind: Kind, new: Object, by: Writer, scope: Scope = EVERYTHING) -> Managed:
     """The managers of a new object: one, of all that was sent."""
-    type_ = kind.types[by.api_version]
+    type_, new = kind.types[by.api_version], kind.convert(new, by.api_version)
     if "spec" in new:
         metadata = {key: value for key, value in new["metadata"].items() if key not in UNTRACKED_METADATA}
         raw = _fields_of_new(type_, scope, orjson.dumps({**new, "metadata": metadata}))

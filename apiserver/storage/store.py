@@ -33,7 +33,6 @@ logger = logging.getLogger(__name__)
 
 # How many of the newest changes are read back at a start, so that watches resume from memory.
 HISTORY_LOADED = 4096
-COMPACT_EVERY_SECONDS = 300.0
 # A list that filters looks at so many objects before it lets others run.
 FILTER_SLICE = 512
 
@@ -279,11 +278,13 @@ class Store:
             for watcher in collection.watchers.all():
                 watcher.end(Ended())
 
-    async def compact_forever(self) -> None:
-        """Every five minutes, forget what had been replaced five minutes before; it may be asked for until then."""
-        while True:
+    async def compact_forever(self, interval_seconds: float) -> None:
+        """At each interval, forget what had been replaced before the last one; it may be asked for until then. Of 0:
+        never.
+        """
+        while interval_seconds:
             reached = self.revision
-            await asyncio.sleep(COMPACT_EVERY_SECONDS)
+            await asyncio.sleep(interval_seconds)
             try:
                 await self.compact(reached)
             except StorageError as error:

@@ -115,6 +115,8 @@ def _npm(*arguments: str, cwd: Path) -> str:
     return subprocess.run(
         ["npm", *arguments], cwd=cwd, check=True, capture_output=True, text=True, timeout=FETCH_SECONDS_MAX
     ).stdout
+
+
 def _fetch_old(binary: Path) -> None:
     CACHE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=CACHE) as temporary:

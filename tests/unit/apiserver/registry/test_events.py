@@ -86,8 +86,8 @@ def test_each_group_selects_by_its_own_names_of_fields():
         "regarding.name=web,reportingController=example.com/operator", strategy(EVENTS_EVENTS).selectable
     )
     by_core = parse_field_selector("involvedObject.name=web,source=example.com/operator", strategy(EVENTS).selectable)
-    assert by_new.matches(stored()) and by_core.matches(stored())
-    assert not by_new.matches(stored(regarding={"name": "db"}))
+    assert by_new.matches(convert(stored(), "events.k8s.io/v1")) and by_core.matches(stored())
+    assert not by_new.matches(convert(stored(regarding={"name": "db"}), "events.k8s.io/v1"))
 
 
 def test_both_are_shown_alike():
