@@ -19,7 +19,7 @@ import orjson
 from apimachinery.managedfields import sets
 from apimachinery.managedfields.compare import Changes, compare, described
 from apimachinery.managedfields.conflicts import ConflictError
-from apimachinery.managedfields.entries import APPLY, Entry, Identity, Managed, collected, shared
+from apimachinery.managedfields.entries import APPLY, Entry, Identity, Managed, collected, make
 from apimachinery.managedfields.kinds import EVERYTHING, Kind, Scope, Writer
 from apimachinery.managedfields.merge import merged, with_named, without
 from apimachinery.managedfields.sets import Fields
@@ -106,7 +106,7 @@ def _own(by: Writer, fields: Fields, last: Entry | None, *, moved: bool) -> Entr
     raw = sets.dumps(fields)
     same = last is not None and last.fields == raw and last.api_version == by.api_version and not moved
     time = last.time if last is not None and same else by.time
-    return shared(Entry(APPLY, time, by.manager, by.api_version, by.subresource, raw))
+    return make(APPLY, time, by.manager, by.api_version, by.subresource, raw)
 
 
 def _pruned(kind: Kind, new: Object, last: Entry, fields: Fields, version: str, others: Collection[Entry]) -> Object:

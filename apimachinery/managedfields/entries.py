@@ -1,14 +1,16 @@
 """The entries of `metadata.managedFields`: who, by which operation, in which version, when, and which fields.
 
 Objects of one kind mostly have the same few entries but for their times. Entries are therefore kept apart from the
-objects, as tuples with the fields as bytes, and equal ones are shared.
+objects, as tuples with the fields as bytes, and equal ones are shared. Where the fields hold addresses or uids, as
+those of pods do, these are kept apart from what is around them, which is shared again.
 
 Source: k8s.io/apimachinery/pkg/util/managedfields/internal (managedfields.go, capmanagers.go)
 """
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -34,14 +36,19 @@ class Identity(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """One manager's entry. `time` is RFC 3339 or empty; `fields` are as `sets.dumps` makes them."""
+    """One manager's entry; made by `make`. `time` is RFC 3339 or empty; `pieces` are the pieces of the fields."""
 
     operation: str
     time: str
     manager: str
     api_version: str
     subresource: str
-    fields: bytes
+    pieces: tuple[bytes, ...]
+
+    @property
+    def fields(self) -> bytes:
+        """The fields, as `sets.dumps` makes them."""
+        return self.pieces[0] if len(self.pieces) == 1 else b"".join(self.pieces)
 
     @property
     def identity(self) -> Identity:
@@ -50,7 +57,15 @@ class Entry(NamedTuple):
 
     def with_fields(self, fields: Fields) -> Entry:
         """The same manager with other fields."""
-        return shared(self._replace(fields=sets.dumps(fields)))
+        return _shared(self._replace(pieces=_pieces_of(sets.dumps(fields))))
+
+    def at(self, time: str) -> Entry:
+        """The same entry of another time."""
+        return _shared(self._replace(time=time))
+
+    def in_version(self, api_version: str) -> Entry:
+        """The same entry in another version."""
+        return _shared(self._replace(api_version=api_version))
 
 
 Managed = tuple[Entry, ...]
@@ -61,8 +76,33 @@ def identity(manager: str, operation: str, api_version: str, subresource: str) -
     return Identity(manager, operation, "" if operation == APPLY else api_version, subresource)
 
 
+def make(operation: str, time: str, manager: str, api_version: str, subresource: str, fields: bytes) -> Entry:
+    """An entry."""
+    return _shared(Entry(operation, time, manager, api_version, subresource, _pieces_of(fields)))
+
+
+# A text in a key or a value of a list's item that has a digit in it: so addresses and uids look.
+_VARYING = re.compile(rb'(\\"[^"\\]*[0-9][^"\\]*\\")')
+
+
+def _pieces_of(fields: bytes) -> tuple[bytes, ...]:
+    return _shared_pieces(_VARYING.split(fields))
+
+
+def _shared_pieces(pieces: list[bytes]) -> tuple[bytes, ...]:
+    """Every second piece is what varies."""
+    if len(pieces) == 1:
+        return (_shared_piece(pieces[0]),)
+    return tuple([piece if number % 2 else _shared_piece(piece) for number, piece in enumerate(pieces)])
+
+
+@lru_cache(maxsize=1024)
+def _shared_piece(piece: bytes) -> bytes:
+    return piece
+
+
 @lru_cache(maxsize=4096)
-def shared(entry: Entry) -> Entry:
+def _shared(entry: Entry) -> Entry:
     """The one copy of equal entries."""
     return entry
 
@@ -75,7 +115,7 @@ def _shared_tuple(managed: Managed) -> Managed:
 @lru_cache(maxsize=1024)
 def alone(operation: str, time: str, manager: str, api_version: str, subresource: str, fields: bytes) -> Managed:
     """The entries of an object that has but one manager."""
-    return _shared_tuple((shared(Entry(operation, time, manager, api_version, subresource, fields)),))
+    return _shared_tuple((make(operation, time, manager, api_version, subresource, fields),))
 
 
 def collected(entries: Iterable[Entry]) -> Managed:
@@ -88,15 +128,15 @@ def decode(documents: Any, known: Managed = ()) -> Managed:
     """The entries of `metadata.managedFields`; most often they are those that are `known`. Raises ValueError."""
     if not isinstance(documents, list):
         raise ValueError("managedFields must be a list")
-    canonical = {entry.fields for entry in known}
+    pieces = {entry.fields: entry.pieces for entry in known}
     found: dict[Identity, Entry] = {}
     for number, document in enumerate(documents):
-        entry = _decoded(number, document, canonical)
+        entry = _decoded(number, document, pieces)
         found[entry.identity] = entry
     return collected(found.values())
 
 
-def _decoded(number: int, document: Any, canonical: Container[bytes]) -> Entry:
+def _decoded(number: int, document: Any, known: Mapping[bytes, tuple[bytes, ...]]) -> Entry:
     if not isinstance(document, dict):
         raise ValueError(f"managed fields entry {number} must be an object")
     operation, kind = document.get("operation"), document.get("fieldsType")
@@ -113,9 +153,8 @@ def _decoded(number: int, document: Any, canonical: Container[bytes]) -> Entry:
         raise ValueError(f"managed fields entry {number} holds something else than texts")
     time = canonical_time(texts["time"]) if texts["time"] else ""
     fields = sets.dumps(document.get("fieldsV1") or {})
-    if fields not in canonical:
-        fields = sets.dumps(sets.parse(document.get("fieldsV1") or {}))
-    return shared(Entry(operation, time, texts["manager"], texts["apiVersion"], texts["subresource"], fields))
+    pieces = known.get(fields) or _pieces_of(sets.dumps(sets.parse(document.get("fieldsV1") or {})))
+    return _shared(Entry(operation, time, texts["manager"], texts["apiVersion"], texts["subresource"], pieces))
 
 
 def is_reset(documents: Any) -> bool:
@@ -134,7 +173,7 @@ def pieces(managed: Managed) -> Iterator[bytes]:
     between = b""
     for operation, time, manager, api_version, subresource, fields in managed:
         yield between + _head(manager, operation, api_version, time)
-        yield fields
+        yield from fields
         yield _tail(subresource)
         between = b","
 
@@ -152,10 +191,10 @@ def _tail(subresource: str) -> bytes:
 
 
 def lines(managed: Managed) -> list[bytes]:
-    """The entries as they are stored: two lines each, of which the second are the fields."""
+    """The entries as they are stored: two lines each, of which the second are the fields, tabs between the pieces."""
     found: list[bytes] = []
     for entry in managed:
-        found += (_line(entry[:-1]), entry.fields)
+        found += (_line(entry[:-1]), b"\t".join(entry.pieces))
     return found
 
 
@@ -166,8 +205,10 @@ def _line(head: tuple[str, ...]) -> bytes:
 
 def from_lines(stored: Sequence[bytes]) -> Managed:
     """The entries that `lines` has made."""
-    heads, fields = stored[::2], stored[1::2]
-    entries = [shared(Entry(*_head_of(head), of)) for head, of in zip(heads, fields, strict=True)]
+    entries = [
+        _shared(Entry(*_head_of(head), _shared_pieces(fields.split(b"\t"))))
+        for head, fields in zip(stored[::2], stored[1::2], strict=True)
+    ]
     return _shared_tuple(tuple(entries))
 
 
@@ -182,7 +223,7 @@ def same_managers(some: Managed, others: Managed) -> bool:
     return some is others or _without_times(some) == _without_times(others)
 
 
-def _without_times(managed: Managed) -> list[tuple[str | bytes, ...]]:
+def _without_times(managed: Managed) -> list[tuple[object, ...]]:
     return sorted((entry.operation, *entry[2:]) for entry in managed)
 
 
@@ -202,8 +243,7 @@ def capped(managed: Managed) -> Managed:
         del kept[entry]
         del kept[bucket]
         both = sets.union(sets.loads(bucket.fields), sets.loads(entry.fields))
-        joined = Entry(UPDATE, entry.time, ANCIENT_CHANGES, entry.api_version, "", sets.dumps(both))
-        first[entry.api_version] = shared(joined)
+        first[entry.api_version] = make(UPDATE, entry.time, ANCIENT_CHANGES, entry.api_version, "", sets.dumps(both))
         kept[first[entry.api_version]] = None
         surplus -= 1
         if not surplus:

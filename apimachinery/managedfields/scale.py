@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 from apimachinery.managedfields import sets
 from apimachinery.managedfields.elements import Path
-from apimachinery.managedfields.entries import Entry, Managed, collected, shared
+from apimachinery.managedfields.entries import Entry, Managed, collected
 
 SCALE_VERSION = "autoscaling/v1"
 REPLICAS: Path = ("f:spec", "f:replicas")
@@ -24,11 +24,8 @@ ReplicasPaths = Mapping[str, Path]
 
 def to_scale(managed: Managed, replicas: ReplicasPaths) -> Managed:
     """The managers of a Scale: those of the object that manage its number of replicas."""
-    fields = sets.dumps(_REPLICAS)
     return collected(
-        shared(entry._replace(api_version=SCALE_VERSION, fields=fields))
-        for entry in managed
-        if _manages(entry, replicas)
+        entry.in_version(SCALE_VERSION).with_fields(_REPLICAS) for entry in managed if _manages(entry, replicas)
     )
 
 
@@ -43,19 +40,19 @@ def from_scale(managed: Managed, before: Managed, after: Managed, version: str, 
     for entry in managed:
         if entry.api_version not in replicas:
             continue
-        there = shared(entry._replace(api_version=SCALE_VERSION)).identity
+        there = entry.in_version(SCALE_VERSION).identity
         if not _manages(entry, replicas):
             entries.append(entry)
         elif there in have:
-            entries.append(shared(entry._replace(time=have[there].time)))
+            entries.append(entry.at(have[there].time))
         else:
             path = sets.of_paths([replicas[entry.api_version]])
             if left := sets.difference(sets.loads(entry.fields), path):
                 entries.append(entry.with_fields(left))
-    fields = sets.dumps(sets.of_paths([replicas[version]]))
+    fields = sets.of_paths([replicas[version]])
     for who, entry in have.items():
         if who not in had and sets.has(sets.loads(entry.fields), REPLICAS):
-            entries.append(shared(entry._replace(api_version=version, fields=fields)))
+            entries.append(entry.in_version(version).with_fields(fields))
     return collected(entries)
 
 

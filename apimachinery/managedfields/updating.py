@@ -14,7 +14,7 @@ import orjson
 
 from apimachinery.managedfields import sets
 from apimachinery.managedfields.compare import Changes, compare
-from apimachinery.managedfields.entries import UPDATE, Entry, Managed, alone, capped, collected, shared
+from apimachinery.managedfields.entries import UPDATE, Entry, Managed, alone, capped, collected, make
 from apimachinery.managedfields.kinds import EVERYTHING, Kind, Scope, Writer
 from apimachinery.managedfields.sets import Fields
 from apimachinery.managedfields.types import ATOMIC, UNTRACKED_METADATA, Type
@@ -57,17 +57,13 @@ def updated(kind: Kind, managed: Managed, old: Object, new: Object, by: Writer, 
     for entry in managed:
         if changed and entry.identity == own:
             mine = fields_of(kind, entry)
-            # The same fields are the same bytes, and only the time moves.
             fields = sets.union(sets.difference(mine, changes.removed), changed)
-            raw = entry.fields if fields is mine else sets.dumps(fields)
-            entries.append(shared(entry._replace(time=by.time, fields=raw)))
+            entries.append((entry if fields is mine else entry.with_fields(fields)).at(by.time))
             changed = {}
         else:
             entries += _left(kind, entry, changes_in(entry.api_version))
     if changed:
-        entries.append(
-            shared(Entry(UPDATE, by.time, by.manager, by.api_version, by.subresource, sets.dumps(changed)))
-        )
+        entries.append(make(UPDATE, by.time, by.manager, by.api_version, by.subresource, sets.dumps(changed)))
     return capped(collected(entries))
 
 

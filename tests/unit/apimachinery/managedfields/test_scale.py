@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from apimachinery.managedfields.entries import Entry, Managed, collected
+from apimachinery.managedfields.entries import Entry, Managed, collected, make
 from apimachinery.managedfields.scale import from_scale, to_scale
 
 PATHS = {"apps/v1": ("f:spec", "f:replicas")}
@@ -11,7 +11,7 @@ SELECTOR = b'{"f:spec":{"f:selector":{}}}'
 
 
 def entry(manager: str, operation: str, fields: bytes, version: str = "apps/v1", subresource: str = "") -> Entry:
-    return Entry(operation, "2026-01-01T00:00:00Z", manager, version, subresource, fields)
+    return make(operation, "2026-01-01T00:00:00Z", manager, version, subresource, fields)
 
 
 def scaled(managed: Managed, *after: Entry) -> Managed:

@@ -9,7 +9,6 @@ import pytest
 from apimachinery.managedfields import sets
 from apimachinery.managedfields.custom import custom
 from apimachinery.managedfields.entries import (
-    Entry,
     Managed,
     capped,
     collected,
@@ -18,6 +17,7 @@ from apimachinery.managedfields.entries import (
     from_lines,
     is_reset,
     lines,
+    make,
 )
 from apimachinery.managedfields.kinds import Kind, Scope, Writer
 from apimachinery.managedfields.types import builtin
@@ -133,7 +133,7 @@ def test_a_second_update_of_the_same_fields_moves_nothing_but_the_time() -> None
     second = updated(PODS, first, versions[1], versions[2], by("kubelet", ONE, "status"))
     old, new = (next(entry for entry in found if entry.manager == "kubelet") for found in (first, second))
     assert (old.time, new.time) == (NOON, ONE)
-    assert new.fields is old.fields
+    assert new.pieces is old.pieces
 
 
 def test_what_is_removed_is_owned_by_nobody_and_its_remover_is_no_new_manager() -> None:
@@ -170,7 +170,7 @@ def test_the_eleventh_manager_makes_the_oldest_two_ancient_changes() -> None:
 
 
 def test_those_who_apply_are_never_too_many() -> None:
-    many = collected(Entry("Apply", NOON, f"m{number}", "v1", "", b'{"f:data":{}}') for number in range(20))
+    many = collected(make("Apply", NOON, f"m{number}", "v1", "", b'{"f:data":{}}') for number in range(20))
     assert capped(many) is many
 
 
