@@ -8,7 +8,9 @@ repairs; between two commands the supervisor does.
 
 from __future__ import annotations
 
+import argparse
 import asyncio
+import socket
 import subprocess
 import sys
 import time
@@ -31,6 +33,8 @@ POD_NETWORK = "10.244.0.0/16"
 APISERVER, SCHEDULER, CONTROLLERS = "apiserver", "scheduler", "controllers"
 READY_POLL_SECONDS = 0.01
 CLEAN_UP_TIMEOUT_SECONDS = 60
+AGENT_PORT = 10250
+AGENT_SECONDS_MAX = 20.0
 
 
 def node_part(node: str) -> str:
@@ -95,6 +99,32 @@ def start_node(cluster: Cluster, node: str) -> None:
     host_network.ensure_node_namespace(cluster, node)
     with closing(processes.supervisor(cluster.data_dir)) as supervisor:
         supervisor.start([node_spec(cluster, node)])
+
+
+def wait_agent(cluster: Cluster, node: str) -> None:
+    """Wait until a node's agent serves logs and exec: it has taken on by then whatever it found running."""
+    part, address = node_part(node), (cluster.nodes[node], _agent_port(cluster))
+    deadline = time.monotonic() + AGENT_SECONDS_MAX
+    while True:
+        try:
+            socket.create_connection(address, timeout=AGENT_SECONDS_MAX).close()
+            return
+        except OSError as error:
+            log = processes.log_path(cluster.data_dir, part)
+            if processes.find(cluster.data_dir, part) is None:
+                words = processes.last_words(cluster.data_dir, part)
+                raise CommandError(f"the agent of {node} ended at once: {words} (see {log})") from error
+            if time.monotonic() > deadline:
+                raise CommandError(f"the agent of {node} does not answer: {error} (see {log})") from error
+            time.sleep(READY_POLL_SECONDS)
+
+
+def _agent_port(cluster: Cluster) -> int:
+    """Where the agents listen: as told by a flag, or as usual."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--port", type=int, default=AGENT_PORT)
+    port: int = parser.parse_known_args(cluster.flags.get("kubelet", []))[0].port
+    return port
 
 
 def ensure_credentials(cluster: Cluster) -> None:

@@ -42,6 +42,7 @@ def run(args: argparse.Namespace) -> None:
     with layout.locked(cluster.data_dir):
         if args.action == "start":
             lifecycle.start_node(cluster, args.name)
+            lifecycle.wait_agent(cluster, args.name)
         elif args.action == "kill-agent":
             processes.stop(cluster.data_dir, lifecycle.node_part(args.name), kill=True)
         else:
