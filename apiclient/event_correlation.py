@@ -9,8 +9,7 @@ Source: k8s.io/client-go/tools/record, EventCorrelator.
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 REMEMBERED = 4096
@@ -22,6 +21,7 @@ SIMILAR_SECONDS = 600.0
 NAME_CHARACTERS_MAX = 253 - 18
 COMBINED = "(combined from similar events): "
 
+K = TypeVar("K")
 T = TypeVar("T")
 
 
@@ -42,51 +42,57 @@ class Told:
 
     key: str
     name: str
-    seen: Sighting
     first: float
-    count: int = 1
+    count: int
+    # What was seen last; None once it has been told, since thousands are remembered.
+    seen: Sighting | None
     # Whether the API has it, as far as we know.
     created: bool = False
 
 
 class Correlator:
-    """Remembers what one component has told."""
+    """Remembers what one component has told: of each thing its hash, since nothing else is ever needed of it."""
 
     def __init__(self) -> None:
-        self._told: _Recent[Told] = _Recent()
-        self._similar: _Recent[tuple[set[str], float]] = _Recent()
+        self._told: _Recent[str, Told] = _Recent()
+        # By what makes events similar: (their messages, when the last one came).
+        self._similar: _Recent[int, tuple[tuple[int, ...], float]] = _Recent()
         # By object: (events that it may still have, as of when).
-        self._budgets: _Recent[tuple[float, float]] = _Recent()
+        self._budgets: _Recent[int, tuple[float, float]] = _Recent()
         self._last_name_ns = 0
 
     def correlate(self, seen: Sighting, monotonic: float) -> Told | None:
         """The event to send for this sighting; None if its object has had too many."""
-        key, message = self._aggregated(seen, monotonic)
-        if message is not seen.message:
-            seen = Sighting(seen.reference, seen.type, seen.reason, message, seen.at)
+        reference = seen.reference
+        subject = tuple([reference.get(field) for field in ("kind", "namespace", "name", "uid", "apiVersion")])
+        group = hash((subject, seen.type, seen.reason))
+        if self._is_one_of_many(group, hash(seen.message), monotonic):
+            key = f"{group:x}"
+            seen = replace(seen, message=COMBINED + seen.message)
+        else:
+            key = f"{hash((group, reference.get('fieldPath'), seen.message)):x}"
         told = self._told.get(key)
         if told is None:
-            told = Told(key, self._name(seen), seen, first=seen.at)
+            told = Told(key, self._name(seen), first=seen.at, count=1, seen=seen)
         else:
             told.count += 1
             told.seen = seen
         self._told.put(key, told)
-        return told if self._within_budget(_subject(seen), monotonic) else None
+        return told if self._within_budget(hash(subject), monotonic) else None
 
-    def _aggregated(self, seen: Sighting, monotonic: float) -> tuple[str, str]:
-        """(what the event is known by, its message)."""
-        group = "\0".join((_subject(seen), seen.type, seen.reason))
-        messages, last = self._similar.get(group) or (set(), monotonic)
-        if monotonic - last > SIMILAR_SECONDS:
-            messages = set()
-        messages.add(seen.message)
-        self._similar.put(group, (messages, monotonic))
-        if len(messages) < SIMILAR_EVENTS_MAX:
-            return "\0".join((group, seen.reference.get("fieldPath", ""), seen.message)), seen.message
-        messages.pop()
-        return group, COMBINED + seen.message
+    def _is_one_of_many(self, group: int, message: int, monotonic: float) -> bool:
+        """Whether events of this group have come with so many messages lately that they are combined."""
+        known = self._similar.get(group)
+        messages: tuple[int, ...] = ()
+        if known is not None and monotonic - known[1] <= SIMILAR_SECONDS:
+            messages = known[0]
+        if message not in messages:
+            messages = (*messages, message)
+        combined = len(messages) >= SIMILAR_EVENTS_MAX
+        self._similar.put(group, (messages[1:] if combined else messages, monotonic))
+        return combined
 
-    def _within_budget(self, subject: str, monotonic: float) -> bool:
+    def _within_budget(self, subject: int, monotonic: float) -> bool:
         left, at = self._budgets.get(subject) or (float(BURST_EVENTS), monotonic)
         left = min(float(BURST_EVENTS), left + (monotonic - at) / SECONDS_PER_EVENT)
         self._budgets.put(subject, (left - 1 if left >= 1 else left, monotonic))
@@ -98,23 +104,18 @@ class Correlator:
         return f"{seen.reference['name'][:NAME_CHARACTERS_MAX]}.{self._last_name_ns:x}"
 
 
-class _Recent(Generic[T]):
+class _Recent(Generic[K, T]):
     """A table of what was used last; the rest is forgotten."""
 
     def __init__(self) -> None:
-        self._entries: OrderedDict[str, T] = OrderedDict()
+        self._entries: dict[K, T] = {}
 
-    def get(self, key: str) -> T | None:
+    def get(self, key: K) -> T | None:
         return self._entries.get(key)
 
-    def put(self, key: str, value: T) -> None:
+    def put(self, key: K, value: T) -> None:
+        # A dict keeps the order in which keys came.
+        self._entries.pop(key, None)
         self._entries[key] = value
-        self._entries.move_to_end(key)
         if len(self._entries) > REMEMBERED:
-            self._entries.popitem(last=False)
-
-
-def _subject(seen: Sighting) -> str:
-    reference = seen.reference
-    fields = ("kind", "namespace", "name", "uid", "apiVersion")
-    return "\0".join([reference.get(field, "") for field in fields])
+            del self._entries[next(iter(self._entries))]

@@ -93,25 +93,24 @@ class EventRecorder:
 
     async def _try(self, told: Told) -> None:
         """A server that is away is asked again; what it refuses is given up, for nobody can do anything about it."""
+        seen = told.seen
+        assert seen is not None, "what waits has been seen"
         try:
-            await self._send(told)
+            await self._send(told, seen)
         except ApiError as error:
-            self._failed(told, error)
-        else:
-            self._queue.forget(told.key)
-
-    def _failed(self, told: Told, error: ApiError) -> None:
-        if error.code in (429, 503, 504) and self._queue.num_requeues(told.key) < TRIES_MAX:
-            self._waiting.setdefault(told.key, told)
-            self._queue.add_rate_limited(told.key)
-            return
+            if error.code in (429, 503, 504) and self._queue.num_requeues(told.key) < TRIES_MAX:
+                self._waiting.setdefault(told.key, told)
+                self._queue.add_rate_limited(told.key)
+                return
+            logger.debug(kv("event not sent", reason=seen.reason, error=error.message))
         self._queue.forget(told.key)
-        logger.debug(kv("event not sent", reason=told.seen.reason, error=error.message))
+        if told.seen is seen:
+            told.seen = None
 
-    async def _send(self, told: Told) -> None:
-        namespace = told.seen.reference.get("namespace", "default")
+    async def _send(self, told: Told, seen: Sighting) -> None:
+        namespace = seen.reference.get("namespace", "default")
         if told.created:
-            patch = {"count": told.count, "lastTimestamp": rfc3339(told.seen.at), "message": told.seen.message}
+            patch = {"count": told.count, "lastTimestamp": rfc3339(seen.at), "message": seen.message}
             try:
                 await self._client.patch(EVENTS, told.name, patch, namespace)
                 return
@@ -119,15 +118,14 @@ class EventRecorder:
                 if not is_not_found(error):
                     raise
         try:
-            await self._client.create(EVENTS, self._event(told, namespace), namespace)
+            await self._client.create(EVENTS, self._event(told, seen, namespace), namespace)
         except ApiError as error:
             # It is there already if only the answer to an earlier try was lost.
             if not is_already_exists(error):
                 raise
         told.created = True
 
-    def _event(self, told: Told, namespace: str) -> Object:
-        seen = told.seen
+    def _event(self, told: Told, seen: Sighting, namespace: str) -> Object:
         source = {"component": self._component, **({"host": self._host} if self._host else {})}
         return {
             "apiVersion": "v1",
