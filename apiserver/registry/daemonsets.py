@@ -15,7 +15,7 @@ from apiserver.registry.checks import Errors, Fields
 from apiserver.registry.equality import equal, immutable
 from apiserver.registry.metadata import validate_label_selector
 from apiserver.registry.pod_defaults import default_template
-from apiserver.registry.strategy import AGE, NAME, Column, Strategy, keep_spec, keep_status
+from apiserver.registry.strategy import AGE, NAME, Column, Strategy, keep_spec, keep_status, labels_text
 
 HISTORY_LIMIT = 10
 # Which template the pods of older clients were made from; the number goes up with each change of the template.
@@ -148,7 +148,7 @@ STRATEGY = Strategy(
         _count("Available", "numberAvailable", "The number of nodes whose pod has been ready for minReadySeconds."),
         Column(
             "Node Selector",
-            lambda obj: workloads.labels_text(get_path(obj, "spec", "template", "spec", "nodeSelector")),
+            lambda obj: labels_text(get_path(obj, "spec", "template", "spec", "nodeSelector")),
             description="The labels that a node must have.",
         ),
         AGE,

@@ -7,8 +7,8 @@ from apimachinery.resources import PODTEMPLATES
 from apiserver.registry.checks import Errors
 from apiserver.registry.pod_defaults import default_template
 from apiserver.registry.pod_spec import validate_template
-from apiserver.registry.strategy import NAME, Cell, Column, Strategy, nothing, replace_all
-from apiserver.registry.workloads import container_images, container_names, labels_text
+from apiserver.registry.strategy import NAME, Cell, Column, Strategy, labels_text, nothing, replace_all
+from apiserver.registry.workloads import container_images, container_names
 
 
 def default(template: Object) -> None:

@@ -11,7 +11,7 @@ from apimachinery.resources import REPLICATIONCONTROLLERS
 from apiserver.registry import checks, replicasets, workloads
 from apiserver.registry.checks import Errors
 from apiserver.registry.pod_defaults import default_template
-from apiserver.registry.strategy import Cell, Column, Scale, Strategy, keep_spec
+from apiserver.registry.strategy import Cell, Column, Scale, Strategy, keep_spec, labels_text
 
 
 def default(controller: Object) -> None:
@@ -49,7 +49,7 @@ def validate(controller: Object) -> Errors:
 
 
 def _selector(controller: Object) -> Cell:
-    return workloads.labels_text(get_path(controller, "spec", "selector"))
+    return labels_text(get_path(controller, "spec", "selector"))
 
 
 STRATEGY = Strategy(

@@ -29,8 +29,18 @@ from apiserver.registry.service_addresses import (
     validate_addresses,
     validate_addresses_update,
 )
-from apiserver.registry.strategy import AGE, NAME, NONE, UNKNOWN, Cell, Column, Strategy, keep_spec, keep_status
-from apiserver.registry.workloads import labels_text
+from apiserver.registry.strategy import (
+    AGE,
+    NAME,
+    NONE,
+    UNKNOWN,
+    Cell,
+    Column,
+    Strategy,
+    keep_spec,
+    keep_status,
+    labels_text,
+)
 
 TYPES = ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")
 AFFINITY_SECONDS, AFFINITY_SECONDS_MAX = 10800, 86400

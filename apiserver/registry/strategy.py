@@ -52,6 +52,11 @@ Cell = str | int | bool | None | Since
 CellOf = Callable[[Object], Cell]
 
 
+def labels_text(labels: Mapping[str, str] | None) -> str:
+    """`app=web,tier=front`, or `<none>`: how labels stand in a cell."""
+    return ",".join(f"{key}={value}" for key, value in sorted((labels or {}).items())) or NONE
+
+
 @dataclass(frozen=True, slots=True)
 class Column:
     """A column of the table that `kubectl get` prints.

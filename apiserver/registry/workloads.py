@@ -5,7 +5,7 @@ Source: kubernetes/pkg/apis/apps/validation/validation.go and pkg/printers/inter
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from apimachinery.errors import ApiError
@@ -115,11 +115,6 @@ def container_names(containers: Iterable[Fields]) -> str:
 def container_images(containers: Iterable[Fields]) -> str:
     """`nginx:1.27,envoy:1.30`."""
     return ",".join(container.get("image") or "" for container in containers)
-
-
-def labels_text(labels: Mapping[str, str] | None) -> str:
-    """`app=web,tier=front`, or `<none>`."""
-    return ",".join(f"{key}={value}" for key, value in sorted((labels or {}).items())) or NONE
 
 
 def selector_text(obj: Object) -> Cell:
