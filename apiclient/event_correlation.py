@@ -10,7 +10,9 @@ Source: k8s.io/client-go/tools/record, EventCorrelator.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
+
+from apimachinery.meta import Object
 
 REMEMBERED = 4096
 BURST_EVENTS = 25
@@ -25,11 +27,45 @@ K = TypeVar("K")
 T = TypeVar("T")
 
 
+class Reference(NamedTuple):
+    """The object that an event is about, or the part of it that `field_path` names."""
+
+    api_version: str
+    kind: str
+    namespace: str
+    name: str
+    uid: str
+    resource_version: str
+    field_path: str
+
+    @classmethod
+    def to(cls, obj: Object, field_path: str) -> Reference:
+        """To this object as it is now."""
+        metadata = obj["metadata"]
+        of = metadata.get
+        version, uid = of("resourceVersion", ""), of("uid", "")
+        kind, api_version = obj["kind"], obj.get("apiVersion", "v1")
+        return cls(api_version, kind, of("namespace", ""), metadata["name"], uid, version, field_path)
+
+    def document(self) -> Object:
+        """As an ObjectReference."""
+        fields = {
+            "apiVersion": self.api_version,
+            "kind": self.kind,
+            "namespace": self.namespace,
+            "name": self.name,
+            "uid": self.uid,
+            "resourceVersion": self.resource_version,
+            "fieldPath": self.field_path,
+        }
+        return {field: value for field, value in fields.items() if value}
+
+
 @dataclass(frozen=True, slots=True)
 class Sighting:
     """Something that was seen to happen to an object, and when (seconds since 1970)."""
 
-    reference: dict[str, Any]
+    reference: Reference
     type: str
     reason: str
     message: str
@@ -63,14 +99,13 @@ class Correlator:
 
     def correlate(self, seen: Sighting, monotonic: float) -> Told | None:
         """The event to send for this sighting; None if its object has had too many."""
-        reference = seen.reference
-        subject = tuple([reference.get(field) for field in ("kind", "namespace", "name", "uid", "apiVersion")])
+        subject = seen.reference[:5]
         group = hash((subject, seen.type, seen.reason))
         if self._is_one_of_many(group, hash(seen.message), monotonic):
             key = f"{group:x}"
             seen = replace(seen, message=COMBINED + seen.message)
         else:
-            key = f"{hash((group, reference.get('fieldPath'), seen.message)):x}"
+            key = f"{hash((group, seen.reference.field_path, seen.message)):x}"
         told = self._told.get(key)
         if told is None:
             told = Told(key, self._name(seen), first=seen.at, count=1, seen=seen)
@@ -101,7 +136,7 @@ class Correlator:
     def _name(self, seen: Sighting) -> str:
         """A name that no other event of this component has, whatever the clock does."""
         self._last_name_ns = max(int(seen.at * 1e9), self._last_name_ns + 1)
-        return f"{seen.reference['name'][:NAME_CHARACTERS_MAX]}.{self._last_name_ns:x}"
+        return f"{seen.reference.name[:NAME_CHARACTERS_MAX]}.{self._last_name_ns:x}"
 
 
 class _Recent(Generic[K, T]):

@@ -12,7 +12,7 @@ import asyncio
 import logging
 
 from apiclient.clock import Clock, SystemClock
-from apiclient.event_correlation import Correlator, Sighting, Told
+from apiclient.event_correlation import Correlator, Reference, Sighting, Told
 from apiclient.logs import kv
 from apiclient.rest import Client
 from apiclient.workqueue import WorkQueue
@@ -50,24 +50,13 @@ class EventRecorder:
 
         `field_path` names the part of the object that it is about: `spec.containers{web}`.
         """
-        metadata = obj["metadata"]
-        reference = {
-            "apiVersion": obj.get("apiVersion", "v1"),
-            "kind": obj["kind"],
-            "name": metadata["name"],
-            "uid": metadata.get("uid", ""),
-        }
-        for key in ("namespace", "resourceVersion"):
-            if metadata.get(key):
-                reference[key] = metadata[key]
-        if field_path:
-            reference["fieldPath"] = field_path
+        reference = Reference.to(obj, field_path)
         seen = Sighting(reference, type, reason, message[:MESSAGE_CHARACTERS_MAX], self._clock.now())
         told = self._correlator.correlate(seen, self._clock.monotonic())
         if told is None:
             return
         if len(self._waiting) >= WAITING_EVENTS_MAX and told.key not in self._waiting:
-            logger.debug(kv("event dropped", reason=reason, object=metadata["name"]))
+            logger.debug(kv("event dropped", reason=reason, object=reference.name))
             return
         self._waiting[told.key] = told
         self._queue.add(told.key)
@@ -108,7 +97,7 @@ class EventRecorder:
             told.seen = None
 
     async def _send(self, told: Told, seen: Sighting) -> None:
-        namespace = seen.reference.get("namespace", "default")
+        namespace = seen.reference.namespace or "default"
         if told.created:
             patch = {"count": told.count, "lastTimestamp": rfc3339(seen.at), "message": seen.message}
             try:
@@ -131,7 +120,7 @@ class EventRecorder:
             "apiVersion": "v1",
             "kind": "Event",
             "metadata": {"name": told.name, "namespace": namespace},
-            "involvedObject": seen.reference,
+            "involvedObject": seen.reference.document(),
             "type": seen.type,
             "reason": seen.reason,
             "message": seen.message,
