@@ -20,10 +20,11 @@ def main() -> int:
     _add_pull_and_push(actions)
     _add_archives(actions)
     _add_listing(actions)
+    _add_build(actions)
     actions.add_parser("fetch")  # for a node agent: pulls.py
     args = parser.parse_args()
     # An action loads what it needs: listing images takes no HTTP.
-    name = {"fetch": "kubelet.images.fetch"}.get(args.action)
+    name = {"build": "kubelet.images.building.action", "fetch": "kubelet.images.fetch"}.get(args.action)
     module = importlib.import_module(name or "kubelet.images.actions")
     try:
         return int(getattr(module, f"run_{args.action}")(args))
@@ -72,6 +73,24 @@ def _add_listing(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -
     tagging.add_argument("name")
     inspecting = actions.add_parser("inspect", help="show all that is known of images, as JSON")
     inspecting.add_argument("image", nargs="+")
+
+
+def _add_build(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    building = actions.add_parser("build", help="build an image from a Dockerfile")
+    add = building.add_argument
+    add("context", type=Path, metavar="FOLDER", help="what COPY and ADD copy from")
+    add("-t", "--tag", action="append", default=[], help="a name for the image; may be given again")
+    add("-f", "--file", type=Path, help="the Dockerfile (FOLDER/Dockerfile)")
+    add("--build-arg", action="append", default=[], metavar="NAME=VALUE", help="set an ARG; without =, as it is here")
+    add("--target", default="", metavar="STAGE", help="the stage to build, and no further")
+    add("--no-cache", action="store_true", help="run every step, even if its result is known")
+    add("--network", choices=("host", "none"), default="host", help="what RUN can reach (%(default)s)")
+    add("--label", action="append", default=[], metavar="NAME=VALUE", help="a label for the image")
+    add("--pull", action="store_true", help="ask for base images even if they are here")
+    add("--secret", action="append", default=[], metavar="id=NAME,src=FILE", help="for RUN --mount=type=secret")
+    add("--platform", help="what to pull base images for; it must run here")
+    add("--credentials", type=Path, metavar="FILE", help="a config.json as Docker's, for base images")
+    add("-q", "--quiet", action="store_true", help="print nothing but the image's id")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from kubelet.images import keyring, platforms, registries
+from kubelet.images import build_cache, keyring, platforms, registries
 from kubelet.images import manifest as manifests
 from kubelet.images.auth import ANONYMOUS, Credential
 from kubelet.images.keyring import Key
@@ -134,6 +134,7 @@ def run_prune(args: argparse.Namespace) -> int:
     store = ImageStore(args.image_dir)
     doomed = [image.id for image in store.images() if image.diff_ids and (args.all or not image.names)]
     doomed += [image.id for image in store.images() if not image.diff_ids and not image.binds and not image.names]
+    build_cache.prune(store.root, **({"unused_seconds": 0.0} if args.all else {}))
     gone, freed = store.remove_images(doomed)
     for image_id in gone:
         print(f"removed {image_id}")

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from apiclient.clock import Clock
 from apiclient.logs import kv
-from kubelet.images import usage
+from kubelet.images import build_cache, usage
 from kubelet.images.store import ImageError, ImageStore
 
 logger = logging.getLogger(__name__)
@@ -166,6 +166,8 @@ class ImageCollector:
     def _free_now(self, bytes_to_free: float, now: float) -> int:
         # A store of its own: that of the event loop belongs to its thread.
         store = ImageStore(self._images.root)
+        if bytes_to_free > 0:
+            build_cache.prune(store.root, unused_seconds=self._settings.age_seconds_min)
         doomed = choose(_candidates(store), self._settings, bytes_to_free=bytes_to_free, now=now)
         gone, freed = store.remove_images(doomed)
         for image_id in gone:

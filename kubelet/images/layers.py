@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import logging
 import os
 import shutil
 import tempfile
@@ -24,9 +25,15 @@ from typing import Any
 
 import orjson
 
+from apiclient.logs import kv
 from kubelet.images import tar_split
 from kubelet.images.durability import boot_id
 from kubelet.images.unpack import LayerError, Unpacked
+
+logger = logging.getLogger(__name__)
+
+# The folder of a build's own runtime, in its folder in incoming/.
+RUNTIME = "node"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +79,10 @@ class Layers:
         """How large that tar is. Raises SplitError, OSError."""
         size = self._known(diff_id).get("tar")
         return size if isinstance(size, int) else sum(len(piece) for piece in self.tar(diff_id))
+
+    def is_durable(self, diff_id: str) -> bool:
+        """Whether all of the layer has reached the disk."""
+        return not self._known(diff_id).get("boot")
 
     def note_durable(self, diff_id: str) -> None:
         """All of the layer has reached the disk."""
@@ -258,8 +269,26 @@ def _lower_names(options: str) -> Iterator[str]:
 def discard(folders: list[Incoming]) -> None:
     """Remove folders, each under its lock."""
     for incoming in folders:
+        if (incoming.path / RUNTIME).is_dir():
+            _end_containers(incoming.path)
         shutil.rmtree(incoming.path, ignore_errors=True)
         os.close(incoming.descriptor)
+
+
+def build_cgroup(folder: Path) -> str:
+    """The cgroup in which what is built in a folder runs."""
+    return f"wherry/build-{folder.name}"
+
+
+def _end_containers(folder: Path) -> None:
+    """A build that was killed may have left a RUN step at work: its supervisor outlives whoever began it."""
+    from kubelet.cleanup import clean_up  # only here: few folders have a runtime
+    from kubelet.runtime.disk import StillThere
+
+    try:
+        clean_up(folder / RUNTIME, build_cgroup(folder))
+    except (StillThere, TimeoutError, OSError) as error:
+        logger.warning(kv("what a build has left running stays", folder=folder, error=str(error)))
 
 
 def _locked_if_free(folder: Path) -> list[Incoming]:

@@ -4,6 +4,7 @@
     DIR/layers/, incoming/ …  the layers (layers.py)
     DIR/blobs/sha256/         configurations and manifests, as they came
     DIR/users/                which pods use which images (usage.py)
+    DIR/build-cache/          what steps of Dockerfiles have come to (build_cache.py)
     DIR/host/                 the files of `localhost/host`
     DIR/registries.yaml       how registries are reached (registries.py), if the operator has put it there
     DIR/config.json           credentials of the node, likewise
@@ -24,7 +25,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from kubelet.images import host_image, usage
+from kubelet.images import build_cache, host_image, usage
 from kubelet.images import layers as layers_module
 from kubelet.images.durability import boot_id, syncfs
 from kubelet.images.index import DamagedIndex, Index, PulledWith, Record, Records
@@ -135,7 +136,7 @@ class ImageStore:
                 "added": known.get("added") or time.time(),
                 "on_host": HOST_FEATURE in about.os_features,
                 "pulled": _merged(known, repository, pulled),
-                "boot": boot_id(),
+                "boot": "" if all(self.layers.is_durable(diff_id) for diff_id in about.diff_ids) else boot_id(),
             }
             if record != known or records != self._records():
                 self._index.write({**records, image_id: record})
@@ -147,6 +148,8 @@ class ImageStore:
         Until then it counts only as long as the machine has not started anew: files whose data never reached the disk
         look as if they were there, and are empty.
         """
+        if not self._records().get(image.id, {}).get("boot"):
+            return
         descriptor = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             syncfs(descriptor)
@@ -278,6 +281,7 @@ class ImageStore:
     def _sweep(self) -> tuple[int, list[layers_module.Incoming]]:
         records = self._records()
         used = {diff_id for record in records.values() for diff_id in record["layers"]}
+        used |= build_cache.layers(self.root)
         blobs = {*records, *(record.get("manifest", "") for record in records.values())}
         folder = self.root / "blobs" / "sha256"
         for path in folder.iterdir() if folder.is_dir() else ():
@@ -294,6 +298,8 @@ class ImageStore:
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".")
         with open(descriptor, "wb") as file:
             file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
         Path(temporary).replace(path)
 
     def _blob_path(self, digest: str) -> Path:

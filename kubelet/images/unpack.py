@@ -63,11 +63,20 @@ def unpack(stream: Stream, split: Writer, kept_fd: int) -> Unpacked:
     return _Unpacking(split, kept_fd).run(stream)
 
 
+def unpack_plain(stream: Stream, owner: tuple[int, int] | None) -> None:
+    """Unpack a tar that is no layer over what is in "/": names that mean deletions in layers are only names.
+
+    `owner` is whom all of it is given to, None to leave that to the tar. Raises LayerError, OSError.
+    """
+    _Unpacking(None, -1, owner=owner).run(stream)
+
+
 class _Unpacking:
     """One layer on its way."""
 
-    def __init__(self, split: Writer, kept_fd: int) -> None:
+    def __init__(self, split: Writer | None, kept_fd: int, *, owner: tuple[int, int] | None = None) -> None:
         self._split = split
+        self._owner = owner
         self._kept_fd = kept_fd
         self._kept = 0
         self._size = 0
@@ -97,7 +106,7 @@ class _Unpacking:
             tar_bytes += len(data)
             return data
 
-        self._reader = TarReader(read, raw=self._split.raw)
+        self._reader = TarReader(read, raw=self._split.raw if self._split is not None else lambda _: None)
         try:
             for entry in self._reader:
                 self._entry(entry)
@@ -109,7 +118,8 @@ class _Unpacking:
                 os.utime(path, ns=(mtime_ns, mtime_ns), follow_symlinks=False)
             except FileNotFoundError:
                 pass  # replaced by something else meanwhile
-        self._split.close()
+        if self._split is not None:
+            self._split.close()
         return Unpacked(f"sha256:{digest.hexdigest()}", self._size, self._entries, stream.kind, tar_bytes)
 
     def _entry(self, entry: Entry) -> None:
@@ -120,7 +130,9 @@ class _Unpacking:
         if entry.kind != "file":
             self._entries_max()
         name = posixpath.basename(path)
-        if name.startswith(WHITEOUT_PREFIX):
+        if self._owner is not None:
+            entry.uid, entry.gid = self._owner
+        if name.startswith(WHITEOUT_PREFIX) and self._split is not None:
             self._white_out(path, name)
         else:
             self._make[entry.kind](path, entry)
@@ -136,7 +148,8 @@ class _Unpacking:
         descriptor = self._create(path, entry.mode)
         try:
             segments = entry.segments if entry.segments is not None else [(0, entry.size)] if entry.size else []
-            self._split.content(entry.path, segments)
+            if self._split is not None:
+                self._split.content(entry.path, segments)
             if entry.segments is None:
                 self._write(descriptor, entry)
             else:
@@ -282,7 +295,9 @@ class _Unpacking:
             os.unlink(path)
 
     def _keep(self, path: str) -> None:
-        if stat.S_ISREG(os.lstat(path).st_mode):
+        if self._split is None:
+            os.unlink(path)
+        elif stat.S_ISREG(os.lstat(path).st_mode):
             self._kept += 1
             os.rename(path, str(self._kept), dst_dir_fd=self._kept_fd)
             self._split.replaced(path[1:], str(self._kept))

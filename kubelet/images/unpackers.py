@@ -1,4 +1,5 @@
 """The processes that unpack layers: one for each, confined to its folder, and all forked from one small template.
+(They also copy what a Dockerfile's COPY and ADD name: the same confinement, and the same reason to have it.)
 
     puller, importer ──job: stream + folder──▶ template ──fork──▶ child: chroot(folder/fs), unpack, report
 
@@ -37,21 +38,25 @@ ADDRESS_SPACE_BYTES_MAX = 2 << 30
 
 
 class Job:
-    """A layer that is being unpacked."""
+    """Something that one of the processes is doing."""
 
     def __init__(self, result_fd: int) -> None:
         self._result_fd = result_fd
 
     def wait(self) -> Unpacked:
         """Wait for the end of the stream and of the work. Raises LayerError."""
+        return Unpacked(**self.result())
+
+    def result(self) -> dict[str, Any]:
+        """Wait for the end of the work. Raises LayerError."""
         with open(self._result_fd, "rb") as file:
             data = file.read(RESULT_BYTES_MAX)
         if not data:
             raise LayerError("the process that unpacks the layer has died")
-        result = orjson.loads(data)
+        result: dict[str, Any] = orjson.loads(data)
         if "error" in result:
             raise LayerError(result["error"])
-        return Unpacked(**result)
+        return result
 
 
 class Unpackers:
@@ -70,8 +75,16 @@ class Unpackers:
 
     def start(self, source_fd: int, folder: str, folder_fd: int, *, offset: int = 0, length: int = -1) -> Job:
         """Unpack what `source_fd` reads (a pipe; or `length` bytes of a file, from `offset`) into a locked folder."""
+        message = {"do": "unpack", "folder": folder, "offset": offset, "length": length}
+        return self._start(message, source_fd, folder_fd)
+
+    def start_copy(self, what: dict[str, Any], folder: str, folder_fd: int) -> Job:
+        """Carry out what building/copying.py describes, in a locked folder."""
+        with open(os.devnull, "rb") as nothing:
+            return self._start({"do": "copy", "folder": folder, "what": what}, nothing.fileno(), folder_fd)
+
+    def _start(self, message: dict[str, Any], source_fd: int, folder_fd: int) -> Job:
         result_read, result_write = os.pipe()
-        message = {"folder": folder, "offset": offset, "length": length}
         try:
             wire.send(self._socket, message, [source_fd, folder_fd, result_write], wait=True)
         except BaseException:
@@ -163,8 +176,13 @@ def _work(message: dict[str, Any], source_fd: int, folder_fd: int, result_fd: in
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         _limit_address_space()
         os.umask(0)
-        result: dict[str, Any] = asdict(_unpack(message, source_fd, folder_fd))
-    except (LayerError, CompressionError) as error:
+        if message["do"] == "copy":
+            from kubelet.images.building import copying  # few images are built
+
+            result: dict[str, Any] = copying.carry_out(message["what"], message["folder"])
+        else:
+            result = asdict(_unpack(message, source_fd, folder_fd))
+    except (LayerError, CompressionError, ValueError) as error:
         result = {"error": str(error)}
     except OSError as error:
         where = f" ({os.fsdecode(error.filename)})" if isinstance(error.filename, (str, bytes)) else ""
