@@ -10,7 +10,7 @@ from io import TextIOWrapper
 
 import pytest
 
-from kctl.commands.exec import _raw_terminal
+from kctl.remote import raw_terminal
 
 
 @pytest.fixture
@@ -34,14 +34,14 @@ def test_what_was_typed_ahead_reaches_the_command(keyboard: int) -> None:
     os.write(keyboard, b"ls\n")
     # The line has arrived in the terminal, and nobody has read it.
     assert select.select([stdin()], [], [], 10)[0]
-    with _raw_terminal(wanted=True):
+    with raw_terminal(True):
         assert select.select([stdin()], [], [], 10)[0], "it is still there"
         assert os.read(stdin().fileno(), 100) == b"ls\n"
 
 
 def test_keys_are_passed_on_as_they_are_and_the_terminal_is_put_back(keyboard: int) -> None:
     before = termios.tcgetattr(stdin())
-    with _raw_terminal(wanted=True):
+    with raw_terminal(True):
         os.write(keyboard, b"\x03")
         assert select.select([stdin()], [], [], 10)[0]
         assert os.read(stdin().fileno(), 100) == b"\x03"
@@ -49,5 +49,5 @@ def test_keys_are_passed_on_as_they_are_and_the_terminal_is_put_back(keyboard: i
 
 
 def test_without_a_terminal_nothing_is_touched() -> None:
-    with _raw_terminal(wanted=False):
+    with raw_terminal(False):
         pass
