@@ -33,6 +33,8 @@ class Config:
     namespace: str | None = None
     context: str = ""
     verify_tls: bool = True
+    # Whom the server's certificate must name, if not the host of `server`.
+    tls_server_name: str | None = None
 
 
 def load(path: str | None = None, context: str | None = None) -> Config:
@@ -67,6 +69,7 @@ def load(path: str | None = None, context: str | None = None) -> Config:
         namespace=settings.get("namespace"),
         context=chosen,
         verify_tls=not cluster.get("insecure-skip-tls-verify", False),
+        tls_server_name=cluster.get("tls-server-name"),
     )
 
 

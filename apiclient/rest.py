@@ -89,7 +89,7 @@ class Client:
         if config.token:
             fields.append(("Authorization", f"Bearer {config.token}"))
         tls = client_context(config) if url.scheme == "https" else None
-        pool = Pool(host, port or (443 if tls else 80), tls)
+        pool = Pool(host, port or (443 if tls else 80), tls, server_name=config.tls_server_name)
         try:
             return cls(pool, config.server, fields, metadata_only=metadata_only)
         except ValueError as error:

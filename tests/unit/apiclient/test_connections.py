@@ -611,6 +611,18 @@ async def test_a_stranger_is_not_trusted(authority: Path, tls: ssl.SSLContext) -
             await client.request("GET", "/x")
 
 
+async def test_a_server_may_be_known_by_another_name(authority: Path, tls: ssl.SSLContext) -> None:
+    ca_pem = (authority / "ca.crt").read_text()
+    async with raw_server(serve, tls=tls) as server:
+        url = server.url.replace("127.0.0.1", "localhost")
+        async with await Client.connect(Config(server=url, ca_pem=ca_pem)) as client:
+            with pytest.raises(ApiUnavailable, match="(?i)hostname mismatch"):
+                await client.request("GET", "/x")
+        config = Config(server=url, ca_pem=ca_pem, tls_server_name="127.0.0.1")
+        async with await Client.connect(config) as client:
+            assert (await ask(client))["request"] == 1
+
+
 async def test_a_handshake_that_never_ends_is_given_up(authority: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     short(monkeypatch, CONNECT_TIMEOUT_SECONDS=0.2)
 
