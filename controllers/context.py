@@ -30,6 +30,7 @@ from apimachinery.resources import (
     NODES,
     PODS,
     REPLICASETS,
+    RESOURCEQUOTAS,
     Resource,
 )
 from controllers.custom_resources import TURN_SECONDS_MAX, CustomResources
@@ -42,7 +43,7 @@ logger = logging.getLogger(__name__)
 # Controllers read more than the metadata of these; of all others metadata alone is watched and kept.
 WHOLE_OBJECTS = (
     *(PODS, NODES, NAMESPACES, REPLICASETS, DEPLOYMENTS, LEASES),
-    *(CLUSTERROLES, CERTIFICATESIGNINGREQUESTS),
+    *(CLUSTERROLES, CERTIFICATESIGNINGREQUESTS, RESOURCEQUOTAS),
 )
 
 

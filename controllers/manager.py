@@ -31,6 +31,7 @@ from controllers.node_ipam import NodeIpamController
 from controllers.node_lifecycle import NodeLifecycleController
 from controllers.pod_gc import PodGarbageCollector
 from controllers.replicaset import ReplicaSetController
+from controllers.resource_quota import ResourceQuotaController
 from controllers.root_ca import RootCaPublisher
 from controllers.service_account import ServiceAccountController
 from controllers.taint_eviction import TaintEvictionController
@@ -67,6 +68,7 @@ CONTROLLERS = {
     "node-lifecycle-controller": Entry(NodeLifecycleController, 8),
     "taint-eviction-controller": Entry(TaintEvictionController, 8),
     "garbage-collector-controller": Entry(GarbageCollector, 20, "concurrent-gc-syncs", patience_seconds=30.0),
+    "resourcequota-controller": Entry(ResourceQuotaController, 5, "concurrent-resource-quota-syncs"),
     "namespace-controller": Entry(NamespaceController, 10, "concurrent-namespace-syncs"),
     "pod-garbage-collector-controller": Entry(PodGarbageCollector, 4),
 }

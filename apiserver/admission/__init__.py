@@ -17,6 +17,7 @@ from apiserver.admission import (
     node_restriction,
     persistent_volume_claim_resize,
     priority,
+    resource_quota,
     role_escalation,
     runtime_class,
     service_account,
@@ -106,5 +107,7 @@ def plugins(
             service_addresses.plugin(settings.service_cluster_ip_range),
             validating_policies.plugin(cluster, served, authorizer),
             validating_webhooks.plugin(webhooks),
+            # What is charged has been let through by all others.
+            *resource_quota.plugins(now),
         )
     )

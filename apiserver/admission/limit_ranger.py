@@ -9,14 +9,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from apimachinery.meta import Object, get_path
+from apimachinery.pod_resources import Amounts, amounts, containers_total, is_of_pods
 from apimachinery.quantity import Quantity
 from apimachinery.resources import LIMITRANGES, PERSISTENTVOLUMECLAIMS, PODS
 from apiserver.admission.plugin import CREATE, UPDATE, Attributes, Cluster, Plugin, refused
-from apiserver.registry.amounts import amount, containers_total, is_huge_pages
 
 ANNOTATION = "kubernetes.io/limit-ranger"
 _CONTAINERS = (("containers", "container"), ("initContainers", "init container"))
-Amounts = dict[str, Quantity]
 
 
 def _limit_ranges(attributes: Attributes, cluster: Cluster) -> Iterator[Sequence[dict[str, Any]]]:
@@ -79,7 +78,7 @@ def _pod_problems(pod: Object, limit: dict[str, Any]) -> Iterator[str]:
 def _claim_problems(claim: Object, limit: dict[str, Any]) -> Iterator[str]:
     kind = limit.get("type") or ""
     if kind == "PersistentVolumeClaim":
-        requests = _amounts(get_path(claim, "spec", "resources", "requests", default={}))
+        requests = amounts(get_path(claim, "spec", "resources", "requests"))
         yield from _claim_violations(limit, kind, requests)
 
 
@@ -90,25 +89,19 @@ def _bounded(pod: Object, kind: str) -> Iterator[tuple[Amounts, Amounts]]:
         for key, _ in _CONTAINERS:
             for container in spec.get(key) or ():
                 resources = container.get("resources") or {}
-                yield _amounts(resources.get("requests") or {}), _amounts(resources.get("limits") or {})
+                yield amounts(resources.get("requests")), amounts(resources.get("limits"))
     elif kind == "Pod":
         together = {field: containers_total(spec, field) for field in ("requests", "limits")}
         for field, total in together.items():
-            for name, value in _amounts(get_path(spec, "resources", field, default={})).items():
-                if name in ("cpu", "memory") or is_huge_pages(name):
-                    total[name] = value
+            own = amounts(get_path(spec, "resources", field))
+            total |= {name: value for name, value in own.items() if is_of_pods(name)}
         yield together["requests"], together["limits"]
 
 
-def _amounts(listed: dict[str, Any]) -> Amounts:
-    found = {name: amount(value) for name, value in listed.items()}
-    return {name: value for name, value in found.items() if value is not None}
-
-
 def _violations(limit: dict[str, Any], kind: str, requests: Amounts, limits: Amounts) -> Iterator[str]:
-    for name, bound in _amounts(limit.get("min") or {}).items():
+    for name, bound in amounts(limit.get("min")).items():
         yield from _under(name, kind, bound, requests.get(name), limits.get(name))
-    for name, bound in _amounts(limit.get("max") or {}).items():
+    for name, bound in amounts(limit.get("max")).items():
         request, maximum = requests.get(name), limits.get(name)
         told = f"maximum {name} usage per {kind} is {bound}"
         if maximum is None:
@@ -117,7 +110,7 @@ def _violations(limit: dict[str, Any], kind: str, requests: Amounts, limits: Amo
             yield f"{told}, but limit is {maximum}"
         elif request is not None and request.nanos > bound.nanos:
             yield f"{told}, but request is {request}"
-    for name, bound in _amounts(limit.get("maxLimitRequestRatio") or {}).items():
+    for name, bound in amounts(limit.get("maxLimitRequestRatio")).items():
         request, maximum = requests.get(name), limits.get(name)
         told = f"{name} max limit to request ratio per {kind} is {bound}"
         if request is None or not request.nanos:
@@ -141,9 +134,9 @@ def _under(
 
 
 def _claim_violations(limit: dict[str, Any], kind: str, requests: Amounts) -> Iterator[str]:
-    for name, bound in _amounts(limit.get("min") or {}).items():
+    for name, bound in amounts(limit.get("min")).items():
         yield from _under(name, kind, bound, requests.get(name), None)
-    for name, bound in _amounts(limit.get("max") or {}).items():
+    for name, bound in amounts(limit.get("max")).items():
         request, told = requests.get(name), f"maximum {name} usage per {kind} is {bound}"
         if request is None:
             yield f"{told}.  No request is specified"

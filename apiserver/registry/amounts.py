@@ -1,22 +1,21 @@
 """Names and amounts of resources, as containers, claims, nodes, quotas and limit ranges have them.
 
-Source: kubernetes/pkg/apis/core/helper/helpers.go and validation/validation.go; how the resources of a pod's
-containers add up: https://kubernetes.io/docs/concepts/workloads/pods/init-containers/#resource-sharing-within-containers
+Source: kubernetes/pkg/apis/core/helper/helpers.go and validation/validation.go.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from functools import lru_cache
 from typing import Any
 
 from apimachinery import names
 from apimachinery.field import FieldError, forbidden_field, invalid_value, not_found_value, required
+from apimachinery.pod_resources import HUGE_PAGES, is_extended, is_huge_pages, is_native
 from apimachinery.quantity import FORM_MESSAGE, NANO, Quantity, parse
 from apiserver.registry import checks
 from apiserver.registry.checks import Errors, Fields
 
-HUGE_PAGES = "hugepages-"
 _CONTAINER = frozenset(("cpu", "memory", "ephemeral-storage"))
 _COUNTED = frozenset(
     (
@@ -43,25 +42,8 @@ def amount(value: Any) -> Quantity | None:
         return None
 
 
-def is_huge_pages(name: str) -> bool:
-    """Pages of a size that stands in the name, as `hugepages-2Mi`."""
-    return name.startswith(HUGE_PAGES)
-
-
 def _is_quota_huge_pages(name: str) -> bool:
     return name.startswith((HUGE_PAGES, f"requests.{HUGE_PAGES}"))
-
-
-def is_native(name: str) -> bool:
-    """Kubernetes' own: in no domain, or in kubernetes.io."""
-    return "/" not in name or "kubernetes.io/" in name
-
-
-def is_extended(name: str) -> bool:
-    """A device or whatever else a node advertises under a domain of its maker."""
-    if is_native(name) or name.startswith("requests."):
-        return False
-    return not names.qualified_name(f"requests.{name}")
 
 
 def overcommit_allowed(name: str) -> bool:
@@ -199,42 +181,3 @@ def _claim_names(claims: Collection[Fields], known: Collection[str], path: str, 
             missing = not_found_value(at, name)
             why = f"must be one of the names in pod.spec.resourceClaims{listed}"
             errors.append(FieldError(at, missing.type, name, why))
-
-
-def containers_total(spec: Fields, kind: str) -> dict[str, Quantity]:
-    """What a pod's containers have of each resource, all together; `kind` is `requests` or `limits`.
-
-    Init containers run one after the other beside the sidecars started before them: the largest of these moments
-    counts, if it is more than what runs afterwards.
-    """
-    total: dict[str, Quantity] = {}
-    for container in spec.get("containers") or ():
-        _add(total, _amounts(container, kind))
-    sidecars: dict[str, Quantity] = {}
-    peak: dict[str, Quantity] = {}
-    for container in spec.get("initContainers") or ():
-        moment = dict(sidecars)
-        _add(moment, _amounts(container, kind))
-        if container.get("restartPolicy") == "Always":
-            _add(total, _amounts(container, kind))
-            sidecars = moment
-        for name, value in moment.items():
-            peak[name] = max(peak.get(name, value), value, key=_nanos)
-    for name, value in peak.items():
-        total[name] = max(total.get(name, value), value, key=_nanos)
-    return total
-
-
-def _nanos(value: Quantity) -> int:
-    return value.nanos
-
-
-def _amounts(container: Fields, kind: str) -> dict[str, Quantity]:
-    listed: Mapping[str, Any] = (container.get("resources") or {}).get(kind) or {}
-    found = {name: amount(value) for name, value in listed.items()}
-    return {name: value for name, value in found.items() if value is not None}
-
-
-def _add(total: dict[str, Quantity], more: Mapping[str, Quantity]) -> None:
-    for name, value in more.items():
-        total[name] = total[name] + value if name in total else value

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from apimachinery.field import invalid_value
 from apimachinery.meta import Object
+from apimachinery.pod_resources import is_extended
 from apimachinery.resources import DEVICECLASSES
-from apiserver.registry import amounts
 from apiserver.registry.checks import Errors
 from apiserver.registry.device_requests import (
     CONFIGS_MAX,
@@ -27,7 +27,7 @@ def validate(device_class: Object) -> Errors:
     validate_list(spec.get("selectors") or (), SELECTORS_MAX, validate_selector, "spec.selectors", errors)
     validate_list(spec.get("config") or (), CONFIGS_MAX, validate_configuration, "spec.config", errors)
     name = spec.get("extendedResourceName")
-    if name is not None and not amounts.is_extended(name):
+    if name is not None and not is_extended(name):
         errors.append(invalid_value("spec.extendedResourceName", name, "must be a valid extended resource name"))
     return errors
 

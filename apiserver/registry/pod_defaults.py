@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from apimachinery.meta import Object
-from apiserver.registry.amounts import containers_total
+from apimachinery.pod_resources import REQUESTS, containers_total
 
 GRACE_PERIOD_SECONDS = 30
 TERMINATION_MESSAGE_PATH = "/dev/termination-log"
@@ -184,6 +184,6 @@ def _request_what_is_limited(resources: dict[str, Any]) -> None:
 def _default_pod_requests(spec: dict[str, Any]) -> None:
     """Limits of a whole pod: what it requests is what its containers do together, else the limit."""
     resources = spec["resources"]
-    together = containers_total(spec, "requests")
+    together = containers_total(spec, REQUESTS)
     asked = {name: str(value) for name, value in together.items() if name in ("cpu", "memory")}
     resources["requests"] = {**resources["limits"], **asked, **(resources.get("requests") or {})}

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from apimachinery.field import duplicate, forbidden_field, invalid_value, required, too_long
+from apimachinery.pod_resources import REQUESTS, containers_total
 from apiserver.registry import amounts, checks
 from apiserver.registry.checks import Errors, Fields
 from apiserver.registry.metadata import validate_annotations, validate_labels
@@ -194,7 +195,7 @@ def _validate_pod_resources(spec: Fields, context: PodContext, path: str, errors
     if resources.get("claims"):
         errors.append(forbidden_field(f"{path}.claims", "claims may not be set for Resources at pod-level"))
     amounts.requirements(resources, context.claims, path, errors, amounts.pod_resource_name)
-    for name, together in amounts.containers_total(spec, "requests").items():
+    for name, together in containers_total(spec, REQUESTS).items():
         asked = amounts.amount((resources.get("requests") or {}).get(name, "x"))
         if asked is not None and together.nanos > asked.nanos:
             why = f"must be greater than or equal to aggregate container requests of {together}"
