@@ -28,7 +28,7 @@ from apimachinery.errors import (
 )
 from apimachinery.managedfields.entries import Managed, same_managers
 from apimachinery.meta import Object
-from apimachinery.resources import BINDINGS, PODS
+from apimachinery.resources import BINDINGS, PODDISRUPTIONBUDGETS, PODS
 from apiserver import admission
 from apiserver.admission import CREATE, Attributes, Chain
 from apiserver.admission.plugin import refused
@@ -43,6 +43,7 @@ from apiserver.rest import (
     answers,
     decode,
     deletion,
+    eviction,
     managers,
     patching,
     questions,
@@ -60,6 +61,7 @@ from apiserver.rest.reading import Page
 from apiserver.rest.subresources import OBJECT, Subresource
 from apiserver.rest.writing import Change
 from apiserver.storage.entry import Entry
+from apiserver.storage.group_commit import Also
 from apiserver.storage.store import Conflict, Store
 
 # How often a write that names no version is tried again when others were quicker.
@@ -440,17 +442,24 @@ class Pipeline:
             plan = deletion.plan(call.strategy, obj, options, self._now())
             if not plan.changed:
                 return shown, plan.removed
+            also = self._spending(call, current.obj) if evicted else None
             if options.dry_run:
+                if also is not None:
+                    also(self._store.get)
                 obj = await versions.to_store(call, plan.obj)
                 raw = versions.encode(call, obj, stored.revision)
                 tried = Entry(call.namespace, call.name, stored.revision, raw, stored.managed)
                 return await versions.show_one(call, tried), plan.removed
             try:
-                last = await self._commit(call, Change(plan.obj, current, stored), removed=plan.removed)
+                last = await self._commit(call, Change(plan.obj, current, stored, also=also), removed=plan.removed)
                 return await versions.show_one(call, last), plan.removed
             except Conflict:
                 continue
         raise conflict(call.resource.group_resource, call.name, MODIFIED)
+
+    def _spending(self, call: Call, pod: Object) -> Also | None:
+        """What an eviction costs. Raises ApiError."""
+        return eviction.spending(pod, self._cluster.list(PODDISRUPTIONBUDGETS, call.namespace), self._now())
 
     async def _delete_collection(self, call: Call) -> web.StreamResponse:
         options = await self._delete_options(call)

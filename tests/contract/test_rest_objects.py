@@ -19,6 +19,7 @@ from apimachinery.resources import (
     LEASES,
     NAMESPACES,
     NODES,
+    PODDISRUPTIONBUDGETS,
     PODS,
     REPLICASETS,
     SERVICEACCOUNTS,
@@ -609,6 +610,47 @@ async def test_an_eviction_deletes_and_says_why(client: Client, scope: str) -> N
         condition["type"]: condition["reason"] for condition in found["status"]["conditions"] if "reason" in condition
     }
     assert reasons["DisruptionTarget"] == "EvictionByEvictionAPI"
+
+
+async def test_a_budget_is_spent_by_evictions_and_no_further(client: Client, scope: str) -> None:
+    budget = {"metadata": {"name": "b"}, "spec": {"minAvailable": 2, "selector": {"matchLabels": {"app": "web"}}}}
+    await client.create(PODDISRUPTIONBUDGETS, budget, scope)
+    for name in ("a", "b", "c", "other"):
+        made = pod(name, nodeName="n") | {
+            "metadata": {"name": name, "labels": {} if name == "other" else {"app": "web"}}
+        }
+        await client.create(PODS, made, scope)
+        ready = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
+        await client.patch(PODS, name, {"status": ready}, scope, subresource="status")
+
+    async def evict(name: str, **params: str) -> Object:
+        eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name}}
+        return await client.create(PODS, eviction, scope, name=name, subresource="eviction", params=params)
+
+    error = await refused(evict("a"))
+    assert (error.code, error.reason, error.retry_after_seconds) == (429, "TooManyRequests", 10)
+    status = {"observedGeneration": 1, "disruptionsAllowed": 1, "currentHealthy": 3, "desiredHealthy": 2}
+    status |= {"expectedPods": 3}
+    await client.patch(PODDISRUPTIONBUDGETS, "b", {"status": status}, scope, subresource="status")
+    await evict("a", dryRun="All")
+    results = await asyncio.gather(*(evict(name) for name in ("a", "b", "c")), return_exceptions=True)
+    errors = [result for result in results if isinstance(result, ApiError)]
+    assert [error.message for error in errors] == [
+        "Cannot evict pod as it would violate the pod's disruption budget."
+    ] * 2
+    told = "The disruption budget b needs 2 healthy pods and has 3 currently"
+    assert (errors[0].details or {})["causes"] == [{"reason": "DisruptionBudget", "message": told}]
+    spent = (await client.get(PODDISRUPTIONBUDGETS, "b", scope))["status"]
+    assert (spent["disruptionsAllowed"], len(spent["disruptedPods"])) == (0, 1)
+    gone = [item["metadata"]["name"] for item in (await client.list(PODS, scope))["items"] if _is_going(item)]
+    assert gone == list(spent["disruptedPods"])
+    await evict("other")
+    await client.patch(PODS, "c", {"status": {"phase": "Succeeded"}}, scope, subresource="status")
+    await evict("c")
+
+
+def _is_going(item: Object) -> bool:
+    return "deletionTimestamp" in item["metadata"]
 
 
 # What is not served
