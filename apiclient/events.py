@@ -41,9 +41,7 @@ class EventRecorder:
         self._clock = clock or SystemClock()
         self._correlator = Correlator()
         self._waiting: dict[str, Told] = {}
-        self._queue = WorkQueue(
-            self._clock, base_delay_seconds=RETRY_FIRST_SECONDS, max_delay_seconds=RETRY_MAX_SECONDS
-        )
+        self._queue = WorkQueue(self._clock)
 
     def event(self, obj: Object, type: str, reason: str, message: str, *, field_path: str = "") -> None:
         """Record an event about an object; dropped when too many wait already, or the object has had too many.
@@ -82,18 +80,20 @@ class EventRecorder:
 
     async def _try(self, told: Told) -> None:
         """A server that is away is asked again; what it refuses is given up, for nobody can do anything about it."""
-        seen = told.seen
-        assert seen is not None, "what waits has been seen"
-        try:
-            await self._send(told, seen)
-        except ApiError as error:
-            if error.code in (429, 503, 504) and self._queue.num_requeues(told.key) < TRIES_MAX:
-                self._waiting.setdefault(told.key, told)
-                self._queue.add_rate_limited(told.key)
-                return
-            logger.debug(kv("event not sent", reason=seen.reason, error=error.message))
-        self._queue.forget(told.key)
-        if told.seen is seen:
+        delay = RETRY_FIRST_SECONDS
+        for _ in range(TRIES_MAX):
+            seen = told.seen
+            assert seen is not None, "what waits has been seen"
+            try:
+                await self._send(told, seen)
+            except ApiError as error:
+                if error.code in (429, 503, 504):
+                    await self._clock.sleep(delay)
+                    delay = min(2 * delay, RETRY_MAX_SECONDS)
+                    continue
+                logger.debug(kv("event not sent", reason=seen.reason, error=error.message))
+            break
+        if told.key not in self._waiting:
             told.seen = None
 
     async def _send(self, told: Told, seen: Sighting) -> None:
