@@ -1,4 +1,4 @@
-"""Pods whose images come from a registry, on a whole cluster: secrets, policies, failures and what is told of them."""
+"""Pods whose images come from a registry, on a whole cluster: secrets, policies, failures, what is told of them."""
 
 from __future__ import annotations
 
