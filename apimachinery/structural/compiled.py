@@ -38,6 +38,8 @@ class ValueCheck:
 
 def _translate(schema: Schema, formats: dict[str, Callable[[str], bool]]) -> dict[str, Any]:
     document: dict[str, Any] = {key: schema[key] for key in _SAME if schema.get(key) is not None}
+    if "required" in document:
+        document["required"] = list(dict.fromkeys(document["required"]))  # JSON Schema wants each named once
     _bounds(schema, document)
     kinds = ["integer", "string"] if schema.get("x-kubernetes-int-or-string") else [schema.get("type")]
     nullable = bool(schema.get("nullable")) or kinds == [None]

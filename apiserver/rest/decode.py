@@ -19,7 +19,7 @@ from aiohttp import web
 from apimachinery import schemas
 from apimachinery.errors import ApiError, bad_request, invalid, request_entity_too_large, unsupported_media_type
 from apimachinery.field import FieldError, invalid_value, not_supported
-from apimachinery.meta import Object
+from apimachinery.meta import Object, get_path
 from apimachinery.resources import Resource
 from apiserver.rest.call import Call, options_error
 
@@ -210,7 +210,7 @@ def refuse(resource: Resource, document: Object, causes: list[FieldError]) -> No
         return
     wrong = [cause for cause in causes if cause.type == "FieldValueTypeInvalid"]
     if not wrong:
-        name = (document.get("metadata") or {}).get("name") or ""
+        name = get_path(document, "metadata", "name", default="")
         raise invalid(resource.group, resource.kind, name, causes)
     told = ", ".join(cause.message() for cause in wrong)
     error = bad_request(

@@ -18,7 +18,7 @@ from apimachinery import canonical
 from apimachinery.errors import MODIFIED, ApiError, already_exists, bad_request, conflict, invalid
 from apimachinery.field import OMITTED, WARNING, FieldError
 from apimachinery.managedfields.entries import Managed
-from apimachinery.meta import Object
+from apimachinery.meta import Object, get_path
 from apimachinery.time import rfc3339
 from apiserver.registry.metadata import validate_metadata, validate_metadata_update
 from apiserver.registry.strategy import Part, Strategy
@@ -181,7 +181,7 @@ def check_version(call: Call, metadata: Object, current: Entry) -> None:
 
 def require_version(call: Call, sent: Object) -> None:
     """Refuse an update that names no version, where it must be meant for one. Raises ApiError 422."""
-    if call.strategy.unconditional_update or sent["metadata"].get("resourceVersion") not in (None, "", "0"):
+    if call.strategy.unconditional_update or get_path(sent, "metadata", "resourceVersion") not in (None, "", "0"):
         return
     why = FieldError("metadata.resourceVersion", "FieldValueInvalid", OMITTED, "0x0: must be specified for an update")
     raise invalid(call.resource.group, call.resource.plural, call.name, [why])

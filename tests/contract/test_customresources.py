@@ -258,6 +258,16 @@ async def test_an_update_must_name_a_version(client: Client, kind: str) -> None:
     )
 
 
+@pytest.mark.parametrize("metadata", [None, 5, ["x"]])
+async def test_an_update_without_usable_metadata_is_refused(client: Client, kind: str, metadata: Any) -> None:
+    of = resource(await define(client, definition(kind, version(schema=SPEC))))
+    await client.create(of, made(of, "a"))
+    sent = {"apiVersion": of.api_version, "kind": of.kind, "spec": {}}
+    sent |= {"metadata": metadata} if metadata is not None else {}
+    error = await refused(client.request("PUT", of.path("default", "a"), body=orjson.dumps(sent)))
+    assert error.code in (400, 422)
+
+
 async def test_fields_that_are_named_can_be_selected_by(client: Client, kind: str) -> None:
     one = version(schema=SPEC, selectableFields=[{"jsonPath": ".spec.colour"}, {"jsonPath": ".spec.size"}])
     of = resource(await define(client, definition(kind, one)))

@@ -116,6 +116,28 @@ async def test_objects_are_shown_in_each_version(client: Client, webhook: Webhoo
     assert gone["status"] == "Success"
 
 
+async def test_managers_in_one_version_are_asked_in_another(
+    client: Client, webhook: WebhookServer, kind: str
+) -> None:
+    one, two = await defined(client, kind, at_url(webhook))
+
+    async def apply(of: Resource, manager: str, spec: Object, **params: str) -> Object:
+        config = {"apiVersion": of.api_version, "kind": of.kind, "metadata": {"name": "a"}, "spec": spec}
+        options = {"fieldManager": manager, **params}
+        return await client.patch(of, "a", config, "default", kind="apply", params=options)
+
+    await apply(one, "one", {"address": "db:5432"})
+    same = await apply(two, "two", {"host": "db", "port": "5432"})
+    assert same["spec"] == {"host": "db", "port": "5432"}
+    error = await refused(apply(two, "three", {"port": "5433"}))
+    assert error.message == (
+        'Apply failed with 2 conflicts: conflicts with "one":\n- .spec.address\nconflicts with "two":\n- .spec.port'
+    )
+    await apply(two, "three", {"port": "5433"}, force="true")
+    assert (await client.get(one, "a", "default"))["spec"] == {"address": "db:5433"}
+    await refused(apply(one, "one", {"address": "db:5432"}))
+
+
 async def test_rules_are_those_of_the_version_that_is_written(
     client: Client, webhook: WebhookServer, kind: str
 ) -> None:

@@ -187,3 +187,9 @@ def test_lists_that_are_sets_or_maps_hold_nothing_twice(schema: Any, value: Any,
 def test_what_was_wrong_before_may_stay(schema: Any, old: Any, new: Any, count: int) -> None:
     correlated = Correlated(new, old, compile_schema(schema))
     assert len(validate(new, schema, correlated=correlated)) == count
+
+
+def test_a_field_that_is_required_twice_is_required() -> None:
+    schema = {**fields(a=STRING), "required": ["a", "a"]}
+    assert told(schema, {"a": "x"}) == []
+    assert ValueCheck(schema).passes({}) is False
