@@ -9,14 +9,14 @@ Source: k8s.io/apiserver/pkg/endpoints/handlers (create.go, update.go, patch.go)
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any, TypeVar
 
 import orjson
 
-from apimachinery.errors import ApiError, bad_request, conflict
+from apimachinery.errors import ApiError, bad_request, conflict, invalid
 from apimachinery.field import FieldError, forbidden_field, invalid_value, required, too_long
 from apimachinery.managedfields import sets
 from apimachinery.managedfields.applying import Applied, apply
@@ -36,7 +36,7 @@ from apiserver.rest.subresources import PART_RULES, SCALE, STATUS_RULES, Subreso
 from apiserver.rest.writing import Change
 from apiserver.storage.entry import Entry
 
-NAME_BYTES_MAX = 128
+NAME_BYTES_MAX, SUBRESOURCE_BYTES_MAX = 128, 256
 SERVER = "kube-apiserver"
 # Every round converts what the one before has found missing.
 CONVERSIONS_MAX = 64
@@ -56,16 +56,20 @@ def check_options(call: Call, *, applies: bool = False) -> None:
         errors.append(required("fieldManager", "is required for apply patch"))
     if not applies and "force" in call.query and call.info.verb == "patch":
         errors.append(forbidden_field("force", "may not be specified for non-apply patch"))
+    errors += _wrong_name(name, "fieldManager")
+    if errors:
+        raise options_error(call.info.verb, errors)
+
+
+def _wrong_name(name: str, path: str) -> Iterator[FieldError]:
+    """What is wrong with the name of a manager."""
     if len(name.encode()) > NAME_BYTES_MAX:
-        errors.append(too_long("fieldManager", NAME_BYTES_MAX))
+        yield too_long(path, NAME_BYTES_MAX)
     at = 0
     for character in name:
         if not character.isprintable():
-            why = f"invalid character U+{ord(character):04X} (at position {at})"
-            errors.append(invalid_value("fieldManager", name, why))
+            yield invalid_value(path, name, f"invalid character U+{ord(character):04X} (at position {at})")
         at += len(character.encode())
-    if errors:
-        raise options_error(call.info.verb, errors)
 
 
 @lru_cache(maxsize=256)
@@ -117,7 +121,7 @@ async def track(call: Call, change: Change, part: Subresource, now: float) -> No
         change.managed = _scaled(call, change, part, now) if part.kind is SCALE else stored
     if change.managed is not None:
         return  # it has been applied
-    managed = stored if call.info.subresource else _said(documents, stored)
+    managed = stored if call.info.subresource else _said(call, documents, stored)
     if change.old is not None and not managed:
         # Who manages an object is told from its creation or its first apply on, or not at all.
         change.managed = ()
@@ -140,16 +144,28 @@ def of_server(resource: Resource, obj: Object, old: Entry | None, *, status: boo
     return updated(kind, old.managed, old.obj, obj, by, scope) if old.managed else ()
 
 
-def _said(documents: Any, stored: Managed) -> Managed:
-    """The managers that a client sends along, if it does and they can be understood; else those that are stored."""
+def _said(call: Call, documents: Any, stored: Managed) -> Managed:
+    """The managers that a client sends along, if it does and they can be understood; else those that are stored.
+
+    Raises ApiError 422 for names that no manager may have.
+    """
     if documents is None:
         return stored
     if is_reset(documents):
         return ()
     try:
-        return decode(documents, known=stored) or stored
+        said = decode(documents, known=stored) or stored
     except ValueError:
         return stored
+    errors: list[FieldError] = []
+    for number, entry in enumerate(said if said is not stored else ()):
+        path = f"metadata.managedFields[{number}]"
+        errors += _wrong_name(entry.manager, f"{path}.manager")
+        if len(entry.subresource.encode()) > SUBRESOURCE_BYTES_MAX:
+            errors.append(too_long(f"{path}.subresource", SUBRESOURCE_BYTES_MAX))
+    if errors:
+        raise invalid(call.resource.group, call.resource.kind, call.name, errors)
+    return said
 
 
 def check_after_admission(call: Call, change: Change) -> None:

@@ -263,6 +263,9 @@ async def test_managers_can_be_set_and_nonsense_is_ignored(client: Client, scope
     wrong = [{**made["metadata"]["managedFields"][0], "operation": "Guess"}]
     kept = (await send(client, "PATCH", path, {"metadata": {"managedFields": wrong}}, MERGE))[1]
     assert managers(kept) == ["renamed/Apply"]
+    operations[0]["value"] = "m" * 129
+    status, told = await send(client, "PATCH", path, operations, JSON_PATCH)
+    assert (status, told["details"]["causes"][0]["field"]) == (422, "metadata.managedFields[0].manager")
 
 
 async def test_a_client_that_knows_nothing_of_managers_does_not_remove_them(client: Client, scope: str) -> None:

@@ -145,6 +145,24 @@ def test_what_is_removed_is_owned_by_nobody_and_its_remover_is_no_new_manager() 
     assert found[0].time == NOON
 
 
+def test_items_of_a_list_that_stand_twice_are_one_field() -> None:
+    def env(*pairs: tuple[str, str]) -> Object:
+        listed = [{"name": name, "value": value} for name, value in pairs]
+        return pod(spec={"containers": [{"name": "c", "env": listed}]})
+
+    def owned(managed: Managed, manager: str) -> Any:
+        found = fields(managed, manager)
+        return found and found["f:spec"]["f:containers"]['k:{"name":"c"}']["f:env"]
+
+    item = {".": {}, "f:name": {}, "f:value": {}}
+    twice = created(PODS, env(("A", "1"), ("A", "2"), ("B", "1")), by("me"))
+    assert owned(twice, "me") == {".": {}, 'k:{"name":"A"}': {}, 'k:{"name":"B"}': item}
+    other = updated(PODS, twice, env(("A", "1"), ("A", "2")), env(("A", "1"), ("A", "3")), by("you"))
+    assert owned(other, "you") == {'k:{"name":"A"}': {}}
+    once = updated(PODS, twice, env(("A", "1"), ("A", "2")), env(("A", "1")), by("you"))
+    assert owned(once, "you") == {'k:{"name":"A"}': item}
+
+
 def test_a_zero_that_go_does_not_keep_is_no_field() -> None:
     assert created(PODS, pod(spec={"hostNetwork": False, "hostname": ""}), by("me")) == ()
     owned = fields(created(PODS, pod(spec={"enableServiceLinks": False}), by("me")), "me")
