@@ -55,6 +55,9 @@ def prepare_create(job: Object) -> None:
     selector = spec["selector"] = spec.get("selector") or {}
     matched = selector["matchLabels"] = selector.get("matchLabels") or {}
     matched.setdefault(UID_LABELS[1], uid)
+    # Labels of pods become those of a Job that has none, whoever has set them.
+    if not meta.labels(job):
+        job["metadata"]["labels"] = dict(labels)
 
 
 def validate(job: Object) -> Errors:

@@ -88,6 +88,9 @@ def test_pods_of_a_job_are_found_by_its_uid():
     assert stored["spec"]["selector"] == {"matchLabels": {"batch.kubernetes.io/controller-uid": UID}}
     assert stored["spec"]["template"]["metadata"]["labels"] == LABELS
     assert stored["metadata"]["labels"] == {"app": "web"}
+    assert created(JOBS, job(template={"spec": job()["spec"]["template"]["spec"]}))["metadata"]["labels"] == {
+        key: value for key, value in LABELS.items() if key != "app"
+    }
     assert problems(JOBS, job()) == []
 
 
