@@ -167,7 +167,7 @@ class Runs:
         path = mount.options.get("source") or "/"
         incoming: Incoming = stack.enter_context(self._parts.store.layers.incoming())
         copy = Copy([], [], unpackers=copies.unpackers)
-        common = {"to": "/shown/", "into": True, "owner": None, "owned": False, "mode": None, "unpack": False}
+        common = {"to": "/shown", "into": True, "owner": None, "owned": False, "mode": None, "unpack": False}
         if source:
             tree, identity = copies.source_tree(source, stage)
             copy.trees.append(tree)
