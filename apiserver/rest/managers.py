@@ -9,6 +9,7 @@ Source: k8s.io/apiserver/pkg/endpoints/handlers (create.go, update.go, patch.go)
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import lru_cache
@@ -29,12 +30,15 @@ from apimachinery.meta import Object
 from apimachinery.resources import Resource
 from apimachinery.time import rfc3339
 from apiserver import registry
+from apiserver.logs import kv
 from apiserver.registry.strategy import Scale, Strategy
 from apiserver.rest import versions, writing
 from apiserver.rest.call import Call, options_error
 from apiserver.rest.subresources import PART_RULES, SCALE, STATUS_RULES, Subresource
 from apiserver.rest.writing import Change
 from apiserver.storage.entry import Entry
+
+logger = logging.getLogger(__name__)
 
 NAME_BYTES_MAX, SUBRESOURCE_BYTES_MAX = 128, 256
 SERVER = "kube-apiserver"
@@ -132,7 +136,13 @@ async def track(call: Call, change: Change, part: Subresource, now: float) -> No
     def work(kind: Kind) -> Managed:
         return updated(kind, managed, old, new, by, scope) if old or managed else created(kind, new, by, scope)
 
-    change.managed = await _with_conversions(call, work)
+    try:
+        change.managed = await _with_conversions(call, work)
+    except ApiError as error:
+        # A webhook that does not convert keeps nobody from writing in the version that is stored.
+        where = {"resource": call.resource.group_resource, "namespace": call.namespace, "name": call.name}
+        logger.warning(kv("managers stay as they were, though the object changes", **where, error=error.message))
+        change.managed = stored
 
 
 def of_server(resource: Resource, obj: Object, old: Entry | None, *, status: bool = False, now: float) -> Managed:
@@ -215,13 +225,12 @@ def check_config(call: Call, part: Subresource, config: Any) -> Object:
     if not isinstance(config, dict):
         raise bad_request(f"the object provided is unrecognized: it must be a {kind.kind}, as an object")
     said, name = str(config.get("apiVersion") or ""), str(config.get("kind") or "")
+    shown = said if "/" in said else f"/{said}"
     if (said, name) != (kind.api_version, kind.kind):
-        shown = said if "/" in said else f"/{said}"
         raise bad_request(f"invalid object type: {shown}, Kind={name}")
     metadata = config.get("metadata")
     if isinstance(metadata, dict) and metadata.get("managedFields") is not None:
         raise bad_request("metadata.managedFields must be nil")
-    shown = said if "/" in said else f"/{said}"
     try:
         told = problems(_kind(call, part).types[kind.api_version], config)
     except RecursionError:

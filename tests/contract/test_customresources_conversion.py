@@ -138,6 +138,24 @@ async def test_managers_in_one_version_are_asked_in_another(
     await refused(apply(one, "one", {"address": "db:5432"}))
 
 
+async def test_a_webhook_that_is_down_keeps_nobody_from_writing_what_is_stored(
+    client: Client, webhook: WebhookServer, kind: str
+) -> None:
+    one, two = await defined(client, kind, at_url(webhook))
+    obj = await client.create(one, made(one, "a", spec={"address": "db:5432"}))
+    shown = await client.get(two, "a", "default")
+    shown["spec"]["port"] = "5433"
+    await client.update(two, shown)  # from here on there is a manager in v2
+
+    async def fail(review: Object) -> Object:
+        return answered(review, result={"status": "Failure", "message": "no"})
+
+    webhook.handlers["/convert"] = fail
+    obj = await client.get(one, "a", "default")
+    obj["spec"]["address"] = "db:5434"
+    assert (await client.update(one, obj))["spec"] == {"address": "db:5434"}
+
+
 async def test_rules_are_those_of_the_version_that_is_written(
     client: Client, webhook: WebhookServer, kind: str
 ) -> None:
