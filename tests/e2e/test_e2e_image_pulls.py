@@ -205,3 +205,15 @@ def test_the_node_itself_may_have_credentials_for_all_its_pods(cluster: WholeClu
             cluster.wait(f"pod/{name}", "condition=Ready")
     finally:
         path.unlink()
+
+
+def test_an_image_that_was_built_on_this_machine_runs_on_its_nodes(cluster: WholeCluster, tmp_path: Path) -> None:
+    (tmp_path / "Dockerfile").write_text('FROM localhost/host\nCOPY hello /hello\nCMD ["sleep", "infinity"]\n')
+    (tmp_path / "hello").write_text("built here")
+    images = ("image", "--data-dir", str(cluster.data_dir))
+    cluster.kctl(*images, "build", "-q", "-t", "localhost/built", str(tmp_path))
+    # `Always`, which is the default for :latest: there is no registry behind the name, and nobody is asked.
+    pod(cluster, "built", "localhost/built:latest", imagePullPolicy="Always")
+    cluster.wait("pod/built", "condition=Ready")
+    assert cluster.kctl("exec", "built", "--", "cat", "/hello") == "built here"
+    cluster.kctl("delete", "pod/built")

@@ -7,7 +7,7 @@ import hashlib
 import io
 import json
 import tarfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -67,7 +67,7 @@ def image(
     layers: Sequence[bytes],
     *,
     run: Mapping[str, Any] | None = None,
-    pack: Any = gzip.compress,
+    pack: Callable[[bytes], bytes] = lambda layer: gzip.compress(layer, mtime=0),
     diff_ids: Sequence[str] | None = None,
     **platform: str,
 ) -> MadeImage:
