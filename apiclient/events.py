@@ -1,6 +1,7 @@
 """Events: what a component tells people about an object. Recording never blocks and never fails.
 
-A few are sent at a time, so that a burst is told without pushing aside what matters more. What happens again to an
+A few are sent at a time, and one while the client is busy, so that a burst is told without pushing aside what matters
+more. What happens again to an
 event that waits or is on its way changes that event; it is not sent twice.
 
 Source: https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/event-v1/
@@ -63,15 +64,18 @@ class EventRecorder:
         """Send what is recorded until cancelled."""
         try:
             async with asyncio.TaskGroup() as group:
-                for _ in range(SENDERS):
-                    group.create_task(self._work())
+                for number in range(SENDERS):
+                    group.create_task(self._work(yields=number > 0))
         finally:
             self._queue.shut_down()
 
-    async def _work(self) -> None:
+    async def _work(self, *, yields: bool) -> None:
+        """Send one after the other; all senders but one give way while the client has more important things to do."""
         while True:
             key = await self._queue.get()
             try:
+                if yields:
+                    await self._client.calm()
                 # What is seen from now on waits anew, and is sent after this.
                 if (told := self._waiting.pop(key, None)) is not None:
                     await self._try(told)

@@ -32,6 +32,8 @@ REQUEST_TIMEOUT_SECONDS = 30.0
 # A server sends a bookmark a minute; silence for longer than this means that the connection is dead.
 WATCH_SILENCE_SECONDS = 90.0
 REQUESTS_MAX = 64
+# From so many requests on, those that can wait do.
+BUSY_REQUESTS = 8
 LINE_BYTES_MAX = 64 << 20
 JSON = "application/json"
 # Objects without metadata.managedFields, which are of no use here; a server that doesn't know how sends them along.
@@ -74,6 +76,9 @@ class Client:
         self._accept = _METADATA if metadata_only else _OBJECTS
         self._accept_lists = {"Accept": _METADATA_LIST} if metadata_only else None
         self._slots = asyncio.Semaphore(REQUESTS_MAX)
+        self._under_way = 0
+        self._calm = asyncio.Event()
+        self._calm.set()
 
     @classmethod
     async def connect(cls, config: Config, *, user_agent: str = "wherry", metadata_only: bool = False) -> Client:
@@ -104,6 +109,10 @@ class Client:
     async def close(self) -> None:
         """Close all connections."""
         await self._pool.close()
+
+    async def calm(self) -> None:
+        """Wait until few requests are under way: for whoever has some that can wait."""
+        await self._calm.wait()
 
     async def get(
         self,
@@ -261,6 +270,9 @@ class Client:
     ) -> tuple[int, Mapping[str, str], bytes]:
         """A request as it is: (status, headers, body). Raises ApiError for an answer of 400 and more."""
         head = self._head(method, path, params, headers, body)
+        self._under_way += 1
+        if self._under_way == BUSY_REQUESTS:
+            self._calm.clear()
         try:
             async with self._slots:
                 status, fields, data = await self._pool.request(
@@ -268,6 +280,10 @@ class Client:
                 )
         except OSError as error:
             raise ApiUnavailable(self.server, error) from error
+        finally:
+            self._under_way -= 1
+            if self._under_way < BUSY_REQUESTS:
+                self._calm.set()
         if status >= 400:
             raise _error(status, data)
         return status, fields, data

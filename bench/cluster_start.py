@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from apiclient.kubeconfig import KubeconfigError, load
 from apiclient.rest import Client
@@ -33,6 +34,7 @@ from bench.memory import descendants
 
 START_SECONDS_MAX = 60.0
 POLL_SECONDS = 0.005
+CONNECT_SECONDS_MAX = 0.05
 MOMENTS = ("API server ready", "nodes registered", "nodes ready", "kctl ended", "processor time")
 
 
@@ -109,13 +111,22 @@ class Following:
 
 async def _connected(data_dir: Path) -> Client:
     path = data_dir / "apiserver" / "admin.kubeconfig"
-    client: Client | None = None
     while True:
         try:
-            client = client or await Client.connect(load(str(path)))
-            await client.request("GET", "/readyz")
+            config = load(str(path))
+            url = urlsplit(config.server)
+            # Before a restart its address is nobody's on this machine, and who connects then waits for long.
+            async with asyncio.timeout(CONNECT_SECONDS_MAX):
+                _, writer = await asyncio.open_connection(url.hostname, url.port)
+            writer.close()
+            client = await Client.connect(config)
+            try:
+                await client.request("GET", "/readyz")
+            except ApiError:
+                await client.close()
+                raise
             return client
-        except (ApiError, KubeconfigError):
+        except (ApiError, KubeconfigError, OSError):
             await asyncio.sleep(POLL_SECONDS)
 
 

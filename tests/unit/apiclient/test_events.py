@@ -26,6 +26,8 @@ class Server:
         self.error: ApiError | None = None
         self.answering = asyncio.Event()
         self.answering.set()
+        self.idle = asyncio.Event()
+        self.idle.set()
 
     async def _request(self) -> None:
         self.requests += 1
@@ -38,6 +40,9 @@ class Server:
             self.at_once -= 1
         if self.error is not None:
             raise self.error
+
+    async def calm(self) -> None:
+        await self.idle.wait()
 
     async def create(self, _: Any, obj: Object, namespace: str) -> Object:
         await self._request()
@@ -114,6 +119,18 @@ async def test_events_are_sent_a_few_at_a_time() -> None:
             found.event(pod(f"web-{number}"), "told")
         await found.settle()
         assert found.server.most_at_once == SENDERS
+
+
+async def test_while_the_client_is_busy_events_are_sent_one_at_a_time() -> None:
+    async with recording() as found:
+        found.server.idle.clear()
+        for number in range(50):
+            found.event(pod(f"web-{number}"), "told")
+        await found.settle()
+        assert found.server.most_at_once == 1 and len(found.server.events) == 50 - (SENDERS - 1)
+        found.server.idle.set()
+        await found.settle()
+        assert len(found.server.events) == 50
 
 
 async def test_an_event_says_what_was_seen_where_and_by_whom() -> None:

@@ -8,8 +8,9 @@ from contextlib import AsyncExitStack
 from aiohttp import web
 
 from apiclient.kubeconfig import Config
-from apiclient.rest import REQUESTS_MAX, Client
+from apiclient.rest import BUSY_REQUESTS, REQUESTS_MAX, Client
 from apimachinery.resources import NODES, PODS
+from tests.support.raw_server import Peer, raw_server
 
 
 async def test_watches_never_keep_requests_from_being_sent() -> None:
@@ -43,3 +44,30 @@ async def test_watches_never_keep_requests_from_being_sent() -> None:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_who_can_wait_is_told_when_little_is_under_way() -> None:
+    asked, answering = asyncio.Semaphore(0), asyncio.Event()
+
+    async def answer(peer: Peer) -> None:
+        await peer.request()
+        asked.release()
+        await answering.wait()
+        await peer.answer()
+        await peer.gone()
+
+    async with (
+        raw_server(answer) as server,
+        asyncio.timeout(20),
+        await Client.connect(Config(server=server.url)) as client,
+    ):
+        await client.calm()
+        requests = [asyncio.ensure_future(client.request("GET", "/x")) for _ in range(BUSY_REQUESTS)]
+        for _ in requests:
+            await asked.acquire()
+        waiting = asyncio.ensure_future(client.calm())
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        answering.set()
+        await waiting
+        await asyncio.gather(*requests)
