@@ -21,6 +21,7 @@ def main() -> int:
     """Returns 1 if anything was found."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--examples", type=int, default=10, help="for each operation, allowed and not (%(default)s)")
+    parser.add_argument("--mutations", type=int, default=100, help="of an object of every kind (%(default)s)")
     parser.add_argument("--start", type=int, default=1, help="the same number makes the same requests (%(default)s)")
     parser.add_argument("--documents", default="", help="only OpenAPI documents whose path contains this")
     options = parser.parse_args()
@@ -30,6 +31,7 @@ def main() -> int:
             asyncio.run(server.wait_ready())
             authority = server.data_dir / "pki" / "ca.crt"
             fuzzer = Fuzzer(server.url, TOKEN, authority, start=options.start, examples=options.examples)
+            fuzzer.mutate(options.mutations)
             found = fuzzer.run(options.documents)
             print(*found.failures, sep="\n\n")
             print(

@@ -13,6 +13,7 @@ from tests.support.fuzz import TOKEN, Fuzzer, write_token_file
 
 START = 35
 OPERATIONS = 50
+MUTATIONS = 12
 
 
 def test_made_up_requests_are_answered(tmp_path: Path) -> None:
@@ -21,6 +22,7 @@ def test_made_up_requests_are_answered(tmp_path: Path) -> None:
         asyncio.run(server.wait_ready())
         authority = server.data_dir / "pki" / "ca.crt"
         fuzzer = Fuzzer(server.url, TOKEN, authority, start=START, examples=1, operations_max=OPERATIONS)
+        fuzzer.mutate(MUTATIONS)
         found = fuzzer.run()
         assert found.failures == [], "\n".join([*found.failures, server.log()])
         assert found.count > OPERATIONS

@@ -7,6 +7,7 @@ more of it is read than its head. Nothing that is sent may make the server fail 
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import random
 from collections.abc import Iterator
@@ -21,6 +22,9 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
 from schemathesis.core import NotSet
+
+from apimachinery.resources import BUILTIN, SERVICEACCOUNTS
+from tests.support.every_kind import BODIES, example
 
 ANSWER_SECONDS_MAX = 20.0
 TOKEN = "fuzz"
@@ -80,6 +84,55 @@ ODD_BODIES: tuple[Any, ...] = (
     *({"spec": {"selector": {"matchExpressions": [{"operator": "In"}]}}}, {"spec": {"containers": [{"name": 1}]}}),
 )
 
+ODD_VALUES: tuple[Any, ...] = (
+    *(
+        None,
+        True,
+        0,
+        -1,
+        1.5,
+        1 << 40,
+        1 << 70,
+        "",
+        "a",
+        "A B",
+        "1",
+        "0x",
+        "-1",
+        "100%",
+        "1e400",
+        "ü",
+        "\x00",
+        "a" * 300,
+    ),
+    *(
+        [],
+        [None],
+        [{}],
+        [[]],
+        ["a", "a"],
+        {},
+        {"": ""},
+        {"a": None},
+        {"a": {}},
+        {"matchLabels": {"": "-"}},
+        {"name": ""},
+    ),
+    *(
+        "2020-01-01T00:00:00Z",
+        "::1",
+        "10.0.0.1",
+        "10.0.0.0/33",
+        "1Ei",
+        "99999999999999999999",
+        "/",
+        "../..",
+        "a=b",
+        "*",
+    ),
+)
+ODD_KEYS = ("", "a", "kind", "name", "spec", "status", "selector", "template", "x-y/z", "ü", "$patch", "metadata")
+
 
 @dataclass
 class Findings:
@@ -130,6 +183,45 @@ class Fuzzer:
                 for made in self._cases(like, mode):
                     self._send(operation, made)
         return self.found
+
+    def mutate(self, count: int) -> Findings:
+        """Write so many damaged copies of a good object of every kind, in all ways of writing."""
+        resources = [one for one in BUILTIN if (one.api_version, one.kind) in BODIES]
+        account = example("v1", "ServiceAccount") | {"metadata": {"name": "default"}}  # which pods need
+        self._write("POST", f"{self._url}{SERVICEACCOUNTS.path('default')}", account, dry_run=False)
+        # What decides about other requests comes last.
+        for resource in sorted(resources, key=lambda one: _decides(one.group)):
+            good = example(resource.api_version, resource.kind)
+            collection = f"{self._url}{resource.path('default')}"
+            self._write("POST", collection, good, dry_run=False)
+            one = f"{collection}/{good['metadata']['name']}"
+            for _ in range(count):
+                bad = damaged(good, self._random)
+                match self._random.choice(("create", "replace", "patch", "patch", "status", "json")):
+                    case "create":
+                        if isinstance(bad.get("metadata"), dict) and bad["metadata"].get("name") == "every":
+                            bad["metadata"]["name"] = f"every-{self._random.getrandbits(32)}"
+                        self._write("POST", collection, bad)
+                    case "replace":
+                        self._write("PUT", one, bad)
+                    case "patch":
+                        self._write("PATCH", one, bad, f"application/{self._random.choice(PATCHES)}")
+                    case "status":
+                        self._write("PATCH", f"{one}/status", bad, "application/merge-patch+json")
+                    case "json":
+                        step = {"op": "replace", "path": self._random.choice(_pointers(good)), "value": bad}
+                        step["value"] = self._random.choice(ODD_VALUES)
+                        self._write("PATCH", one, [step], "application/json-patch+json")
+        return self.found
+
+    def _write(
+        self, method: str, url: str, body: Any, kind: str = "application/json", *, dry_run: bool | None = None
+    ) -> None:
+        query = {"fieldManager": "fuzz"}
+        if dry_run if dry_run is not None else self._random.random() < 0.5:
+            query["dryRun"] = "All"
+        headers = {"Content-Type": kind}
+        self._exchange(requests.Request(method, url, params=query, headers=headers, data=json.dumps(body).encode()))
 
     def _operations(self, path: str) -> list[tuple[Any, Any]]:
         """(an operation of a document, the one whose bodies it gets: patches are parts of whole objects)."""
@@ -205,6 +297,41 @@ class Fuzzer:
         # A version of the future is waited for in vain, as in Kubernetes.
         if status >= 500 and "ResourceVersionTooLarge" not in text:
             self.found.failures.append(f"{told}\n  {status}: {text[:500]}")
+
+
+def damaged(good: Any, dice: random.Random) -> Any:
+    """A copy in which one or two things are not as they should be."""
+    bad = copy.deepcopy(good)
+    for _ in range(dice.choice((1, 1, 2))):
+        holder, key = dice.choice(list(_places(bad)))
+        match dice.randrange(4):
+            case 0 if isinstance(holder, dict):
+                del holder[key]
+            case 1 if isinstance(holder, list):
+                holder.append(copy.deepcopy(holder[key]))
+            case 2 if isinstance(holder, dict):
+                holder[dice.choice(ODD_KEYS)] = copy.deepcopy(dice.choice(ODD_VALUES))
+            case _:
+                alike = [value for value in ODD_VALUES if type(value) is type(holder[key])]
+                holder[key] = copy.deepcopy(dice.choice(alike if alike and dice.random() < 0.8 else ODD_VALUES))
+    return bad
+
+
+def _places(value: Any) -> Iterator[tuple[Any, Any]]:
+    """(what holds something, under which key), of everything inside."""
+    pairs = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in pairs:
+        yield value, key
+        yield from _places(inner)
+
+
+def _pointers(value: Any, at: str = "") -> list[str]:
+    """The JSON pointers of everything inside."""
+    pairs = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    found = []
+    for key, inner in pairs:
+        found += [f"{at}/{key}", *_pointers(inner, f"{at}/{key}")]
+    return found
 
 
 def _decides(path: str) -> bool:
