@@ -8,6 +8,7 @@ from pathlib import Path
 
 import yaml
 
+from apimachinery import yaml_scalars
 from apimachinery.meta import Object
 from kctl.errors import CommandError
 
@@ -17,7 +18,7 @@ URL_BYTES_MAX = 16 << 20
 
 
 class _Loader(yaml.CSafeLoader if hasattr(yaml, "CSafeLoader") else yaml.SafeLoader):  # type: ignore[misc]
-    """YAML as Kubernetes reads it: timestamps stay text, and a key may stand only once in a mapping."""
+    """YAML as Kubernetes reads it; a key may stand only once in a mapping."""
 
 
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[object, object]:
@@ -32,10 +33,7 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[object, object]:
 
 
 _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
+yaml_scalars.install(_Loader)
 
 
 def read_objects(sources: list[str], *, recursive: bool = False) -> list[tuple[str, Object]]:

@@ -10,23 +10,20 @@ from typing import Any
 import orjson
 import yaml
 
+from apimachinery import yaml_scalars
 from apimachinery.errors import bad_request
 
 _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 NODES_MAX = 1_000_000
-_TIMESTAMP = "tag:yaml.org,2002:timestamp"
 
 
 class _Loader(_Base):  # type: ignore[misc]
-    """Times stay text; no object is built that JSON doesn't have."""
+    """No object is built that JSON doesn't have."""
 
     duplicates: list[str]
 
 
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != _TIMESTAMP]
-    for first, resolvers in _Base.yaml_implicit_resolvers.items()
-}
+yaml_scalars.install(_Loader)
 
 
 def _mapping(loader: Any, node: Any) -> dict[str, Any]:

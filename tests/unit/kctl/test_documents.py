@@ -34,9 +34,9 @@ def test_a_folder_is_read_in_the_order_of_its_names_and_below_only_if_asked(tmp_
 
 def test_a_list_is_opened(tmp_path: Path) -> None:
     file = tmp_path / "list.yaml"
-    items = [f"- {{apiVersion: v1, kind: Pod, metadata: {{name: {name}}}}}" for name in ("x", "y")]
+    items = [f"- {{apiVersion: v1, kind: Pod, metadata: {{name: {name}}}}}" for name in ("x", "z")]
     file.write_text("apiVersion: v1\nkind: List\nitems:\n" + "\n".join(items))
-    assert names([str(file)]) == ["x", "y"]
+    assert names([str(file)]) == ["x", "z"]
 
 
 def test_a_timestamp_stays_the_text_that_was_written(tmp_path: Path) -> None:
