@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 WAITING_EVENTS_MAX = 10_000
 # Of the requests that a client has under way at once (REQUESTS_MAX of `rest`).
-SENDERS = 4
+SENDERS = 2
 MESSAGE_CHARACTERS_MAX = 1024
 RETRY_FIRST_SECONDS, RETRY_MAX_SECONDS = 0.25, 10.0
 TRIES_MAX = 12
