@@ -10,9 +10,11 @@ Source: k8s.io/apiextensions-apiserver/pkg/apiserver (customresource_handler.go)
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
+from typing import Any
 
 from apimachinery.errors import ApiError
 from apimachinery.managedfields.kinds import Kind, converted_apart, unconverted
@@ -30,6 +32,8 @@ from apiserver.webhook_client import WebhookClient, WebhookError
 CONVERT_SECONDS = 30.0
 # So much is asked of a webhook at once.
 OBJECTS_PER_REVIEW_MAX, BYTES_PER_REVIEW_MAX = 256, 2 << 20
+# What may be a whole number that was written with a point, and how large such a number can be.
+_POINT, WHOLE_MAX = re.compile(rb"\d\.0[,}\]]"), 2**53
 
 
 class Converter:
@@ -179,7 +183,8 @@ class CustomVersions:
             newest = newest.replaced_by
         if newest is not None and newest is not self and newest._stored.api_version == self._stored.api_version:
             newest._freshen(obj)
-        return encoding.encode(self._stored, obj, revision)
+        raw = encoding.encode(self._stored, obj, revision)
+        return encoding.encode(self._stored, _plain(obj), revision) if _POINT.search(raw) else raw
 
     @cached_property
     def kind(self) -> Kind:
@@ -191,6 +196,15 @@ class CustomVersions:
         """An object in another version. Raises ApiError."""
         assert self._converter is not None, "without a webhook everything is converted at once"
         return (await self._converter.convert([obj], api_version))[0]
+
+
+def _plain(value: Any) -> Any:
+    """A value with whole numbers as such, whatever they were written as: what Go reads as 1.0 it writes as 1."""
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_plain(inner) for inner in value]
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < WHOLE_MAX else value
 
 
 class _Types(Mapping[str, Type]):

@@ -48,7 +48,7 @@ class Since:
 
 
 UNKNOWN, NONE = "<unknown>", "<none>"
-Cell = str | int | bool | None | Since
+Cell = str | int | float | bool | None | Since
 CellOf = Callable[[Object], Cell]
 
 

@@ -98,6 +98,14 @@ async def test_objects_are_pruned_defaulted_and_counted(client: Client, kind: st
     assert obj["metadata"]["generation"] == 2
 
 
+async def test_whole_numbers_have_no_point(client: Client, kind: str) -> None:
+    schema = properties(spec=properties(size=INTEGER, ratio={"type": "number"}))
+    of = resource(await define(client, definition(kind, version(schema=schema))))
+    await client.create(of, made(of, "a", spec={"size": 3.0, "ratio": 2.0}))
+    _, _, data = await client.request("GET", of.path("default", "a"))
+    assert b'"spec":{"size":3,"ratio":2}' in data
+
+
 async def test_unknown_fields_are_refused_warned_of_or_dropped(client: Client, kind: str) -> None:
     of = resource(await define(client, definition(kind, version(schema=SPEC))))
     obj = made(of, "a", spec={"size": 1, "length": 2})
