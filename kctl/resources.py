@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import orjson
-
+from apiclient.discovery import discover
 from apiclient.rest import Client
 from apimachinery import resources
 from apimachinery.resources import Resource
 from kctl.errors import CommandError
+
+
+class _Unknown(CommandError):
+    """A word that is no resource; it may be a category of them."""
 
 
 async def find(client: Client, word: str) -> Resource:
@@ -27,7 +30,7 @@ async def find(client: Client, word: str) -> Resource:
             return resource
         if wanted in (f"{resource.plural}.{resource.group}", f"{resource.singular}.{resource.group}"):
             return resource
-    raise CommandError(f'the server doesn\'t have a resource type "{word}"')
+    raise _Unknown(f'the server doesn\'t have a resource type "{word}"')
 
 
 async def find_kind(client: Client, api_version: str, kind: str) -> Resource:
@@ -41,38 +44,15 @@ async def find_kind(client: Client, api_version: str, kind: str) -> Resource:
     raise CommandError(f'no matches for kind "{kind}" in version "{api_version}"')
 
 
-async def discover(client: Client) -> list[Resource]:
-    """Every resource that the server serves beyond the core group, at each group's preferred version."""
-    groups = orjson.loads((await client.request("GET", "/apis"))[2])["groups"]
-    found = []
-    for group in groups:
-        version = group["preferredVersion"]["version"]
-        path = f"/apis/{group['name']}/{version}"
-        listing = orjson.loads((await client.request("GET", path))[2])
-        for entry in listing["resources"]:
-            if "/" not in entry["name"]:
-                found.append(_resource(group["name"], version, entry))
-    return found
-
-
-def _resource(group: str, version: str, entry: dict[str, object]) -> Resource:
-    def words(key: str) -> tuple[str, ...]:
-        value = entry.get(key)
-        return tuple(str(word) for word in value) if isinstance(value, list) else ()
-
-    kind = str(entry["kind"])
-    return Resource(
-        group=group,
-        version=version,
-        kind=kind,
-        plural=str(entry["name"]),
-        singular=str(entry.get("singularName") or kind.lower()),
-        short_names=words("shortNames"),
-        categories=words("categories"),
-        namespaced=bool(entry["namespaced"]),
-        subresources=(),
-        verbs=words("verbs"),
-    )
+async def _of_category(client: Client, category: str) -> list[Resource]:
+    """The resources of a category, built-in ones first, each in its preferred version. Raises CommandError."""
+    found = {one.group_resource: one for one in resources.STORED if category in one.categories}
+    for resource in await discover(client):
+        if category in resource.categories:
+            found.setdefault(resource.group_resource, resource)
+    if not found:
+        raise CommandError(f'the server doesn\'t have a resource type "{category}"')
+    return list(found.values())
 
 
 async def targets(client: Client, words: Sequence[str]) -> list[tuple[Resource, list[str]]]:
@@ -91,9 +71,15 @@ async def targets(client: Client, words: Sequence[str]) -> list[tuple[Resource, 
     kinds, *names = words
     if names and "," in kinds:
         raise CommandError("names can be given with one resource type only", exit_status=2)
-    if kinds == "all":
-        return [(resource, []) for resource in resources.STORED if "all" in resource.categories]
-    return [(await find(client, kind), list(names)) for kind in kinds.split(",")]
+    found = []
+    for kind in kinds.split(","):
+        try:
+            found.append((await find(client, kind), list(names)))
+        except _Unknown:
+            if names:
+                raise
+            found += [(resource, []) for resource in await _of_category(client, kind)]
+    return found
 
 
 def shown_name(resource: Resource, name: str) -> str:

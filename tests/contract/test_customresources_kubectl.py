@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.apiserver import ApiServerProcess, running
+from tests.support.apiserver import REPOSITORY, ApiServerProcess, running
 from tests.support.clients import kubectl_current, kubectl_on_path
 from tests.support.kubectl import Kubectl, in_new_namespace
 
@@ -112,6 +113,20 @@ def test_a_custom_resource_is_like_any_other(kubectl: Kubectl) -> None:
     assert kubectl.get("ct", "nightly")["metadata"]["labels"] == {"team": "b"}
     kubectl("delete", "ct", "nightly")
     assert "not found" in kubectl("get", "ct", "nightly", fails=True)
+
+
+def test_our_own_client_finds_it_by_all_its_names(kubectl: Kubectl, server: ApiServerProcess) -> None:
+    kubectl("apply", "-f", "-", stdin=OBJECT)
+    environment = {**kubectl.environment, "KUBECONFIG": str(server.kubeconfig)}
+
+    def kctl(*arguments: str) -> str:
+        command = [sys.executable, "-m", "kctl", *arguments, "-n", kubectl.namespace]
+        done = subprocess.run(command, env=environment, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+        return done.stdout + done.stderr
+
+    for name in ("ct", "crontab", "crontabs", "CronTab", "crontabs.shop.example.com", "timers", "all"):
+        assert "nightly" in kctl("get", name)
+    assert "doesn't have a resource type" in kctl("get", "dogs")
 
 
 def test_explain_and_api_resources_know_it(kubectl: Kubectl) -> None:
