@@ -34,6 +34,7 @@ from controllers.replicaset import ReplicaSetController
 from controllers.resource_quota import ResourceQuotaController
 from controllers.root_ca import RootCaPublisher
 from controllers.service_account import ServiceAccountController
+from controllers.storage_protection import ClaimProtection, VolumeProtection
 from controllers.taint_eviction import TaintEvictionController
 
 logger = logging.getLogger(__name__)
@@ -69,6 +70,8 @@ CONTROLLERS = {
     "taint-eviction-controller": Entry(TaintEvictionController, 8),
     "garbage-collector-controller": Entry(GarbageCollector, 20, "concurrent-gc-syncs", patience_seconds=30.0),
     "resourcequota-controller": Entry(ResourceQuotaController, 5, "concurrent-resource-quota-syncs"),
+    "persistentvolumeclaim-protection-controller": Entry(ClaimProtection, 1),
+    "persistentvolume-protection-controller": Entry(VolumeProtection, 1),
     "namespace-controller": Entry(NamespaceController, 10, "concurrent-namespace-syncs"),
     "pod-garbage-collector-controller": Entry(PodGarbageCollector, 4),
 }
