@@ -25,7 +25,7 @@ SHOW_SECONDS = 1.0
 
 
 def run_pull(args: argparse.Namespace) -> int:
-    """Pull images; what was pulled so is every pod's."""
+    """Pull images, for all pods. Nobody waits for the disk: what a crash takes away can be pulled again."""
     from kubelet.images.pull import Offer, Puller
     from kubelet.images.unpackers import Unpackers
 
@@ -37,7 +37,6 @@ def run_pull(args: argparse.Namespace) -> int:
             reference = _reference(name)
             offers = [Offer(credential) for credential in credentials(store, reference, args.credentials)]
             pulled = puller.pull(reference, offers or [Offer()])
-            store.make_durable(pulled.image)
             shown.line(f"{reference}: {'up to date' if pulled.was_present else 'pulled'} ({pulled.digest})")
             if args.quiet:
                 print(pulled.image.id)

@@ -130,6 +130,7 @@ class ImageCollector:
             await self._woken_within(LOOK_SECONDS)
             self._wake.clear()
             await self.collect()
+            await asyncio.to_thread(self._settle)
 
     async def collect(self) -> None:
         """Look at the disk once, and remove what has to go."""
@@ -179,6 +180,13 @@ class ImageCollector:
             ImageStore(self._images.root).sweep()
         except (OSError, ImageError) as error:
             logger.warning(kv("image store not swept", error=str(error)))
+
+    def _settle(self) -> None:
+        """What a command has pulled, and did not wait for the disk."""
+        try:
+            ImageStore(self._images.root).make_durable()
+        except (OSError, ImageError) as error:
+            logger.warning(kv("images not written to disk", error=str(error)))
 
     async def _woken_within(self, seconds: float) -> None:
         woken = asyncio.ensure_future(self._wake.wait())

@@ -45,7 +45,7 @@ def run_fetch(args: argparse.Namespace) -> int:
             return 0
         _tell({"id": pulled.image.id, "offer": pulled.offer})
         if not pulled.was_present:
-            store.make_durable(pulled.image)
+            store.make_durable()
     return 0
 
 

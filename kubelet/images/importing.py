@@ -21,8 +21,7 @@ def import_archive(
         if tag is not None and len(archived) != 1:
             raise ArchiveError(f"{path}: holds {len(archived)} images, so that a single name can't be given")
         images = [_take_in(store, unpackers, path, image, [tag] if tag else image.names) for image in archived]
-    for image in images:
-        store.make_durable(image)
+    store.make_durable()
     return images
 
 

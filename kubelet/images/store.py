@@ -142,25 +142,30 @@ class ImageStore:
                 self._index.write({**records, image_id: record})
             return self._image(image_id, record)
 
-    def make_durable(self, image: Image) -> None:
-        """Have an image outlive a crash of the whole machine; takes as long as the disk does.
+    def make_durable(self) -> None:
+        """Have all images outlive a crash of the whole machine; takes as long as the disk does.
 
-        Until then it counts only as long as the machine has not started anew: files whose data never reached the disk
-        look as if they were there, and are empty.
+        Until then a new one counts only as long as the machine has not started anew: files whose data never reached
+        the disk look as if they were there, and are empty.
         """
-        if not self._records().get(image.id, {}).get("boot"):
+        pending = {image_id: record for image_id, record in self._records().items() if record.get("boot")}
+        if not pending:
             return
         descriptor = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             syncfs(descriptor)
         finally:
             os.close(descriptor)
-        for diff_id in image.diff_ids:
-            self.layers.note_durable(diff_id)
+        for record in pending.values():
+            for diff_id in record["layers"]:
+                self.layers.note_durable(diff_id)
         with self._index.changing():
-            records = self._records()
-            if records.get(image.id, {}).get("boot"):
-                self._index.write({**records, image.id: {**records[image.id], "boot": ""}})
+            records = dict(self._records())
+            for image_id, before in pending.items():
+                # One whose layers have changed meanwhile has others that are still on their way.
+                if image_id in records and records[image_id] == before:
+                    records[image_id] = {**before, "boot": ""}
+            self._index.write(records)
 
     def tag(self, reference: str, name: str) -> Image:
         """Give an image one more name. Raises ImageError."""

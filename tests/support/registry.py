@@ -35,11 +35,10 @@ def need(*programs: str) -> None:
         pytest.skip(f"needs {', '.join(missing)} (Debian: apt install {' '.join(missing)})")
 
 
-def run(*command: str | Path, check: bool = True, timeout: float = 120.0, **options: Any) -> str:
+def run(*command: str | Path, check: bool = True, timeout: float = 120.0) -> str:
     """Run a program; returns what it prints."""
-    done = subprocess.run(
-        list(map(str, command)), capture_output=True, text=True, check=False, timeout=timeout, **options
-    )
+    words = list(map(str, command))
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=timeout)
     assert not check or done.returncode == 0, f"{' '.join(map(str, command))}: {done.stdout}{done.stderr}"
     return done.stdout
 

@@ -97,7 +97,7 @@ class Builder:
         for name, value in self._wishes.labels.items():
             state.config.setdefault("Labels", {})[name] = value
         image = self._store.add(state.configuration(), self._wishes.names)
-        self._store.make_durable(image)
+        self._store.make_durable()
         return image
 
     # What other parts of the build ask for.

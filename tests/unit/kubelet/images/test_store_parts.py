@@ -81,8 +81,9 @@ def test_a_name_is_taken_from_the_image_that_had_it_and_may_be_given_to_another(
 def test_an_image_of_an_earlier_start_of_the_machine_whose_data_may_not_be_there_counts_as_absent(
     store: ImageStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    safe, unsafe = add(store, "safe:1", "a"), add(store, "unsafe:1", "b")
-    store.make_durable(safe)
+    safe = add(store, "safe:1", "a")
+    store.make_durable()
+    unsafe = add(store, "unsafe:1", "b")
     for module in (index_module, layers_module):
         monkeypatch.setattr(module, "boot_id", lambda: "another")
     again = ImageStore(store.root)
