@@ -54,7 +54,8 @@ async def _stream(
     call: Call, pieces: Sequence[Piece], status: int, headers: list[tuple[str, str]], size: int | None
 ) -> web.StreamResponse:
     """Send in chunks, each when the client has taken most of the one before; compressed if the size is unknown."""
-    response = web.StreamResponse(status=status, headers=[*headers_of(call.http), *headers])
+    headers = [("Cache-Control", "no-cache, private"), *headers_of(call.http), *headers]
+    response = web.StreamResponse(status=status, headers=headers)
     compressor = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, zlib.MAX_WBITS | 16) if size is None else None
     response.content_length = size
     if size is None:
