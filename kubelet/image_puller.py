@@ -135,7 +135,7 @@ class ImagePuller:
     def _use(self, pod: Object, image: Image) -> bool:
         """Say that the pod uses the image; False if it was removed just before."""
         uid = pod["metadata"]["uid"]
-        if image.id in self._used.get(uid, ()) or (image.binds and not image.diff_ids):
+        if image.id in self._used.get(uid, ()) or image.is_node:
             return True
         try:
             self._usage.use(uid, image.id)

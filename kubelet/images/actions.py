@@ -111,7 +111,7 @@ def run_ls(args: argparse.Namespace) -> int:
         return 0
     rows = [("IMAGE", "ID", "SIZE", "LAYERS")]
     for image in images:
-        size = "the node's" if not image.diff_ids and image.binds else f"{image.size_bytes / 1e6:.1f}MB"
+        size = "the node's" if image.is_node else f"{image.size_bytes / 1e6:.1f}MB"
         layers = len(image.diff_ids) or len(image.layers)
         for name in image.names or image.digests[:1] or ["<none>"]:
             rows.append((name, image.id[7 : 7 + ID_DIGITS], size, str(layers)))
@@ -131,8 +131,8 @@ def run_rm(args: argparse.Namespace) -> int:
 def run_prune(args: argparse.Namespace) -> int:
     """Remove images that have no name (or, if wanted, all that no pod uses), and what is left of anything else."""
     store = ImageStore(args.image_dir)
-    doomed = [image.id for image in store.images() if image.diff_ids and (args.all or not image.names)]
-    doomed += [image.id for image in store.images() if not image.diff_ids and not image.binds and not image.names]
+    images = [image for image in store.images() if not image.is_node]
+    doomed = [image.id for image in images if args.all or not image.names]
     build_cache.prune(store.root, **({"unused_seconds": 0.0} if args.all else {}))
     gone, freed = store.remove_images(doomed)
     for image_id in gone:
@@ -194,7 +194,7 @@ def _described(store: ImageStore, image: Image) -> dict[str, Any]:
     }
     if image.binds:
         described["node"] = [source for source, _ in image.binds]
-    if image.diff_ids or not image.binds:
+    if not image.is_node:
         document = orjson.loads(store.blob(image.id))
         about = manifests.parse_config(store.blob(image.id))
         described["platform"] = str(about.platform)

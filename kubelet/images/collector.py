@@ -204,7 +204,7 @@ def _candidates(store: ImageStore) -> list[Candidate]:
     sizes: dict[str, int] = {}
     found = []
     for image in store.images():
-        if image.binds and not image.diff_ids:
+        if image.is_node:
             continue  # the node itself
         for diff_id in image.diff_ids:
             sizes.setdefault(diff_id, store.layers.size(diff_id))

@@ -24,7 +24,6 @@ from kubelet.images.store import ImageError
 PARALLEL_MAX = 4
 # Silence, slowness and retries are bounded by the process itself: this bounds a process that hangs.
 PULL_SECONDS_MAX = 3600.0
-END_SECONDS_MAX = 10.0
 MESSAGE_BYTES_MAX = 4096
 
 
@@ -66,9 +65,10 @@ class ImagePulls:
             pull.waiting -= 1
 
     async def close(self) -> None:
-        """Wait for processes that are about to end."""
-        if self._ending:
-            await asyncio.wait(self._ending, timeout=END_SECONDS_MAX)
+        """Let go: processes end with the one that began them, and what they leave open the next one settles."""
+        for task in list(self._ending):
+            task.cancel()
+        await asyncio.gather(*self._ending, return_exceptions=True)
 
     async def _pull(self, reference: str, keys: Sequence[Key]) -> PullResult:
         loop = asyncio.get_running_loop()

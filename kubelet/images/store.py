@@ -35,6 +35,7 @@ from kubelet.images.reference import InvalidReference, normalize, repository_of
 
 # What an image says of itself that stands on the node's own files: whoever can't provide these must not run it.
 HOST_FEATURE = "wherry.host"
+HOST_ID = f"sha256:{hashlib.sha256(b'localhost/host').hexdigest()}"
 _REFERENCES_REMEMBERED = 4096
 
 
@@ -67,6 +68,11 @@ class Image:
     added: float = 0.0
     pulled: dict[str, PulledWith] = field(default_factory=dict)
 
+    @property
+    def is_node(self) -> bool:
+        """Whether this is `localhost/host`, the node itself, and not an image that was built on it."""
+        return self.id == HOST_ID
+
 
 class ImageStore:
     """The store in one folder; made at first use."""
@@ -95,7 +101,7 @@ class ImageStore:
     def images(self) -> list[Image]:
         """Every image, in the order of their names."""
         images = [self._image(image_id, record) for image_id, record in self._records().items()]
-        return sorted([self._host_image(), *images], key=lambda image: image.names or [image.id])
+        return sorted([self.host_image(), *images], key=lambda image: image.names or [image.id])
 
     def add(
         self,
@@ -174,7 +180,7 @@ class ImageStore:
             raise ImageError("InvalidImageName", f"{name!r} can't be given to another image")
         with self._index.changing():
             image = self._existing(reference)
-            if image.binds and not image.diff_ids:
+            if image.is_node:
                 raise ImageError("InvalidImageName", f"{reference} is the node itself and can have no other name")
             records = _without_names(self._records(), {full_name}, but=image.id)
             record = records[image.id]
@@ -186,7 +192,7 @@ class ImageStore:
         """Take a name away, and with its last name the image; returns what went. Raises ImageError."""
         with self._index.changing():
             image = self._existing(reference)
-            if image.names == [host_image.NAME]:
+            if image.is_node:
                 raise ImageError("InvalidImageName", f"{reference} is the node itself and can't be removed")
             name, records = _normalized(reference), dict(self._records())
             record = records[image.id]
@@ -270,7 +276,7 @@ class ImageStore:
     def _find(self, reference: str, records: Records) -> Image | None:
         name = _normalized(reference)
         if name == host_image.NAME:
-            return self._host_image()
+            return self.host_image()
         for image_id, record in records.items():
             if name in record["names"] or name in record["digests"] or reference in (image_id, image_id[7:]):
                 return self._image(image_id, record, asked=name)
@@ -310,14 +316,15 @@ class ImageStore:
     def _blob_path(self, digest: str) -> Path:
         return self.root / "blobs" / "sha256" / digest.removeprefix("sha256:")
 
-    def _host_image(self) -> Image:
+    def host_image(self) -> Image:
+        """The node itself."""
         folder = self.root / "host"
         if self._host is None:
             if not folder.exists():
                 with self._index.changing():
                     self._build_host_image(folder)
             self._host = Image(
-                id=f"sha256:{hashlib.sha256(b'localhost/host').hexdigest()}",
+                id=HOST_ID,
                 names=[host_image.NAME],
                 digests=[],
                 layers=[folder],
@@ -351,7 +358,7 @@ class ImageStore:
         )
         if not record.get("on_host"):
             return image
-        host = self._host_image()
+        host = self.host_image()
         return replace(image, layers=[*image.layers, *host.layers], binds=host.binds)
 
     def _records(self) -> Records:

@@ -18,9 +18,12 @@ import errno
 import fcntl
 import hashlib
 import os
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
+LOCK_SECONDS_MAX = 10.0
+LOCK_PAUSE_SECONDS = 0.01
 _COMPACT_LINES = 4096
 
 
@@ -127,11 +130,18 @@ def _is_at(path: Path, descriptor: int) -> bool:
 
 def _open_locked(path: Path) -> int:
     """The file of an agent that starts; `in_use` may just be looking at it, and may have removed it."""
+    deadline = time.monotonic() + LOCK_SECONDS_MAX
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        if _is_at(path, descriptor):
-            return descriptor
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is_at(path, descriptor):
+                return descriptor
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                os.close(descriptor)
+                raise TimeoutError(f"{path} is in use by another node agent of the same folder") from None
+            time.sleep(LOCK_PAUSE_SECONDS)
         os.close(descriptor)
 
 

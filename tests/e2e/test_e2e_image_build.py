@@ -375,6 +375,10 @@ def test_an_image_on_the_node_itself_has_its_programs_and_can_not_leave_it(shop:
     for action in (("export", "x:1", "-o", str(tmp_path / "x.tar")), ("push", "x:1", "127.0.0.1:1/x:1")):
         done = shop.kctl(*action, check=False)
         assert done.returncode == 1 and "stands on this node's own files" in done.stderr
+    shop.build("FROM localhost/host\nCMD only settings\n")
+    shop.kctl("tag", "x:1", "settings:1")
+    again = shop.build("FROM settings:1\nENV A=1\n")
+    assert again.config["Cmd"][-1] == "only settings" and again.binds == image.binds and not again.is_node
     copied = shop.build("FROM scratch\nCOPY --from=localhost/host /usr/bin/env /env\n")
     assert not copied.binds and shop.file(copied, "env").read_bytes() == Path("/usr/bin/env").read_bytes()
 

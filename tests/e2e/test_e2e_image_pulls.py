@@ -6,8 +6,10 @@ import base64
 import json
 import os
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ import pytest
 
 from tests.support.certificates import Authority
 from tests.support.layers import entry, image, oci_layout, tar
-from tests.support.registry import PASSWORD, USER, Registry, need, registry, run
+from tests.support.registry import PASSWORD, USER, LyingRegistry, Registry, lying_registry, need, registry, run
 from tests.support.whole_cluster import WholeCluster, whole_cluster
 
 BUSYBOX = Path("/bin/busybox")
@@ -217,3 +219,45 @@ def test_an_image_that_was_built_on_this_machine_runs_on_its_nodes(cluster: Whol
     cluster.wait("pod/built", "condition=Ready")
     assert cluster.kctl("exec", "built", "--", "cat", "/hello") == "built here"
     cluster.kctl("delete", "pod/built")
+
+
+def test_a_pull_that_nobody_waits_for_any_more_ends_and_leaves_nothing(
+    cluster: WholeCluster, guarded: Registry
+) -> None:
+    """The first half of a layer comes at once, the second never."""
+    address = guarded.host.rpartition(":")[0]
+    images = cluster.data_dir / "images"
+    with lying_registry(address) as slow:
+        made = image([tar(entry("big", os.urandom(3 << 20)))])
+        slow.add("app:1", made)
+        gone = threading.Event()
+
+        def hook(state: LyingRegistry, handler: BaseHTTPRequestHandler) -> bool:
+            data = state.blobs.get(handler.path.rpartition("/")[2], b"")
+            if len(data) < 1 << 20:
+                return False
+            handler.send_response(200)
+            handler.send_header("Content-Length", str(len(data)))
+            handler.end_headers()
+            handler.wfile.write(data[: 1 << 20])
+            gone.wait(WAIT_SECONDS_MAX)
+            handler.close_connection = True
+            return True
+
+        slow.hook = hook
+        settings = images / "registries.yaml"
+        before = json.loads(settings.read_text())
+        mirrors = {"mirrors": {slow.host: {"endpoint": [f"http://{slow.host}"]}}}
+        settings.write_text(json.dumps({**before, **mirrors}))
+        try:
+            for name in ("waits", "waits-too"):
+                pod(cluster, name, f"{slow.host}/app:1")
+            until(lambda: list((images / "incoming").glob("*/fs/big")), "half of a layer")
+            assert len(slow.paths(f"blobs/{json.loads(made.manifest)['layers'][0]['digest']}")) == 1
+            cluster.kctl("delete", "pod/waits")
+            assert list((images / "incoming").iterdir())
+            cluster.kctl("delete", "pod/waits-too")
+            until(lambda: not list((images / "incoming").iterdir()), "the pull to end")
+        finally:
+            gone.set()
+            settings.write_text(json.dumps(before))

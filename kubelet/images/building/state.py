@@ -102,7 +102,7 @@ def scratch(platform: Platform) -> State:
 
 def of_image(store: ImageStore, image: Image, platform: Platform) -> State:
     """FROM an image; `localhost/host` is the node itself, on which what is built can run but which it can't leave."""
-    if image.binds and not image.diff_ids:
+    if image.is_node:
         return State(platform, on_host=True, config=dict(host_image.config()))
     document = orjson.loads(store.blob(image.id))
     try:
