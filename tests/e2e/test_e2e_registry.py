@@ -21,7 +21,17 @@ from kubelet.images.reference import parse
 from kubelet.images.unpackers import Unpackers
 from tests.support.certificates import Authority
 from tests.support.layers import entry, image, index, oci_layout, tar
-from tests.support.registry import PASSWORD, USER, Registry, TokenServer, need, registry, run
+from tests.support.registry import (
+    PASSWORD,
+    USER,
+    Registry,
+    TokenServer,
+    lying_registry,
+    need,
+    registry,
+    run,
+    tunnel_proxy,
+)
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: layers are unpacked in a chroot, owners kept")
 
@@ -355,3 +365,35 @@ def test_the_commands_of_kctl_do_all_of_it(plain: Registry, tmp_path: Path) -> N
     assert image_id in kctl("prune", "--all")
     assert [line.split()[0] for line in kctl("ls").splitlines()] == ["IMAGE", "localhost/host:latest"]
     assert list((tmp_path / "s" / "layers").iterdir()) == []
+
+
+def test_a_proxy_of_the_environment_is_on_the_way(
+    store: ImageStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once in plain HTTP, asked by whole URLs, and once with TLS, through a tunnel."""
+    authority = Authority()
+    authority.issue(tmp_path / "tls", "server", "registry", address="127.0.0.1", names=("registry.example",))
+    crt, key, ca = (tmp_path / "tls" / name for name in ("server.crt", "server.key", "ca.crt"))
+    with lying_registry() as plain, registry(tmp_path / "registry", tls=(crt, key, ca)) as behind:
+        made = image(LAYERS, run=RUN)
+        plain.add("app:1", made)
+        put(made, tmp_path / "oci", behind, "app:1")
+        with tunnel_proxy(behind.host) as (proxy, connected):
+            monkeypatch.setenv("HTTP_PROXY", f"http://me:pw@{plain.host}")
+            monkeypatch.setenv("HTTPS_PROXY", f"http://{proxy}")
+            config = {
+                "mirrors": {"plain.example": {"endpoint": ["http://plain.example"]}},
+                "configs": {"registry.example": {"tls": {"ca_file": str(ca)}}},
+            }
+            (store.root / registries.FILE).write_text(json.dumps(config))
+            first = pull(store, "plain.example/app:1")
+            asked = plain.asked[0]
+            assert asked.path == "http://plain.example/v2/app/manifests/1"
+            assert (
+                asked.headers["Proxy-Authorization"].startswith("Basic ") and asked.headers["Host"] == "plain.example"
+            )
+            assert pull(store, "registry.example/app:1").id == first.id
+            assert connected and set(connected) == {b"CONNECT registry.example:443 HTTP/1.1"}
+            monkeypatch.setenv("NO_PROXY", "registry.example")
+            with pytest.raises(ImageError, match="dial tcp registry.example:443: no such host"):
+                pull(store, "registry.example/app:1")

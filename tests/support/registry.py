@@ -7,6 +7,7 @@ import contextlib
 import json
 import shutil
 import socket
+import socketserver
 import subprocess
 import threading
 import time
@@ -260,6 +261,40 @@ def lying_registry(address: str = "127.0.0.1") -> Iterator[LyingRegistry]:
         server.shutdown()
         server.server_close()
         thread.join(timeout=10)
+
+
+@contextlib.contextmanager
+def tunnel_proxy(target: str) -> Iterator[tuple[str, list[bytes]]]:
+    """A proxy that connects everybody to `target`: its address, and the first lines that it was sent."""
+    address, _, port = target.rpartition(":")
+    lines: list[bytes] = []
+
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            lines.append(self.rfile.readline().strip())
+            while self.rfile.readline().strip():
+                pass
+            self.wfile.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            with socket.create_connection((address, int(port))) as out:
+                back = threading.Thread(target=_pump, args=(out, self.connection), daemon=True)
+                back.start()
+                _pump(self.connection, out)
+                back.join(timeout=10)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        try:
+            yield f"127.0.0.1:{server.server_address[1]}", lines
+        finally:
+            server.shutdown()
+
+
+def _pump(source: socket.socket, target: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(1 << 16):
+            target.sendall(data)
+        target.shutdown(socket.SHUT_WR)
 
 
 def serve_blob(handler: BaseHTTPRequestHandler, data: bytes) -> None:
