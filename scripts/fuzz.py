@@ -1,6 +1,6 @@
 """Send made-up requests to an API server of its own, and tell what made it fail or wait.
 
-    .venv/bin/python scripts/fuzz.py --examples 20 --start 7 --documents apps/v1
+.venv/bin/python scripts/fuzz.py --examples 20 --start 7 --documents apps/v1
 """
 
 from __future__ import annotations

@@ -67,6 +67,8 @@ class Index:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._path = root / "index.json"
+        # Looked at for every container's start: a Path would take longer than the look.
+        self._path_text = os.fspath(self._path)
         self._seen: tuple[int, int, int] | None = None
         self._records: Records = {}
         # Counts the changes seen; who keeps something that was made from the records compares it.
@@ -75,7 +77,7 @@ class Index:
     def records(self) -> Records:
         """What is in the store now. Raises DamagedIndex."""
         try:
-            found = os.stat(self._path)
+            found = os.stat(self._path_text)
         except FileNotFoundError:
             if self._seen is not None:
                 self._seen, self._records = None, {}

@@ -26,7 +26,7 @@ from kubelet.images.building.expand import expand
 from kubelet.images.building.plan import Stage
 from kubelet.images.building.runs import Runs
 from kubelet.images.building.settings import SETTINGS
-from kubelet.images.building.state import State, of_image, scratch
+from kubelet.images.building.state import State, absolute, of_image, scratch
 from kubelet.images.layers import Incoming
 from kubelet.images.manifest import Platform
 from kubelet.images.store import Image, ImageStore
@@ -240,10 +240,3 @@ class Builder:
     def _step(self, words: str) -> None:
         self._done += 1
         self._parts.told(f"[{self._done}/{self._total}] {words}")
-
-
-def absolute(path: str, workdir: str) -> str:
-    """A path in the image, from its working directory."""
-    import posixpath
-
-    return posixpath.normpath(posixpath.join(workdir, path)).replace("//", "/")

@@ -19,8 +19,9 @@ from kubelet.images.building.dockerfile import Heredoc, Instruction
 from kubelet.images.building.errors import BuildError
 from kubelet.images.building.expand import expand, words
 from kubelet.images.building.plan import Stage
-from kubelet.images.building.state import State
+from kubelet.images.building.state import State, absolute
 from kubelet.images.layers import Incoming
+from kubelet.images.unpackers import Unpackers
 
 if TYPE_CHECKING:
     from kubelet.images.building.builder import Parts
@@ -35,8 +36,8 @@ class Copy:
 
     identity: list[Any]
     steps: list[dict[str, Any]]
+    unpackers: Unpackers
     trees: list[dict[str, Any]] = field(default_factory=list)
-    unpackers: Any = None
 
     def carry_out(self, folders: Sequence[str], binds: Sequence[tuple[str, str]], incoming: Incoming) -> Path:
         """Copy onto an image; returns the folder with what was written. Raises LayerError."""
@@ -125,7 +126,7 @@ class Copies:
         return path, digest
 
     @property
-    def unpackers(self) -> Any:
+    def unpackers(self) -> Unpackers:
         """Who carries it out."""
         return self._parts.unpackers
 
@@ -158,8 +159,6 @@ class _Preparing:
 
     def run(self, sources: Sequence[str], destination: str) -> Copy:
         """All sources of it."""
-        from kubelet.images.building.builder import absolute
-
         to = absolute(destination, self._state.workdir)
         into = destination.endswith("/") or len(sources) > 1
         if len(sources) > 1 and not destination.endswith("/") and destination not in (".", ".."):

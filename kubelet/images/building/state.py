@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import posixpath
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -93,6 +94,11 @@ class State:
         if self.on_host:
             document["os.features"] = [HOST_FEATURE]
         return orjson.dumps(document)
+
+
+def absolute(path: str, workdir: str) -> str:
+    """A path in the image, from its working directory."""
+    return posixpath.normpath(posixpath.join(workdir, path)).replace("//", "/")
 
 
 def scratch(platform: Platform) -> State:
