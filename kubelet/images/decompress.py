@@ -134,18 +134,7 @@ def _reader(kind: str, source: Read) -> Read:
 
 
 def _zstd(source: Read) -> Read:
-    """By Python's own module (3.14), else by the `zstandard` package."""
-    try:
-        own = importlib.import_module("compression.zstd")
-    except ImportError:
-        pass
-    else:
-        limits = {own.DecompressionParameter.window_log_max: ZSTD_WINDOW_BYTES_MAX.bit_length() - 1}
-        return _Members("zstd", lambda: own.ZstdDecompressor(options=limits), source).read
-    try:
-        package = importlib.import_module("zstandard")
-    except ImportError as error:
-        raise CompressionError("zstd data can't be read: the Python package `zstandard` is missing") from error
+    package = importlib.import_module("zstandard")
     decompressor = package.ZstdDecompressor(max_window_size=ZSTD_WINDOW_BYTES_MAX)
     # Its stream reader bounds what a call returns, which its `decompressobj` does not.
     reader = decompressor.stream_reader(_Pushback(b"", source), read_size=READ_BYTES, read_across_frames=True)

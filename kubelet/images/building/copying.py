@@ -92,10 +92,7 @@ def _load_readers() -> None:
     import bz2  # noqa: F401
     import lzma  # noqa: F401
 
-    try:
-        import zstandard  # noqa: F401
-    except ImportError:
-        pass
+    import zstandard  # noqa: F401
 
 
 def _make_folder(path: str, owner: Sequence[int]) -> None:
