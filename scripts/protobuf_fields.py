@@ -21,6 +21,7 @@ from pathlib import Path
 
 PACKAGES = (
     "admissionregistration/v1",
+    "admissionregistration/v1beta1",
     "apps/v1",
     "authentication/v1",
     "authorization/v1",
