@@ -16,6 +16,7 @@ from apiserver.admission import (
     namespace_lifecycle,
     node_restriction,
     persistent_volume_claim_resize,
+    pod_security,
     priority,
     resource_quota,
     role_escalation,
@@ -89,6 +90,7 @@ def plugins(
             service_account.PLUGIN,
             node_restriction.PLUGIN,
             taint_nodes_by_condition.PLUGIN,
+            pod_security.PLUGIN,
             priority.PLUGIN,
             default_toleration_seconds.plugin(
                 settings.default_not_ready_toleration_seconds, settings.default_unreachable_toleration_seconds

@@ -1,0 +1,621 @@
+"""What the Pod Security Standards let through at each level and version, and the words in which they refuse."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from apimachinery.errors import ApiError
+from apimachinery.meta import Object
+from apimachinery.resources import (
+    CRONJOBS,
+    DAEMONSETS,
+    DEPLOYMENTS,
+    JOBS,
+    NAMESPACES,
+    PODS,
+    PODTEMPLATES,
+    REPLICASETS,
+    REPLICATIONCONTROLLERS,
+    STATEFULSETS,
+    Resource,
+)
+from apiserver.admission.plugin import CREATE, UPDATE, Attributes
+from apiserver.admission.pod_security import PLUGIN
+from apiserver.admission.pod_security.checks import CHECKS
+from apiserver.admission.pod_security.evaluation import NEWEST_MINOR, details, violations
+from apiserver.admission.pod_security.existing_pods import CHECK_SECONDS_MAX, warnings_about
+from apiserver.admission.pod_security.levels import LEVELS, Policy, Standard, policy_of
+from apiserver.request_info import User
+from tests.support.admission import FakeCluster, admit
+
+HARMLESS = {
+    "runAsNonRoot": True,
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+HARMLESS_CONTAINER = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+
+
+def container(name: str = "c", context: Object | None = None, **fields: Any) -> Object:
+    """A container that nobody has anything against."""
+    return {"name": name, "image": "i", "securityContext": {**HARMLESS_CONTAINER, **(context or {})}, **fields}
+
+
+def spec(context: Object | None = None, **fields: Any) -> Object:
+    """A pod's spec that nobody has anything against."""
+    return {"securityContext": {**HARMLESS, **(context or {})}, "containers": [container()], **fields}
+
+
+def of_containers(*containers: Object, **fields: Any) -> Object:
+    return spec(containers=list(containers), **fields)
+
+
+def told(level: str, of: Object, *, minor: int | None = None, annotations: dict[str, str] | None = None) -> str:
+    return details(violations(Standard(level, minor), {"annotations": annotations or {}}, of))
+
+
+# One pod for each thing that a check looks at, and what it is refused for
+
+CAPABILITIES = "securityContext.capabilities"
+BASELINE_CASES: list[tuple[Object, str]] = [
+    (
+        spec(hostNetwork=True, hostPID=True, hostIPC=True),
+        "host namespaces (hostNetwork=true, hostPID=true, hostIPC=true)",
+    ),
+    (spec(hostPID=True), "host namespaces (hostPID=true)"),
+    (
+        spec(volumes=[{"name": "a", "hostPath": {"path": "/"}}, {"name": "b", "hostPath": {"path": "/"}}]),
+        'hostPath volumes (volumes "a", "b")',
+    ),
+    (
+        of_containers(container("a"), container("b", ports=[{"containerPort": 20, "hostPort": 20}])),
+        'hostPort (container "b" uses hostPort 20)',
+    ),
+    (
+        of_containers(
+            container("c", ports=[{"containerPort": 1, "hostPort": 9}, {"containerPort": 2, "hostPort": 10}]),
+            initContainers=[container("b", ports=[{"containerPort": 1, "hostPort": 30}])],
+        ),
+        'hostPort (containers "b", "c" use hostPorts 10, 30, 9)',
+    ),
+    (
+        of_containers(container("a", livenessProbe={"httpGet": {"host": "8.8.8.8", "port": 80}})),
+        'probe or lifecycle host (container "a" uses probe or lifecycle host "8.8.8.8")',
+    ),
+    (
+        of_containers(
+            container("b", readinessProbe={"tcpSocket": {"host": "b.com", "port": 80}}),
+            container("a", lifecycle={"preStop": {"httpGet": {"host": "a.com", "port": 80}}}),
+            container("d", startupProbe={"tcpSocket": {"port": 80}}, lifecycle={"postStart": {"exec": {}}}),
+        ),
+        'probe or lifecycle host (containers "a", "b" use probe or lifecycle hosts "a.com", "b.com")',
+    ),
+    (
+        of_containers(container("a", {"privileged": True}), container("b", {"privileged": False})),
+        'privileged (container "a" must not set securityContext.privileged=true)',
+    ),
+    (
+        of_containers(container("a", {"procMount": "Unmasked"}), container("b", {"procMount": "Default"})),
+        'procMount (container "a" must not set securityContext.procMount to "Unmasked")',
+    ),
+    (
+        spec({"sysctls": [{"name": "a"}, {"name": "kernel.shm_rmid_forced"}, {"name": "b"}]}),
+        "forbidden sysctls (a, b)",
+    ),
+    (
+        spec({"windowsOptions": {"hostProcess": True}}, initContainers=[container("e", {"windowsOptions": {}})]),
+        "hostProcess (pod must not set securityContext.windowsOptions.hostProcess=true)",
+    ),
+    (
+        of_containers(
+            container("e", {"windowsOptions": {"hostProcess": True}}),
+            ephemeralContainers=[container("f", {"windowsOptions": {"hostProcess": True}})],
+            securityContext={**HARMLESS, "windowsOptions": {"hostProcess": True}},
+        ),
+        'hostProcess (pod and containers "e", "f" must not set securityContext.windowsOptions.hostProcess=true)',
+    ),
+    (
+        spec({"seLinuxOptions": {"type": "bad"}}),
+        'seLinuxOptions (pod set forbidden securityContext.seLinuxOptions: type "bad")',
+    ),
+    (
+        of_containers(
+            container("e", {"seLinuxOptions": {"type": "bar"}}),
+            container("f", {"seLinuxOptions": {"user": "u"}}),
+            container("g", {"seLinuxOptions": {"role": "r", "level": "l"}}),
+            container("h", {"seLinuxOptions": {"type": "container_t"}}),
+            securityContext={**HARMLESS, "seLinuxOptions": {"type": "foo"}},
+        ),
+        'seLinuxOptions (pod and containers "e", "f", "g" set forbidden securityContext.seLinuxOptions: '
+        'types "bar", "foo"; user may not be set; role may not be set)',
+    ),
+    (
+        spec({"appArmorProfile": {"type": "Unconfined"}}),
+        'forbidden AppArmor profile (pod must not set AppArmor profile type to "Unconfined")',
+    ),
+    (
+        of_containers(
+            container("foo", {"appArmorProfile": {"type": "Unconfined"}}),
+            container("bar", {"appArmorProfile": {"type": "Localhost", "localhostProfile": "p"}}),
+        ),
+        'forbidden AppArmor profile (container "foo" must not set AppArmor profile type to "Unconfined")',
+    ),
+    (
+        spec({"seccompProfile": {"type": "Unconfined"}}),
+        'seccompProfile (pod must not set securityContext.seccompProfile.type to "Unconfined")',
+    ),
+    (
+        of_containers(
+            container("c", {"seccompProfile": {"type": "Unconfined"}}),
+            container("d", {"seccompProfile": {"type": "Localhost", "localhostProfile": "p"}}),
+        ),
+        'seccompProfile (container "c" must not set securityContext.seccompProfile.type to "Unconfined")',
+    ),
+]
+
+
+@pytest.mark.parametrize(("of", "why"), BASELINE_CASES)
+def test_what_the_baseline_refuses(of, why):
+    assert told("baseline", of) == why
+    assert told("privileged", of) == ""
+    assert told("restricted", of) != ""
+
+
+RESTRICTED_CASES: list[tuple[Object, str]] = [
+    (
+        {"containers": [{"name": "a"}], **{"securityContext": HARMLESS}},
+        'allowPrivilegeEscalation != false (container "a" must set securityContext.allowPrivilegeEscalation=false), '
+        'unrestricted capabilities (container "a" must set securityContext.capabilities.drop=["ALL"])',
+    ),
+    (
+        of_containers(container("a", {"allowPrivilegeEscalation": True}), container("b")),
+        'allowPrivilegeEscalation != false (container "a" must set securityContext.allowPrivilegeEscalation=false)',
+    ),
+    (
+        of_containers(
+            container("a", {"capabilities": {"drop": ["ALL"], "add": ["CHOWN", "NET_BIND_SERVICE"]}}),
+            container("b", {"capabilities": {"drop": ["NET_RAW"], "add": ["BAR"]}}),
+        ),
+        'unrestricted capabilities (container "b" must set securityContext.capabilities.drop=["ALL"]; '
+        'containers "a", "b" must not include "BAR", "CHOWN" in securityContext.capabilities.add)',
+    ),
+    (
+        spec(volumes=[{"name": "a", "hostPath": {}}, {"name": "b", "nfs": {}}, {"name": "c", "emptyDir": {}}]),
+        'restricted volume types (volumes "a", "b" use restricted volume types "hostPath", "nfs")',
+    ),
+    (
+        spec(volumes=[{"name": "a", "flexVolume": {"driver": "d"}}]),
+        'restricted volume types (volume "a" uses restricted volume type "flexVolume")',
+    ),
+    (
+        spec(volumes=[{"name": "a", "somethingNew": {}}]),
+        'restricted volume types (volume "a" uses restricted volume type "unknown")',
+    ),
+    (
+        spec({"runAsNonRoot": None}),
+        'runAsNonRoot != true (pod or container "c" must set securityContext.runAsNonRoot=true)',
+    ),
+    (
+        of_containers(container("a", {"runAsNonRoot": True}), container("b"), securityContext={"seccompProfile": {}}),
+        'runAsNonRoot != true (pod or container "b" must set securityContext.runAsNonRoot=true), '
+        'seccompProfile (pod must not set securityContext.seccompProfile.type to "")',
+    ),
+    (
+        of_containers(container("a", {"runAsNonRoot": False}), container("b", {"runAsNonRoot": False})),
+        'runAsNonRoot != true (containers "a", "b" must not set securityContext.runAsNonRoot=false)',
+    ),
+    (
+        spec({"runAsNonRoot": False}),
+        "runAsNonRoot != true (pod must not set securityContext.runAsNonRoot=false)",
+    ),
+    (
+        of_containers(
+            container("a", {"runAsUser": 0}),
+            container("b", {"runAsUser": 1}),
+            securityContext={**HARMLESS, "runAsUser": 0},
+        ),
+        'runAsUser=0 (pod and container "a" must not set runAsUser=0)',
+    ),
+    (
+        of_containers(
+            container("a"),
+            container("b", {"seccompProfile": {"type": "Localhost", "localhostProfile": "p"}}),
+            securityContext={"runAsNonRoot": True},
+        ),
+        'seccompProfile (pod or container "a" must set securityContext.seccompProfile.type to '
+        '"RuntimeDefault" or "Localhost")',
+    ),
+    (
+        of_containers(container("a", {"procMount": "Unmasked"}), hostUsers=False),
+        'procMount (container "a" must not set securityContext.procMount to "Unmasked")',
+    ),
+]
+
+
+@pytest.mark.parametrize(("of", "why"), RESTRICTED_CASES)
+def test_what_the_restricted_level_refuses_besides(of, why):
+    assert told("restricted", of) == why
+
+
+def test_capabilities_that_all_containers_have_may_be_added():
+    usual = container("a", {"capabilities": {"add": ["CHOWN", "NET_BIND_SERVICE", "SYS_CHROOT"]}})
+    assert told("baseline", of_containers(usual)) == ""
+    more = [container(name, {"capabilities": {"add": ["FOO", "BAR", "KILL"]}}) for name in ("a", "b")]
+    assert told("baseline", of_containers(*more)) == (
+        'non-default capabilities (containers "a", "b" must not include "BAR", "FOO" '
+        "in securityContext.capabilities.add)"
+    )
+
+
+def test_annotations_that_asked_for_profiles_count_where_they_did():
+    apparmor = {
+        "container.apparmor.security.beta.kubernetes.io/a": "unconfined",
+        "container.apparmor.security.beta.kubernetes.io/b": "localhost/p",
+        "container.apparmor.security.beta.kubernetes.io/c": "runtime/default",
+    }
+    assert told("baseline", spec(), annotations=apparmor) == (
+        "forbidden AppArmor profile (annotation must not set AppArmor profile type to "
+        '"container.apparmor.security.beta.kubernetes.io/a="unconfined"")'
+    )
+    both = spec({"appArmorProfile": {"type": "Unconfined"}})
+    assert told("baseline", both, annotations=apparmor).startswith(
+        'forbidden AppArmor profiles (pod and annotation must not set AppArmor profile type to "Unconfined", '
+    )
+    seccomp = {
+        "seccomp.security.alpha.kubernetes.io/pod": "unconfined",
+        "container.seccomp.security.alpha.kubernetes.io/c": "",
+        "container.seccomp.security.alpha.kubernetes.io/other": "unconfined",
+    }
+    assert told("baseline", spec(), minor=18, annotations=seccomp) == (
+        'seccompProfile (forbidden annotations container.seccomp.security.alpha.kubernetes.io/c="", '
+        'seccomp.security.alpha.kubernetes.io/pod="unconfined")'
+    )
+    assert told("baseline", spec(), minor=19, annotations=seccomp) == ""
+    allowed = {"seccomp.security.alpha.kubernetes.io/pod": "docker/default"}
+    assert told("baseline", spec(), minor=0, annotations=allowed) == ""
+
+
+def sysctl(name: str) -> Object:
+    return spec({"sysctls": [{"name": name, "value": "1"}]})
+
+
+ESCALATING = of_containers(container("a", {"allowPrivilegeEscalation": None}))
+KEEPING = of_containers(container("a", {"capabilities": {}}))
+SINCE: list[tuple[str, str, int, Object, Object]] = [
+    # (level, check, since when it differs, what is refused only before, what is refused only since then)
+    ("restricted", "allowPrivilegeEscalation", 8, spec(), ESCALATING),
+    ("restricted", "allowPrivilegeEscalation", 25, {**ESCALATING, "os": {"name": "windows"}}, spec()),
+    ("restricted", "capabilities", 22, spec(), KEEPING),
+    ("restricted", "capabilities", 25, {**KEEPING, "os": {"name": "windows"}}, spec()),
+    ("restricted", "seccomp", 19, spec(), spec({"seccompProfile": None})),
+    ("restricted", "seccomp", 25, spec({"seccompProfile": None}, os={"name": "windows"}), spec()),
+    ("baseline", "seccomp", 19, spec(), spec({"seccompProfile": {"type": "Unconfined"}})),
+    ("restricted", "runAsUser", 23, spec(), spec({"runAsUser": 0})),
+    ("restricted", "runAsUser", 35, spec({"runAsUser": 0}, hostUsers=False), spec()),
+    ("restricted", "runAsNonRoot", 35, spec({"runAsNonRoot": None}, hostUsers=False), spec()),
+    ("baseline", "procMount", 35, of_containers(container("a", {"procMount": "Unmasked"}), hostUsers=False), spec()),
+    ("baseline", "sysctls", 27, sysctl("net.ipv4.ip_local_reserved_ports"), spec()),
+    ("baseline", "sysctls", 29, sysctl("net.ipv4.tcp_keepalive_time"), spec()),
+    ("baseline", "sysctls", 29, sysctl("net.ipv4.tcp_keepalive_probes"), spec()),
+    ("baseline", "sysctls", 32, sysctl("net.ipv4.tcp_wmem"), spec()),
+    ("baseline", "seLinux", 31, spec({"seLinuxOptions": {"type": "container_engine_t"}}), spec()),
+    (
+        "baseline",
+        "probes",
+        34,
+        spec(),
+        of_containers(container("a", livenessProbe={"httpGet": {"host": "h", "port": 1}})),
+    ),
+]
+
+
+@pytest.mark.parametrize(("level", "check", "since", "before", "after"), SINCE)
+def test_each_version_is_as_it_was(level, check, since, before, after):
+    last = Standard(level, since - 1)
+    first = Standard(level, since)
+    assert bool(violations(last, {}, before)) == (before != spec())
+    assert violations(last, {}, after) == []
+    assert violations(first, {}, before) == []
+    assert bool(violations(first, {}, after)) == (after != spec())
+    # What differs stays so until now, as long as nobody has changed it again.
+    assert violations(Standard(level), {}, before) == []
+
+
+def test_what_comes_is_as_it_is_now():
+    odd = of_containers(container("a", {"procMount": "Unmasked"}), hostUsers=False)
+    for minor in (None, NEWEST_MINOR, NEWEST_MINOR + 1, 99):
+        assert told("baseline", odd, minor=minor) == ""
+        assert told("restricted", odd, minor=minor) != ""
+    assert NEWEST_MINOR == 35
+
+
+@pytest.mark.parametrize("minor", [None, *range(NEWEST_MINOR + 1)])
+def test_a_harmless_pod_passes_every_level_at_every_version(minor):
+    for level in LEVELS:
+        assert violations(Standard(level, minor), {}, spec()) == []
+
+
+def test_what_is_wrong_is_told_in_the_order_in_which_kubernetes_tells_it():
+    worst = of_containers(
+        {"name": "c", "securityContext": {"privileged": True, "capabilities": {"add": ["SYS_ADMIN"]}}},
+        securityContext={"runAsUser": 0, "seLinuxOptions": {"user": "u"}, "sysctls": [{"name": "x"}]},
+        hostNetwork=True,
+        volumes=[{"name": "v", "hostPath": {"path": "/"}}],
+    )
+    reasons = [violation.reason for violation in violations(Standard("baseline"), {}, worst)]
+    assert reasons == [
+        *("non-default capabilities", "host namespaces", "hostPath volumes", "privileged"),
+        *("seLinuxOptions", "forbidden sysctls"),
+    ]
+    reasons = [violation.reason for violation in violations(Standard("restricted"), {}, worst)]
+    assert reasons == [
+        *("host namespaces", "privileged", "seLinuxOptions", "forbidden sysctls"),
+        *("allowPrivilegeEscalation != false", "unrestricted capabilities", "restricted volume types"),
+        *("runAsNonRoot != true", "runAsUser=0", "seccompProfile"),
+    ]
+
+
+def test_the_table_of_checks_is_in_order():
+    assert len({check.id for check in CHECKS}) == len(CHECKS)
+    baseline = {check.id for check in CHECKS if check.level == "baseline"}
+    for check in CHECKS:
+        minors = [since for since, _ in check.versions]
+        assert minors == sorted(set(minors))
+        assert not check.replaces or (check.level == "restricted" and check.replaces in baseline)
+
+
+# What labels ask for
+
+
+def labels(**said: str) -> dict[str, str]:
+    return {f"pod-security.kubernetes.io/{mode.replace('_', '-')}": value for mode, value in said.items()}
+
+
+BASELINE, RESTRICTED = Standard("baseline"), Standard("restricted")
+
+
+@pytest.mark.parametrize(
+    ("said", "policy"),
+    [
+        ({}, Policy()),
+        (labels(enforce="baseline"), Policy(enforce=BASELINE, warn=BASELINE)),
+        (labels(enforce="baseline", warn="privileged"), Policy(enforce=BASELINE)),
+        (labels(enforce="baseline", warn="restricted"), Policy(enforce=BASELINE, warn=RESTRICTED)),
+        (
+            labels(enforce="restricted", enforce_version="v1.20"),
+            Policy(enforce=Standard("restricted", 20), warn=Standard("restricted", 20)),
+        ),
+        (
+            labels(enforce="restricted", enforce_version="v1.20", warn_version="v1.30"),
+            Policy(enforce=Standard("restricted", 20), warn=Standard("restricted", 30)),
+        ),
+        (labels(audit="restricted", audit_version="latest"), Policy(audit=RESTRICTED)),
+        (labels(warn="baseline", warn_version="v1.99"), Policy(warn=Standard("baseline", 99))),
+        (labels(enforce_version="v1.0"), Policy(enforce=Standard("privileged", 0))),
+    ],
+)
+def test_labels_ask_for_a_level_at_a_version_in_three_modes(said, policy):
+    assert policy_of({"app": "x", **said}, Policy()) == (policy, [])
+
+
+def test_labels_that_cannot_be_read_enforce_the_strictest_and_audit_and_warn_of_nothing():
+    said = labels(
+        enforce="strict", audit="x", warn="", enforce_version="1.20", audit_version="v1.x", warn_version="v2"
+    )
+    policy, errors = policy_of(said, Policy())
+    assert policy == Policy(enforce=RESTRICTED)
+    levels, versions = "must be one of privileged, baseline, restricted", 'must be "latest" or "v1.x"'
+    assert [error.message() for error in errors] == [
+        f'metadata.labels[pod-security.kubernetes.io/enforce]: Invalid value: "strict": {levels}',
+        f'metadata.labels[pod-security.kubernetes.io/enforce-version]: Invalid value: "1.20": {versions}',
+        f'metadata.labels[pod-security.kubernetes.io/audit]: Invalid value: "x": {levels}',
+        f'metadata.labels[pod-security.kubernetes.io/audit-version]: Invalid value: "v1.x": {versions}',
+        f'metadata.labels[pod-security.kubernetes.io/warn]: Invalid value: "": {levels}',
+        f'metadata.labels[pod-security.kubernetes.io/warn-version]: Invalid value: "v2": {versions}',
+    ]
+    assert policy_of(labels(enforce_version="v1.01"), Policy())[1] != []
+
+
+# Writes
+
+USER = User("alice")
+
+
+def namespace(said: dict[str, str], name: str = "x") -> Object:
+    return {"metadata": {"name": name, "labels": said}, "status": {"phase": "Active"}}
+
+
+def pod(name: str = "web", **of: Any) -> Object:
+    return {"metadata": {"name": name, "namespace": "x"}, "spec": spec(**of)}
+
+
+def privileged(name: str = "web") -> Object:
+    made = pod(name)
+    made["spec"]["containers"] = [container("c", {"privileged": True})]
+    return made
+
+
+async def write(
+    resource: Resource, obj: Object, said: dict[str, str], *, old: Object | None = None, subresource: str = ""
+) -> Attributes:
+    operation, within = UPDATE if old is not None else CREATE, "x" if resource.namespaced else ""
+    attributes = Attributes(operation, resource, within, obj["metadata"]["name"], USER, obj, old, subresource)
+    return await admit(PLUGIN, attributes, FakeCluster((NAMESPACES, namespace(said))))
+
+
+PRIVILEGED_TOLD = 'privileged (container "c" must not set securityContext.privileged=true)'
+
+
+async def test_a_pod_that_breaks_what_is_enforced_is_refused():
+    with pytest.raises(ApiError) as caught:
+        await write(PODS, privileged(), labels(enforce="baseline", audit="baseline", enforce_version="v1.30"))
+    error = caught.value
+    assert (error.code, error.reason) == (403, "Forbidden")
+    assert error.message == f'pods "web" is forbidden: violates PodSecurity "baseline:v1.30": {PRIVILEGED_TOLD}'
+    assert error.details == {"name": "web", "kind": "pods"}
+    await write(PODS, privileged(), labels(enforce="privileged"))
+    await write(PODS, privileged(), {})
+    await write(PODS, pod(), labels(enforce="restricted"))
+
+
+async def test_what_is_only_warned_or_audited_of_is_let_through():
+    attributes = await write(PODS, privileged(), labels(warn="baseline", audit="baseline"))
+    would = f'would violate PodSecurity "baseline:latest": {PRIVILEGED_TOLD}'
+    assert attributes.warnings == [would]
+    assert attributes.annotations == {"pod-security.kubernetes.io/audit-violations": would}
+    attributes = await write(PODS, pod(), labels(warn="restricted", audit="restricted"))
+    assert (attributes.warnings, attributes.annotations) == ([], None)
+
+
+async def test_a_pod_that_is_refused_is_not_warned_of_but_audited():
+    attributes = Attributes(CREATE, PODS, "x", "web", USER, privileged())
+    with pytest.raises(ApiError):
+        said = labels(enforce="baseline", audit="baseline", warn="restricted")
+        await admit(PLUGIN, attributes, FakeCluster((NAMESPACES, namespace(said))))
+    assert attributes.warnings == []
+    assert attributes.annotations is not None
+
+
+TEMPLATE = {"metadata": {}, "spec": privileged()["spec"]}
+WORKLOADS: list[tuple[Resource, Object]] = [
+    *((one, {"spec": {"template": TEMPLATE}}) for one in (REPLICATIONCONTROLLERS, REPLICASETS, DEPLOYMENTS)),
+    *((one, {"spec": {"template": TEMPLATE}}) for one in (STATEFULSETS, DAEMONSETS, JOBS)),
+    (CRONJOBS, {"spec": {"jobTemplate": {"spec": {"template": TEMPLATE}}}}),
+    (PODTEMPLATES, {"template": TEMPLATE}),
+]
+
+
+@pytest.mark.parametrize(("resource", "workload"), WORKLOADS)
+async def test_workloads_are_warned_of_and_never_refused(resource, workload):
+    obj = {"metadata": {"name": "w", "namespace": "x"}, **workload}
+    would = f'would violate PodSecurity "baseline:latest": {PRIVILEGED_TOLD}'
+    attributes = await write(resource, obj, labels(enforce="baseline", audit="baseline"))
+    assert attributes.warnings == [would]
+    assert attributes.annotations == {"pod-security.kubernetes.io/audit-violations": would}
+    attributes = await write(resource, obj, labels(enforce="baseline", audit="baseline"), old=obj)
+    assert attributes.warnings == [would]
+    attributes = await write(resource, obj, labels(enforce="baseline", warn="privileged"))
+    assert (attributes.warnings, attributes.annotations) == ([], None)
+    attributes = await write(resource, obj, labels(enforce="baseline"), subresource="status")
+    assert attributes.warnings == []
+
+
+async def test_a_workload_may_have_no_template():
+    bare = {"metadata": {"name": "w", "namespace": "x"}, "spec": {}}
+    assert (await write(REPLICATIONCONTROLLERS, bare, labels(warn="restricted"))).warnings == []
+
+
+async def test_pods_that_are_there_can_be_updated_as_long_as_they_run_the_same():
+    said, old = labels(enforce="baseline"), privileged()
+    changed = {**privileged(), "metadata": {**privileged()["metadata"], "labels": {"a": "b"}}}
+    await write(PODS, changed, said, old=old)
+    await write(PODS, changed, said, old=old, subresource="status")
+    await write(PODS, changed, said, old=old, subresource="resize")
+    other = privileged()
+    other["spec"]["containers"] = [{**other["spec"]["containers"][0], "image": "other"}]
+    with pytest.raises(ApiError):
+        await write(PODS, other, said, old=old)
+
+
+async def test_containers_for_debugging_are_looked_at():
+    old, debugged = pod(), pod(ephemeralContainers=[container("debug", {"privileged": True})])
+    with pytest.raises(ApiError) as caught:
+        await write(PODS, debugged, labels(enforce="baseline"), old=old, subresource="ephemeralcontainers")
+    assert caught.value.message.endswith(
+        'privileged (container "debug" must not set securityContext.privileged=true)'
+    )
+
+
+async def test_a_namespace_whose_labels_cannot_be_read_runs_only_the_harmless_and_tells_an_operator():
+    with pytest.raises(ApiError) as caught:
+        await write(PODS, privileged(), labels(enforce="strict"))
+    assert 'violates PodSecurity "restricted:latest"' in caught.value.message
+    attributes = await write(PODS, privileged(), labels(warn="strict"))
+    assert attributes.annotations == {
+        "pod-security.kubernetes.io/error": "Failed to parse policy: "
+        'metadata.labels[pod-security.kubernetes.io/warn]: Invalid value: "strict": '
+        "must be one of privileged, baseline, restricted"
+    }
+    attributes = await write(PODS, privileged(), labels(warn="strict", audit="strict"))
+    assert attributes.annotations is not None
+    assert attributes.annotations["pod-security.kubernetes.io/error"].startswith(
+        "Failed to parse policy: [metadata.labels[pod-security.kubernetes.io/audit]: "
+    )
+
+
+# Namespaces
+
+
+async def update(new: dict[str, str], old: dict[str, str], *pods: Object) -> list[str]:
+    """The warnings about an update of a namespace's labels."""
+    attributes = Attributes(UPDATE, NAMESPACES, "", "x", USER, namespace(new), namespace(old))
+    return (await admit(PLUGIN, attributes, FakeCluster(*((PODS, one) for one in pods)))).warnings
+
+
+async def test_a_namespace_with_labels_that_cannot_be_read_is_refused():
+    with pytest.raises(ApiError) as caught:
+        await write(NAMESPACES, namespace(labels(enforce="strict")), {})
+    error = caught.value
+    assert (error.code, error.reason) == (422, "Invalid")
+    assert error.message == (
+        'Namespace "x" is invalid: metadata.labels[pod-security.kubernetes.io/enforce]: Invalid value: "strict": '
+        "must be one of privileged, baseline, restricted"
+    )
+    with pytest.raises(ApiError):
+        await update(labels(enforce="strict"), {})
+    with pytest.raises(ApiError):
+        await update(labels(enforce="stricter"), labels(enforce="strict"))
+    # What was wrong before is nobody's fault now.
+    assert await update({**labels(enforce="strict"), "a": "b"}, labels(enforce="strict")) == []
+
+
+async def test_whoever_makes_a_namespace_stricter_is_told_of_pods_that_would_be_refused():
+    pods = [privileged("b"), privileged("a"), pod("good"), pod("host", hostNetwork=True, hostPID=True)]
+    assert await update(labels(enforce="baseline"), {}, *pods) == [
+        'existing pods in namespace "x" violate the new PodSecurity enforce level "baseline:latest"',
+        "a (and 1 other pod): privileged",
+        "host: host namespaces",
+    ]
+    pods.append(privileged("c"))
+    assert (await update(labels(enforce="baseline"), {}, *pods))[1] == "a (and 2 other pods): privileged"
+    assert await update(labels(enforce="baseline"), {}, pod("good")) == []
+
+
+@pytest.mark.parametrize(
+    ("new", "old"),
+    [
+        (labels(enforce="baseline"), labels(enforce="baseline")),
+        (labels(enforce="baseline"), labels(enforce="restricted")),
+        (labels(enforce="privileged"), labels(enforce="restricted")),
+        (labels(enforce="baseline", warn="restricted", audit="restricted"), labels(enforce="baseline")),
+    ],
+)
+async def test_pods_are_not_looked_at_where_no_more_is_enforced(new, old):
+    assert await update(new, old, privileged()) == []
+
+
+async def test_another_version_is_looked_at_even_if_the_level_is_lower():
+    new, old = labels(enforce="baseline", enforce_version="v1.30"), labels(enforce="restricted")
+    assert len(await update(new, old, privileged())) == 2
+
+
+def test_the_pods_of_one_controller_are_looked_at_last_but_for_one_of_them():
+    def replica(number: int) -> Object:
+        owner = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "r", "uid": "u", "controller": True}
+        made = privileged(f"r-{number}")
+        return {**made, "metadata": {**made["metadata"], "ownerReferences": [owner]}}
+
+    pods = [replica(1), replica(2), replica(3), pod("host", hostIPC=True)]
+    # The time is up after the second pod.
+    times = iter([0.0, 0.0, CHECK_SECONDS_MAX])
+    assert warnings_about(pods, "x", BASELINE, lambda: next(times)) == [
+        "new PodSecurity enforce level only checked against the first 2 of 4 existing pods",
+        'existing pods in namespace "x" violate the new PodSecurity enforce level "baseline:latest"',
+        "host: host namespaces",
+        "r-1: privileged",
+    ]
+    many = [privileged(f"p{number}") for number in range(3001)]
+    assert warnings_about(many, "x", BASELINE, lambda: 0.0)[0] == (
+        "new PodSecurity enforce level only checked against the first 3000 of 3001 existing pods"
+    )
