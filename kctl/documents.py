@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from apimachinery import yaml_scalars
+from apimachinery import yaml_limits, yaml_scalars
 from apimachinery.meta import Object
 from kctl.errors import CommandError
 
@@ -25,6 +25,8 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[object, object]:
     seen: set[object] = set()
     for key_node, _ in node.value:
         key = loader.construct_object(key_node, deep=True)
+        if isinstance(key, dict | list):
+            raise yaml.constructor.ConstructorError(None, None, "a key must be a plain word", key_node.start_mark)
         if key in seen:
             raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is set twice", key_node.start_mark)
         seen.add(key)
@@ -33,6 +35,7 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[object, object]:
 
 
 _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+yaml_limits.limit(_Loader)
 yaml_scalars.install(_Loader)
 
 

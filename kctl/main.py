@@ -15,6 +15,8 @@ from kctl.commands import COMMANDS, Command
 from kctl.errors import CommandError
 
 EXIT_INTERRUPTED = 130
+# Of the flags that every command has, or nearly so: people write them before the command, too.
+_VALUED_FLAGS = ("--kubeconfig", "--context", "-n", "--namespace")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -41,8 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> int:
-    command = next((found for word in arguments if (found := _command(word)) is not None), None)
-    if command is None or arguments[0] in ("-h", "--help", "help"):
+    command = _asked_for(arguments)
+    if command is None:
         return _overview(arguments)
     module = importlib.import_module(command.module)
     parser = _Parser(prog=f"kctl {command.name}", description=command.help, allow_abbrev=False)
@@ -79,18 +81,24 @@ def _describe(error: object) -> str:
     return f"{error.message} ({error.reason})" if error.reason else error.message
 
 
-def _command(word: str) -> Command | None:
-    return next((command for command in COMMANDS if command.name == word), None)
+def _asked_for(arguments: Sequence[str]) -> Command | None:
+    """The command is the first word that is neither a flag nor the value of one that may stand before it."""
+    words = iter(arguments)
+    for word in words:
+        if word in _VALUED_FLAGS:
+            next(words, None)
+        elif not word.startswith("-"):
+            return next((command for command in COMMANDS if command.name == word), None)
+    return None
 
 
 def _overview(arguments: list[str]) -> int:
-    known_help = not arguments or arguments[0] in ("-h", "--help", "help")
-    if not known_help:
+    if arguments and arguments[0] not in ("-h", "--help", "help"):
         names = ", ".join(command.name for command in COMMANDS)
-        raise CommandError(f"unknown command {arguments[0]!r}; the commands are {names}", exit_status=2)
+        raise CommandError(f"no command in {' '.join(arguments)!r}; the commands are {names}", exit_status=2)
     print("kctl controls a Wherry (or any other Kubernetes) cluster.\n\nCommands:")
     for command in COMMANDS:
-        print(f"  {command.name:<10} {command.help}")
+        print(f"  {command.name:<12} {command.help}")
     print("\n`kctl COMMAND --help` tells a command's flags.")
     return 0
 

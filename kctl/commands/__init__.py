@@ -34,6 +34,10 @@ COMMANDS: tuple[Command, ...] = (
     Command("cp", "kctl.commands.cp", "copy files and folders to and from containers"),
     Command("port-forward", "kctl.commands.port_forward", "let ports of this machine lead into a pod"),
     Command("wait", "kctl.commands.wait", "wait until objects meet a condition"),
-    Command("image", "kctl.commands.image", "import, list or remove images of this machine's nodes"),
+    Command(
+        "image",
+        "kctl.commands.image",
+        "pull, push, build, import, export, list or remove images of this machine's nodes",
+    ),
     Command("version", "kctl.commands.version", "print the versions of kctl and of the server"),
 )

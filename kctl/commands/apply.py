@@ -34,7 +34,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-f", "--filename", action="append", default=[], metavar="FILE", help="a file, folder, URL or -"
     )
     parser.add_argument("-R", "--recursive", action="store_true", help="also read the folders in a folder")
-    parser.add_argument("--dry-run", choices=("none", "server"), default="none")
+    parser.add_argument(
+        "--dry-run",
+        choices=("none", "server"),
+        default="none",
+        help="server: check and show what would come, change nothing",
+    )
     add_namespace(parser)
 
 

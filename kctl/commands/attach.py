@@ -16,10 +16,10 @@ from kctl.errors import CommandError
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of `kctl attach`."""
-    parser.add_argument("-c", "--container")
+    parser.add_argument("-c", "--container", help="default: the first")
     parser.add_argument("-i", "--stdin", action="store_true", help="pass standard input on")
     parser.add_argument("-t", "--tty", action="store_true", help="the process has a terminal")
-    parser.add_argument("what", metavar="POD | TYPE/NAME")
+    parser.add_argument("what", metavar="POD | TYPE/NAME", help="a pod, or deployment/web for one of its pods")
     add_namespace(parser)
 
 

@@ -32,7 +32,7 @@ class Place:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of `kctl cp`."""
-    parser.add_argument("-c", "--container")
+    parser.add_argument("-c", "--container", help="default: the first")
     parser.add_argument("--no-preserve", action="store_true", help="leave owners and permissions to the container")
     parser.add_argument("source", metavar="SOURCE", help="PATH, or [NAMESPACE/]POD:PATH")
     parser.add_argument("target", metavar="TARGET", help="PATH, or [NAMESPACE/]POD:PATH")

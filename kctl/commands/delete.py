@@ -21,16 +21,28 @@ from kctl.resources import find_kind, shown_name, targets
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of `kctl delete`."""
-    parser.add_argument("what", nargs="*", metavar="TYPE[/NAME]")
-    parser.add_argument("-f", "--filename", action="append", default=[], metavar="FILE")
-    parser.add_argument("-R", "--recursive", action="store_true")
-    parser.add_argument("-l", "--selector", metavar="LABELS")
+    parser.add_argument("what", nargs="*", metavar="TYPE[/NAME]", help="a type, or one object: pods, deploy/web")
+    parser.add_argument(
+        "-f",
+        "--filename",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="what a file, folder, URL or - describes",
+    )
+    parser.add_argument("-R", "--recursive", action="store_true", help="also read the folders in a folder")
+    parser.add_argument("-l", "--selector", metavar="LABELS", help="as in app=web,tier!=db")
     parser.add_argument("--all", action="store_true", help="all objects of the type in the namespace")
     parser.add_argument("--now", action="store_true", help="a grace period of one second")
     parser.add_argument("--force", action="store_true", help="do not wait for the node: grace period 0")
-    parser.add_argument("--grace-period", type=int, metavar="SECONDS")
-    parser.add_argument("--cascade", choices=("background", "foreground", "orphan"), default="background")
-    parser.add_argument("--ignore-not-found", action="store_true")
+    parser.add_argument("--grace-period", type=int, metavar="SECONDS", help="how long its processes may take to end")
+    parser.add_argument(
+        "--cascade",
+        choices=("background", "foreground", "orphan"),
+        default="background",
+        help="what becomes of what it owns",
+    )
+    parser.add_argument("--ignore-not-found", action="store_true", help="what is not there is no error")
     parser.add_argument("--no-wait", action="store_true", help="return at once")
     parser.add_argument("--timeout", type=duration, default=120.0, metavar="DURATION", help="default: 120s")
     add_namespace(parser)

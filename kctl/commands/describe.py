@@ -21,8 +21,8 @@ INDENT = "  "
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of `kctl describe`."""
-    parser.add_argument("what", nargs="+", metavar="TYPE[/NAME]")
-    parser.add_argument("-l", "--selector", metavar="LABELS")
+    parser.add_argument("what", nargs="+", metavar="TYPE[/NAME]", help="a type, or one object: pods, deploy/web")
+    parser.add_argument("-l", "--selector", metavar="LABELS", help="as in app=web,tier!=db")
     add_namespace(parser)
 
 

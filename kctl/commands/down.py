@@ -12,7 +12,13 @@ from kctl.progress import Progress
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of `kctl down`."""
-    parser.add_argument("--data-dir", type=Path, default=Path(layout.DEFAULT_DATA_DIR), metavar="DIR")
+    parser.add_argument(
+        "--data-dir",
+        type=Path,
+        default=Path(layout.DEFAULT_DATA_DIR),
+        metavar="DIR",
+        help=f"the cluster's folder ({layout.DEFAULT_DATA_DIR})",
+    )
     parser.add_argument("--purge", action="store_true", help="also remove all data: objects, keys, images and logs")
     parser.add_argument("--quiet", action="store_true", help="show no progress")
 

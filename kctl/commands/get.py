@@ -21,11 +21,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of `kctl get`."""
     parser.add_argument("what", nargs="+", metavar="TYPE[/NAME]", help="pods, deploy/web, pods,services, all")
     add_namespace(parser)
-    parser.add_argument("-A", "--all-namespaces", action="store_true")
+    parser.add_argument("-A", "--all-namespaces", action="store_true", help="of all namespaces")
     parser.add_argument("-l", "--selector", metavar="LABELS", help="as in app=web,tier!=db")
     parser.add_argument("--field-selector", metavar="FIELDS", help="as in spec.nodeName=node-1")
     parser.add_argument("-w", "--watch", action="store_true", help="go on and print changes")
-    parser.add_argument("--no-headers", action="store_true")
+    parser.add_argument("--no-headers", action="store_true", help="print the rows only")
     add_output(parser)
 
 

@@ -19,7 +19,7 @@ ACTIONS = ("build", "export", "import", "inspect", "ls", "prune", "pull", "push"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of `kctl image`; what follows the action is the action's own (`kctl image pull --help`)."""
     _add_store(parser)
-    parser.add_argument("action", choices=ACTIONS)
+    parser.add_argument("action", choices=ACTIONS, help="what to do: `kctl image ACTION --help` tells its flags")
     parser.add_argument("rest", nargs=argparse.REMAINDER, metavar="…", help="what the action takes")
 
 

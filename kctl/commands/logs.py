@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 
 from apiclient.rest import Client
 from apimachinery.meta import Object
 from apimachinery.resources import PODS
 from kctl.connect import add_namespace, connect
+from kctl.durations import duration
 from kctl.errors import CommandError
 from kctl.resources import targets
 
@@ -16,13 +18,13 @@ from kctl.resources import targets
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of `kctl logs`."""
     parser.add_argument("what", metavar="POD | TYPE/NAME", help="a pod, or deployment/web for one of its pods")
-    parser.add_argument("-c", "--container")
-    parser.add_argument("-f", "--follow", action="store_true")
+    parser.add_argument("-c", "--container", help="default: the first")
+    parser.add_argument("-f", "--follow", action="store_true", help="go on and print what comes")
     parser.add_argument("-p", "--previous", action="store_true", help="of the container's run before this one")
-    parser.add_argument("--tail", type=int, metavar="LINES")
-    parser.add_argument("--since", type=int, metavar="SECONDS")
-    parser.add_argument("--timestamps", action="store_true")
-    parser.add_argument("--limit-bytes", type=int, metavar="BYTES")
+    parser.add_argument("--tail", type=int, metavar="LINES", help="only the last so many")
+    parser.add_argument("--since", type=duration, metavar="DURATION", help="only of the last so long: 90s, 1h30m")
+    parser.add_argument("--timestamps", action="store_true", help="tell when each line was written")
+    parser.add_argument("--limit-bytes", type=int, metavar="BYTES", help="stop after so many")
     add_namespace(parser)
 
 
@@ -37,7 +39,7 @@ async def run(args: argparse.Namespace) -> None:
             "previous": "true" if args.previous else None,
             "timestamps": "true" if args.timestamps else None,
             "tailLines": args.tail,
-            "sinceSeconds": args.since,
+            "sinceSeconds": None if args.since is None else max(1, math.ceil(args.since)),
             "limitBytes": args.limit_bytes,
         }
         params = {key: str(value) for key, value in flags.items() if value is not None}

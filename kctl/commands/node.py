@@ -21,9 +21,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of `kctl node`."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = "\n".join(f"  {name:<11} {text}" for name, text in ACTIONS.items())
-    parser.add_argument("action", choices=ACTIONS)
+    parser.add_argument("action", choices=ACTIONS, help="what to do, see below")
     parser.add_argument("name", nargs="?", help="the node")
-    parser.add_argument("--data-dir", type=Path, default=Path(layout.DEFAULT_DATA_DIR), metavar="DIR")
+    parser.add_argument(
+        "--data-dir",
+        type=Path,
+        default=Path(layout.DEFAULT_DATA_DIR),
+        metavar="DIR",
+        help=f"the cluster's folder ({layout.DEFAULT_DATA_DIR})",
+    )
 
 
 def run(args: argparse.Namespace) -> None:

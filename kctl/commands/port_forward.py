@@ -43,7 +43,7 @@ class Forward:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of `kctl port-forward`."""
     parser.add_argument("--address", default="localhost", metavar="ADDRESS,…", help="where to listen (%(default)s)")
-    parser.add_argument("what", metavar="POD | TYPE/NAME")
+    parser.add_argument("what", metavar="POD | TYPE/NAME", help="a pod, or deployment/web for one of its pods")
     parser.add_argument("ports", nargs="+", metavar="[LOCAL:]REMOTE", help="of a service, its port's number or name")
     add_namespace(parser)
 

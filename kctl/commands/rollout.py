@@ -28,9 +28,16 @@ ACTIONS = ("status", "history", "undo", "restart", "pause", "resume")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of `kctl rollout`."""
-    parser.add_argument("action", choices=ACTIONS)
-    parser.add_argument("what", nargs="+", metavar="deployment/NAME")
-    parser.add_argument("--revision", "--to-revision", type=int, default=0, metavar="N")
+    parser.add_argument("action", choices=ACTIONS, help="what to do")
+    parser.add_argument("what", nargs="+", metavar="deployment/NAME", help="whose rollout")
+    parser.add_argument(
+        "--revision",
+        "--to-revision",
+        type=int,
+        default=0,
+        metavar="N",
+        help="history, undo: which (default: the last, the one before)",
+    )
     parser.add_argument("--timeout", type=duration, default=600.0, metavar="DURATION", help="default: 600s")
     parser.add_argument("--no-wait", action="store_true", help="status: print once, do not wait")
     add_namespace(parser)

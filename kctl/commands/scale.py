@@ -12,7 +12,7 @@ from kctl.resources import shown_name, targets
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of `kctl scale`."""
     parser.add_argument("what", nargs="+", metavar="TYPE/NAME", help="as in deployment/web")
-    parser.add_argument("--replicas", type=int, required=True, metavar="N")
+    parser.add_argument("--replicas", type=int, required=True, metavar="N", help="how many there shall be")
     parser.add_argument("--current-replicas", type=int, metavar="N", help="only if it has as many now")
     add_namespace(parser)
 

@@ -31,7 +31,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="apply this and wait until it is available",
     )
-    parser.add_argument("--data-dir", type=Path, default=Path(layout.DEFAULT_DATA_DIR), metavar="DIR")
+    parser.add_argument(
+        "--data-dir",
+        type=Path,
+        default=Path(layout.DEFAULT_DATA_DIR),
+        metavar="DIR",
+        help=f"the cluster's folder ({layout.DEFAULT_DATA_DIR})",
+    )
     parser.add_argument("--port", type=int, default=6443, help="the API server's port (default: 6443)")
     parser.add_argument("--timeout", type=duration, default=60.0, metavar="DURATION", help="default: 60s")
     parser.add_argument("--quiet", action="store_true", help="show no progress")

@@ -16,7 +16,7 @@ from kctl.connect import connect
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of `kctl version`."""
     parser.add_argument("--client", action="store_true", help="do not ask the server")
-    parser.add_argument("-o", "--output", choices=("json",))
+    parser.add_argument("-o", "--output", choices=("json",), help="default: a line each")
 
 
 async def run(args: argparse.Namespace) -> int:

@@ -25,7 +25,7 @@ Check = Callable[[Object | None], bool]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of `kctl wait`."""
-    parser.add_argument("what", nargs="+", metavar="TYPE[/NAME]")
+    parser.add_argument("what", nargs="+", metavar="TYPE[/NAME]", help="a type, or one object: pods, deploy/web")
     parser.add_argument(
         "--for",
         dest="goal",
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="GOAL",
         help="condition=NAME[=VALUE], delete, create, or jsonpath={.path}=VALUE",
     )
-    parser.add_argument("-l", "--selector", metavar="LABELS")
+    parser.add_argument("-l", "--selector", metavar="LABELS", help="as in app=web,tier!=db")
     parser.add_argument(
         "--timeout", type=duration, default=30.0, metavar="DURATION", help="as in 30s or 5m (default: 30s)"
     )

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import argparse
+import importlib
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from kctl.commands import COMMANDS
+from kctl.commands import COMMANDS, Command
 from kctl.main import main
 
 
 @pytest.mark.parametrize(
     ("arguments", "status", "complaint"),
     [
-        (["frobnicate"], 2, "unknown command 'frobnicate'"),
+        (["frobnicate"], 2, "no command in 'frobnicate'"),
         (["get"], 2, "required: TYPE[/NAME]"),
         (["scale", "deployment/web"], 2, "required: --replicas"),
         (["scale", "deployment/web", "--replicas", "many"], 2, "invalid int value: 'many'"),
@@ -52,6 +55,26 @@ def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixtu
         main([command, "--help"])
     assert ended.value.code == 0
     assert f"usage: kctl {command}" in capsys.readouterr().out
+
+
+def flags(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
+    for action in parser._actions:
+        yield action
+        for below in action.choices.values() if isinstance(action, argparse._SubParsersAction) else ():
+            yield from flags(below)
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+def test_every_flag_says_what_it_is_for(command: Command) -> None:
+    parser = argparse.ArgumentParser(prog=command.name)
+    importlib.import_module(command.module).add_arguments(parser)
+    assert [action.dest for action in flags(parser) if not action.help] == []
+
+
+def test_flags_may_stand_before_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    """And their values may be called as a command is."""
+    assert main(["-n", "wait", "--context", "up", "get", "pods", "--kubeconfig", "/no/such/file"]) == 1
+    assert "no kubeconfig at /no/such/file" in capsys.readouterr().err
 
 
 def test_the_overview_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
