@@ -1,6 +1,6 @@
 """The objects that a cluster is born with: its namespaces, the roles of its parts, what its flow control goes by, the
 classes of pods that it can't do without, and the Service `kubernetes`. They are written like any others, in one
-transaction, and at a later start only what is missing of them is.
+transaction, and at a later start only what is missing of them is. The APIServices of what is built in are among them.
 
 Sources: https://kubernetes.io/docs/concepts/overview/working-with-objects/namespaces/#initial-namespaces,
 https://kubernetes.io/docs/reference/access-authn-authz/rbac/#default-roles-and-role-bindings
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from apimachinery.meta import Object
 from apimachinery.patch import merge_patch
 from apimachinery.resources import (
+    APISERVICES,
     ENDPOINTS,
     ENDPOINTSLICES,
     NAMESPACES,
@@ -24,6 +25,7 @@ from apimachinery.resources import (
     Resource,
     by_kind,
 )
+from apiserver.aggregation import local
 from apiserver.flowcontrol import defaults as flow_defaults
 from apiserver.rbac import defaults, reconcile
 from apiserver.registry.priorityclasses import SYSTEM_VALUES
@@ -56,7 +58,14 @@ class Place:
 async def create_initial_objects(store: Store, place: Place, *, now: Callable[[], float]) -> None:
     """Write what is missing, durable when this returns. Raises ApiError."""
     own = OwnWrites(store, now)
-    changes = (*_namespaces(own), *_roles(own), *_flows(own), *_priorities(own), *_service(own, place))
+    changes = (
+        *_namespaces(own),
+        *_roles(own),
+        *_flows(own),
+        *_priorities(own),
+        *_service(own, place),
+        *_api_services(own),
+    )
     await asyncio.gather(*(_write(own, resource, obj, old) for resource, obj, old in changes))
 
 
@@ -87,6 +96,16 @@ def _priorities(own: OwnWrites) -> Iterator[_Write]:
         if own.get(PRIORITYCLASSES, "", name) is None:
             obj = {"metadata": {"name": name}, "value": value, "description": _PRIORITY_DESCRIPTIONS[name]}
             yield PRIORITYCLASSES, obj, None
+
+
+def _api_services(own: OwnWrites) -> Iterator[_Write]:
+    for wanted in local.built_in():
+        entry = own.get(APISERVICES, "", wanted["metadata"]["name"])
+        action = local.plan(wanted, entry.obj if entry is not None else None, starting=True)
+        if entry is None:
+            yield APISERVICES, wanted, None
+        elif action is local.Action.UPDATE:
+            yield APISERVICES, {**entry.copy(), "spec": wanted["spec"]}, entry
 
 
 def _existing(own: OwnWrites, expected: Object) -> tuple[Resource, Entry | None]:

@@ -4,6 +4,9 @@
     /api/v1, /apis/GROUP/VERSION       the resources of one version
     /api, /apis in the aggregated form (`as=APIGroupDiscoveryList`): everything at once
 
+What extension servers serve is told as they told it last. Groups and versions are in the order that APIServices give
+them: clients that look for a kind take the first that has it.
+
 Source: https://kubernetes.io/docs/concepts/overview/kubernetes-api/#discovery-api
 """
 
@@ -12,23 +15,19 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 
 from apimachinery.resources import Resource
 from apimachinery.versions import version_order
+from apiserver.aggregation import priorities
+from apiserver.aggregation.index import Extension
+from apiserver.aggregation.priorities import Priority
 from apiserver.catalog import Catalog
 
 # Versions of the aggregated form, the preferred one first; clients up to 1.29 know the beta only.
 AGGREGATED_VERSIONS = ("v2", "v2beta1")
-# The order in which groups are listed; clients that look for a kind take the first that has it.
-GROUP_ORDER = (
-    *("apiregistration.k8s.io", "", "apps", "events.k8s.io", "authentication.k8s.io", "authorization.k8s.io"),
-    *("autoscaling", "batch", "certificates.k8s.io", "networking.k8s.io", "policy", "rbac.authorization.k8s.io"),
-    *("storage.k8s.io", "admissionregistration.k8s.io", "apiextensions.k8s.io", "scheduling.k8s.io"),
-    *("coordination.k8s.io", "node.k8s.io", "discovery.k8s.io", "flowcontrol.apiserver.k8s.io", "resource.k8s.io"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,26 +86,61 @@ def _document(content: Mapping[str, Any], content_type: str = "application/json"
     return Document(body, content_type, f'"{hashlib.sha256(body).hexdigest().upper()}"')
 
 
+class Services(Protocol):
+    """`apiserver.aggregation.index.ApiServices`."""
+
+    @property
+    def generation(self) -> int:
+        """Another number after each change."""
+
+    def priority(self, group: str, version: str) -> Priority:
+        """Where a version of a group is told: the higher first."""
+
+    def known(self) -> list[Extension]:
+        """What extension servers serve."""
+
+
+class NoServices:
+    """Nobody but this server serves anything."""
+
+    generation = 0
+    priority = staticmethod(priorities.default)
+
+    def known(self) -> list[Extension]:
+        """Nothing."""
+        return []
+
+
+# What a version consists of: our resources, or those of an extension server.
+_Served = list[Resource] | Extension
+
+
 class Discovery:
     """The discovery documents of what is served; each is made when it is first asked for after a change."""
 
-    def __init__(self, catalog: Catalog, *, server_address: str) -> None:
+    def __init__(self, catalog: Catalog, services: Services | None = None, *, server_address: str) -> None:
         self._catalog = catalog
+        self._services: Services = services if services is not None else NoServices()
         self._server_address = server_address
-        self._generation = -1
-        self._groups: dict[str, dict[str, list[Resource]]] = {}
+        self._generation = (-1, -1)
+        self._groups: dict[str, dict[str, _Served]] = {}
         self._made: dict[tuple[str, str], Document] = {}
 
     def _refresh(self) -> None:
-        if self._generation == self._catalog.generation:
+        generation = (self._catalog.generation, self._services.generation)
+        if self._generation == generation:
             return
-        self._generation, self._made = self._catalog.generation, {}
+        self._generation, self._made = generation, {}
+        found: dict[tuple[str, str], _Served] = {}
+        for resource in self._catalog.resources():
+            some = found.setdefault((resource.group, resource.version), [])
+            assert isinstance(some, list)
+            some.append(resource)
+        # Whoever names a Service for what is served here too hands it over.
+        found |= {(one.group, one.version): one for one in self._services.known()}
         self._groups = {}
-        for resource in sorted(self._catalog.resources(), key=lambda one: _group_place(one.group)):
-            self._groups.setdefault(resource.group, {}).setdefault(resource.version, []).append(resource)
-        for group, versions in self._groups.items():
-            if group not in GROUP_ORDER:
-                self._groups[group] = dict(sorted(versions.items(), key=lambda one: version_order(one[0])))
+        for group, version in _in_order(found, self._services):
+            self._groups.setdefault(group, {})[version] = found[group, version]
 
     def find(self, path: str, *, aggregated: str | None = None) -> Document | None:
         """The document at a path, if there is one there; `aggregated` is the version of that form if it is wanted."""
@@ -140,12 +174,14 @@ class Discovery:
             case ["apis"]:
                 groups = [self._group(group) for group in self._groups if group]
                 return _document({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
-            case ["api", version] if version in self._groups.get("", ()):
-                return _document(_resource_list(version, self._groups[""][version], kind_version=False))
+            case ["api", version] if isinstance(some := self._groups.get("", {}).get(version), list):
+                return _document(_resource_list(version, some, kind_version=False))
             case ["apis", group] if group in self._groups and group:
                 return _document({"kind": "APIGroup", "apiVersion": "v1", **self._group(group)})
-            case ["apis", group, version] if group and version in self._groups.get(group, ()):
-                return _document(_resource_list(f"{group}/{version}", self._groups[group][version]))
+            case ["apis", group, version] if group and isinstance(
+                some := self._groups.get(group, {}).get(version), list
+            ):
+                return _document(_resource_list(f"{group}/{version}", some))
         return None
 
     def _group(self, group: str) -> dict[str, Any]:
@@ -157,10 +193,7 @@ class Discovery:
         items = [
             {
                 "metadata": {"name": group, "creationTimestamp": None} if group else {"creationTimestamp": None},
-                "versions": [
-                    {"version": version, "resources": list(map(_aggregated_resource, some)), "freshness": "Current"}
-                    for version, some in self._groups[group].items()
-                ],
+                "versions": [_aggregated_version(*version) for version in self._groups[group].items()],
             }
             for group in groups
         ]
@@ -169,8 +202,22 @@ class Discovery:
         return _document({**document, "metadata": {}, "items": items}, content_type)
 
 
-def _group_place(group: str) -> tuple[int, str]:
-    return (GROUP_ORDER.index(group), group) if group in GROUP_ORDER else (len(GROUP_ORDER), group)
+def _in_order(found: Iterable[tuple[str, str]], services: Services) -> list[tuple[str, str]]:
+    """Groups by the highest priority that a version of them has, and in each its versions by theirs."""
+    ranked = {one: services.priority(*one) for one in found}
+    # (the priority of the group, downwards; the name that comes first among the APIServices that have it)
+    groups: dict[str, tuple[int, str]] = {}
+    for (group, version), priority in ranked.items():
+        place = (-priority.group, f"{version}.{group}")
+        groups[group] = min(groups.get(group, place), place)
+    return sorted(ranked, key=lambda one: (groups[one[0]], -ranked[one].version, version_order(one[1])))
+
+
+def _aggregated_version(version: str, served: _Served) -> dict[str, Any]:
+    if isinstance(served, Extension):
+        freshness = "Current" if served.fresh else "Stale"
+        return {"version": version, "resources": served.resources, "freshness": freshness}
+    return {"version": version, "resources": list(map(_aggregated_resource, served)), "freshness": "Current"}
 
 
 def _resource_list(group_version: str, resources: Iterable[Resource], *, kind_version: bool = True) -> dict[str, Any]:

@@ -22,6 +22,8 @@ from apimachinery.resources import COMPONENTSTATUSES, EVENTS
 from apiserver import admission, bootstrap, logs
 from apiserver.access import Access, access
 from apiserver.admission.served import Served
+from apiserver.aggregation.index import ApiServices
+from apiserver.aggregation.local import LocalServices
 from apiserver.authentication import TokenFileError
 from apiserver.catalog import Catalog
 from apiserver.components import component_statuses
@@ -81,13 +83,14 @@ async def _run(options: Options, listener: socket.socket) -> None:
     for signo in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signo, stop.set)
     keys = options.data_dir / "pki"
-    serving, calling = _serving_files(options), (keys / "kubelet-client.crt", keys / "kubelet-client.key")
-    tls, node_tls = tls_context(*serving, keys / "ca.crt"), node_context(*calling, keys / "ca.crt")
+    served_with, calling = _serving_files(options), (keys / "kubelet-client.crt", keys / "kubelet-client.key")
+    tls, node_tls = tls_context(*served_with, keys / "ca.crt"), node_context(*calling, keys / "ca.crt")
     store = Store(options.data_dir / "cluster.db", now=time.time)
     await store.open()
     # What has been loaded stays: the collector of cycles need not go through it again and again.
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
+    gc.enable()
     try:
         await bootstrap.create_initial_objects(store, _place(options), now=time.time)
         health = Health()
@@ -96,7 +99,10 @@ async def _run(options: Options, listener: socket.socket) -> None:
         nodes = Proxying(StoredCluster(store), node_tls)
         webhooks = WebhookClient(StoredCluster(store))
         catalog = Catalog()
-        keeper = Keeper(store, Serving(store, catalog, webhooks), OwnWrites(store, time.time), time.time)
+        serving, own = Serving(store, catalog, webhooks), OwnWrites(store, time.time)
+        keeper = Keeper(store, serving, own, time.time)
+        services = ApiServices(store)
+        local = LocalServices(store, services, serving, own, time.time)
         metrics = Metrics(catalog.resource)
         who = access(options, store, now=time.time)
         flows, upkeep = flow_control(
@@ -105,7 +111,7 @@ async def _run(options: Options, listener: socket.socket) -> None:
             wait_seconds_max=options.request_timeout_seconds * WAIT_SHARE_MAX,
             now=time.time,
         )
-        paths = _paths(options, store, catalog, health, metrics, who, flows)
+        paths = _paths(options, store, catalog, services, health, metrics, who, flows)
         plugins = _plugins(options, store, catalog, who, webhooks)
         pipeline = _pipeline(options, store, catalog, nodes, paths, who, flows, plugins)
         server = Server(pipeline.handle, metrics, request_timeout_seconds=options.request_timeout_seconds)
@@ -117,8 +123,9 @@ async def _run(options: Options, listener: socket.socket) -> None:
                 tasks.create_task(flows.adjust_forever()),
                 tasks.create_task(upkeep.run(time.time)),
                 tasks.create_task(keeper.run()),
+                tasks.create_task(local.run()),
                 tasks.create_task(expire_forever(store, storage_key(EVENTS), EVENT_SECONDS)),
-                tasks.create_task(renew_forever(options, [(tls, *serving), (node_tls, *calling)], time.time)),
+                tasks.create_task(renew_forever(options, [(tls, *served_with), (node_tls, *calling)], time.time)),
                 *(tasks.create_task(loop()) for loop in who.loops),
             ]
             await stop.wait()
@@ -139,6 +146,7 @@ def _paths(
     options: Options,
     store: Store,
     catalog: Catalog,
+    services: ApiServices,
     health: Health,
     metrics: Metrics,
     who: Access,
@@ -149,7 +157,7 @@ def _paths(
         return metrics.text(objects, store.watcher_count(), figures.lines(flows))
 
     return Paths(
-        discovery=Discovery(catalog, server_address=options.server_url.removeprefix("https://")),
+        discovery=Discovery(catalog, services, server_address=options.server_url.removeprefix("https://")),
         openapi=OpenAPI(catalog),
         health=health,
         metrics=page,

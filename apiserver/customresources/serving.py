@@ -38,6 +38,10 @@ class Serving:
             self._define(read(entry))
         store.listen(_KEY, self._changed)
 
+    def definitions(self) -> Iterator[Definition]:
+        """All definitions, as they are at this moment."""
+        return iter(self._definitions.values())
+
     def of_group(self, group: str) -> Iterator[Definition]:
         """All definitions of a group, as they are at this moment."""
         return (one for one in self._definitions.values() if one.group == group)
