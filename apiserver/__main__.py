@@ -7,6 +7,7 @@ cores that hides all of the time, and what key making needs of memory ends with 
 from __future__ import annotations
 
 import fcntl
+import gc
 import os
 import socket
 import sys
@@ -39,6 +40,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _serve(options: flags.Options) -> int:
     os.umask(0o077)  # the database holds secrets too
+    gc.disable()  # until all is imported: what is made then stays, and looking for what does not takes long
     held = _hold(options.data_dir)
     listener = _bind(options.bind_address, options.secure_port)
     child = _make_credentials(options)

@@ -112,9 +112,9 @@ class Store:
     async def close(self) -> None:
         """Finish the writes that wait, and let go of the file."""
         await self._commits.close()
+        self._reader.shutdown()
         await self._on(self._writer, self._log.close)
         self._writer.shutdown()
-        self._reader.shutdown()
 
     @property
     def failure(self) -> str | None:
