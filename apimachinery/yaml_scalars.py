@@ -9,6 +9,7 @@ Source: sigs.k8s.io/yaml/goyaml.v2 (resolve.go)
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 _TAG = "tag:yaml.org,2002:"
@@ -39,22 +40,40 @@ def install(loader: Any) -> None:
     loader.add_constructor(f"{_TAG}bool", _bool)
     loader.add_constructor(f"{_TAG}int", _int)
     loader.add_constructor(f"{_TAG}float", _float)
+    loader.add_constructor(f"{_TAG}timestamp", lambda loader, node: loader.construct_scalar(node))
 
 
 def _bool(loader: Any, node: Any) -> bool:
-    return _BOOLS[loader.construct_scalar(node).lower()]
+    found = _BOOLS.get(loader.construct_scalar(node).lower())
+    if found is None:
+        raise _unreadable(node, "bool")
+    return found
 
 
 def _int(loader: Any, node: Any) -> int:
     text = loader.construct_scalar(node).replace("_", "").lower()
-    sign, digits = (-1, text[1:]) if text[0] == "-" else (1, text.removeprefix("+"))
+    sign, digits = (-1, text[1:]) if text[:1] == "-" else (1, text.removeprefix("+"))
     if len(digits) > 1 and digits[0] == "0" and digits[1].isdigit():
         digits = f"0o{digits[1:]}"
-    return sign * int(digits, 0)
+    try:
+        return sign * int(digits, 0)
+    except ValueError:
+        raise _unreadable(node, "int") from None
 
 
 def _float(loader: Any, node: Any) -> float:
     text = loader.construct_scalar(node).lower().replace(".inf", "inf").replace(".nan", "nan")
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        raise _unreadable(node, "float") from None
     # A whole number is sent without a point, whatever it was written as.
     return int(value) if value.is_integer() and abs(value) < 2**53 else value
+
+
+def _unreadable(node: Any, kind: str) -> Exception:
+    """A word whose tag says that it is what it is not, or a number that is too long."""
+    from yaml.constructor import ConstructorError
+
+    make: Callable[..., Exception] = ConstructorError
+    return make(None, None, f"cannot decode !!str `{node.value[:40]}` as a !!{kind}", node.start_mark)

@@ -28,7 +28,7 @@ from apimachinery.errors import (
 )
 from apimachinery.managedfields.entries import Managed, same_managers
 from apimachinery.meta import Object
-from apimachinery.resources import BINDINGS, PODDISRUPTIONBUDGETS, PODS
+from apimachinery.resources import BINDINGS, NAMESPACES, PODDISRUPTIONBUDGETS, PODS
 from apiserver import admission
 from apiserver.admission import CREATE, Attributes, Chain
 from apiserver.admission.plugin import refused
@@ -498,11 +498,12 @@ def resolve(
     resource = endpoint.resource
     if info.subresource and info.subresource not in resource.subresources:
         raise path_not_found()
-    if info.rest and info.subresource not in STREAMS:
+    if (info.rest and info.subresource not in STREAMS) or (info.subresource and info.verb == "watch"):
         raise path_not_found()
     namespace = info.namespace if resource.namespaced else ""
-    # Only a namespace itself is found under /namespaces/NAME without being inside of it.
-    if info.namespace != namespace and info.namespace != info.name:
+    # Only a namespace itself is found under /namespaces/NAME without being inside of it: anything else of that name was
+    # authorized with the roles of a namespace that it does not belong to.
+    if info.namespace != namespace and resource.key != NAMESPACES.key:
         raise path_not_found()
     if resource.namespaced and info.name and not namespace:
         raise path_not_found()

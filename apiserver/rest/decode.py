@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -112,8 +113,7 @@ def duplicate_keys(body: bytes) -> list[str]:
     def remember(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = _Pairs(pairs)
         if len(found) < len(pairs):
-            keys = [key for key, _ in pairs]
-            found.twice = tuple(dict.fromkeys(key for key in keys if keys.count(key) > 1))
+            found.twice = tuple(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
         return found
 
     return list(_twice(json.loads(body, object_pairs_hook=remember), ""))

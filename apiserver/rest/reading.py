@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -25,6 +26,8 @@ from apiserver.storage.entry import Entry
 from apiserver.storage.store import Store
 from apiserver.storage.watch import Selection
 
+REVISION_MAX = (1 << 64) - 1
+_REVISION = re.compile(r"[0-9]{1,20}")
 # How long a read waits for a version that is not here yet.
 FRESH_SECONDS_MAX = 3.0
 EXACT, NOT_OLDER_THAN = "Exact", "NotOlderThan"
@@ -50,8 +53,8 @@ class Page:
 
 def parse_revision(text: str) -> int:
     """The revision of a resourceVersion. Raises ApiError 400."""
-    if not text.isdecimal():
-        raise bad_request(f"Invalid value: {text!r}: resourceVersion must be a whole number")
+    if not _REVISION.fullmatch(text) or int(text) > REVISION_MAX:
+        raise bad_request(f"Invalid value: {text[:100]!r}: resourceVersion must be a whole number of 64 bits")
     return int(text)
 
 

@@ -10,11 +10,10 @@ from typing import Any
 import orjson
 import yaml
 
-from apimachinery import yaml_scalars
+from apimachinery import yaml_limits, yaml_scalars
 from apimachinery.errors import bad_request
 
 _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-NODES_MAX = 1_000_000
 
 
 class _Loader(_Base):  # type: ignore[misc]
@@ -23,6 +22,7 @@ class _Loader(_Base):  # type: ignore[misc]
     duplicates: list[str]
 
 
+yaml_limits.limit(_Loader)
 yaml_scalars.install(_Loader)
 
 
@@ -48,7 +48,6 @@ def parse(body: bytes) -> tuple[Any, list[str]]:
         loader.duplicates = []
         try:
             node = loader.get_single_node()
-            _refuse_expansion(node)
             document = loader.construct_document(node) if node is not None else None
         finally:
             loader.dispose()
@@ -57,23 +56,3 @@ def parse(body: bytes) -> tuple[Any, list[str]]:
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError, TypeError) as error:
         told = " ".join(str(error).split())
         raise bad_request(f"error converting YAML to JSON: {told}") from error
-
-
-def _refuse_expansion(root: Any) -> None:
-    """A few lines of aliases of aliases can stand for a document of any size. Raises ValueError."""
-    sizes: dict[int, int] = {}
-
-    def size(node: Any) -> int:
-        known = sizes.get(id(node))
-        if known is None:
-            sizes[id(node)] = 1  # also ends a document that contains itself; building that fails later
-            known = 1
-            if isinstance(node, yaml.MappingNode):
-                known += sum(size(key) + size(value) for key, value in node.value)
-            elif isinstance(node, yaml.SequenceNode):
-                known += sum(map(size, node.value))
-            sizes[id(node)] = known
-        return known
-
-    if root is not None and size(root) > NODES_MAX:
-        raise ValueError(f"the document has more than {NODES_MAX} values once its aliases are resolved")

@@ -50,6 +50,11 @@ def test_json_read_as_yaml_is_the_same(document: Any) -> None:
     assert yaml_body.parse(orjson.dumps(document)) == (document, [])
 
 
+def test_many_keys_that_stand_twice_are_found_in_one_go() -> None:
+    twice = b",".join(b'"%d":0,"%d":1' % (number, number) for number in range(60_000))
+    assert decode.parse_json(b"{" + twice + b"}")[1] == [str(number) for number in range(60_000)]
+
+
 def test_yaml_keeps_to_what_json_can_say() -> None:
     body = b"a: 2020-01-01\nb: [1, ~, yes]\nc: &x {d: 1}\ne: *x\na: 3\n1: z\n"
     assert yaml_body.parse(body) == (
@@ -80,6 +85,11 @@ def _bomb() -> bytes:
         (b"a: !!binary aGk=", "not JSON serializable"),
         (b"a\n---\nb", "expected a single document"),
         (b"\xff", "unacceptable character"),
+        *[(level * 1_000_000, "exceeded max depth") for level in (b"[", b"- ", b"? ", b"{a: ")],
+        (b"a: !!bool perhaps", "as a !!bool"),
+        (b"a: !!int ''", "as a !!int"),
+        (b"a: !!float x", "as a !!float"),
+        (b"a: " + b"1" * 5000, "as a !!int"),
     ],
 )
 def test_yaml_that_is_no_document_is_refused(body: bytes, told: str) -> None:
