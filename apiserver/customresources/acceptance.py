@@ -14,7 +14,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from apimachinery.meta import Object, find_condition, get_path, with_condition
-from apiserver.registry.customresourcedefinition_conditions import FINALIZER, approval_condition
+from apiserver.registry.customresourcedefinition_conditions import (
+    FINALIZER,
+    approval_condition,
+    bundle_problem,
+    webhook_bundle,
+)
 
 APPROVAL = "KubernetesAPIApprovalPolicyConformant"
 Fields = Mapping[str, Any]
@@ -56,7 +61,7 @@ def plan_status(definition: Object, others: Taken, now: str) -> Object | None:
         ok = ("True", "NoConflicts", "no conflicts found")
         state, why, told = ("False", reason, message) if reason else ok
         conditions = _set(conditions, "NamesAccepted", state, why, told, now)
-        conditions = _establish(conditions, accepted=not reason, now=now)
+    conditions = _establish(definition, conditions, accepted=not reason, now=now)
     approval = approval_condition(definition)
     if approval is not None:
         conditions = _set(conditions, APPROVAL, *approval, now)
@@ -91,15 +96,18 @@ def _put(names: Object, field: str, value: Any) -> None:
         names[field] = value
 
 
-def _establish(conditions: list[Any], *, accepted: bool, now: str) -> list[Any]:
-    """What is established stays so, whatever its names are changed to."""
+def _establish(definition: Object, conditions: list[Any], *, accepted: bool, now: str) -> list[Any]:
+    """What is established stays so, whatever it is changed to."""
     old = find_condition(conditions, "Established")
     if old is not None and old["status"] == "True":
         return conditions
-    if accepted:
-        told = "the initial names have been accepted"
-        return _set(conditions, "Established", "True", "InitialNamesAccepted", told, now)
-    return _set(conditions, "Established", "False", "NotAccepted", "not all names are accepted", now)
+    if not accepted:
+        why = ("False", "NotAccepted", "not all names are accepted")
+    elif bundle_problem(webhook_bundle(definition)):
+        why = ("False", "InvalidCABundle", "The conversion webhook CABundle is invalid")
+    else:
+        why = ("True", "InitialNamesAccepted", "the initial names have been accepted")
+    return _set(conditions, "Established", *why, now)
 
 
 def _set(conditions: list[Any], kind: str, status: str, reason: str, message: str, now: str) -> list[Any]:

@@ -105,7 +105,6 @@ def read(entry: Entry) -> Definition:
     metadata, spec = obj["metadata"], obj["spec"]
     accepted = (obj.get("status") or {}).get("acceptedNames") or {}
     complete = all(accepted.get(name) for name in ("plural", "singular", "kind", "listKind"))
-    served = is_true(obj, "Established") or is_true(obj, "NamesAccepted")
     return Definition(
         Source(entry),
         entry.name,
@@ -117,7 +116,7 @@ def read(entry: Entry) -> Definition:
         accepted,
         spec.get("conversion") or {"strategy": "None"},
         tuple(_version(version, spec) for version in spec["versions"]),
-        established=complete and served,
+        established=complete and is_true(obj, "Established"),
         terminating=is_true(obj, "Terminating"),
     )
 

@@ -1,10 +1,14 @@
 """What conditions of CustomResourceDefinitions rest on. Apart from their other rules, which few servers ever need.
 
-APIs in Kubernetes' own domains are to be approved by its makers; their conditions tell whether they are.
+APIs in Kubernetes' own domains are to be approved by its makers; their conditions tell whether they are. A definition
+whose objects a webhook converts is established only once there are certificates to trust that webhook by: installers
+write a placeholder first.
 """
 
 from __future__ import annotations
 
+import base64
+import ssl
 from urllib.parse import urlsplit
 
 from apimachinery.meta import Object, find_condition, get_path
@@ -55,3 +59,23 @@ def approval_condition(definition: Object) -> tuple[str, str, str] | None:
         "bypassed": ("False", "UnapprovedAnnotation", f'not approved: "{said}"'),
         "approved": ("True", "ApprovedAnnotation", f"approved in {said}"),
     }[state]
+
+
+def webhook_bundle(definition: Object) -> str:
+    """The certificates (PEM, in base64) by which a webhook that converts is trusted; empty if there are none."""
+    bundle: str = get_path(definition, "spec", "conversion", "webhook", "clientConfig", "caBundle") or ""
+    return bundle
+
+
+def bundle_problem(bundle: str) -> str:
+    """Why a caBundle can't be used; empty if it can, or if it is empty itself."""
+    if not bundle:
+        return ""
+    try:
+        text = base64.b64decode(bundle).decode()
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=text)
+    except (ssl.SSLError, ValueError):
+        pem = "-----BEGIN CERTIFICATE-----" in base64.b64decode(bundle).decode(errors="replace")
+        why = "failed to parse certificate" if pem else "unable to parse bytes as PEM block"
+        return f"unable to load root certificates: {why}"
+    return ""

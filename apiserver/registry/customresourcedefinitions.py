@@ -22,8 +22,10 @@ from apiserver.registry.customresourcedefinition_conditions import (
     APPROVED,
     FINALIZER,
     approval,
+    bundle_problem,
     is_protected,
     is_true,
+    webhook_bundle,
 )
 from apiserver.registry.equality import equal, immutable
 from apiserver.registry.strategy import Strategy, keep_spec, keep_status
@@ -202,7 +204,15 @@ def validate_update(definition: Object, old: Object) -> Errors:
         immutable(value, before, f"spec.{'.'.join(path)}", errors)
     if approval(definition)[0] != approval(old)[0]:
         _validate_approval(definition, errors)
+    _validate_bundle(definition, old, errors)
     return errors + _validate_schemas(definition, old)
+
+
+def _validate_bundle(definition: Object, old: Object, errors: Errors) -> None:
+    """What is established needs certificates that can be used; what it had that can't be may stay."""
+    bundle = webhook_bundle(definition)
+    if is_true(old, "Established") and not bundle_problem(webhook_bundle(old)) and (why := bundle_problem(bundle)):
+        errors.append(invalid_value("spec.conversion.webhookClientConfig.caBundle", bundle, why))
 
 
 def validate_status(definition: Object, old: Object) -> Errors:

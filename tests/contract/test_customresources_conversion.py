@@ -16,7 +16,7 @@ from apimachinery.errors import ApiError
 from apimachinery.meta import Object
 from apimachinery.resources import CUSTOMRESOURCEDEFINITIONS, NAMESPACES, SERVICES, Resource
 from tests.support.apiserver import ApiServerProcess, running
-from tests.support.customresources import define, definition, made, properties, resource, version
+from tests.support.customresources import define, definition, made, properties, resource, until_condition, version
 from tests.support.webhook_server import WebhookServer, webhook_server
 
 STRING = {"type": "string"}
@@ -93,6 +93,30 @@ async def refused(call: Any) -> ApiError:
     with pytest.raises(ApiError) as caught:
         await call
     return caught.value
+
+
+async def test_a_placeholder_for_certificates_is_waited_for_and_never_comes_back(
+    client: Client, webhook: WebhookServer, kind: str
+) -> None:
+    waiting = converting(kind, {**at_url(webhook), "caBundle": "Cg=="})
+    await client.create(CUSTOMRESOURCEDEFINITIONS, waiting)
+    name = waiting["metadata"]["name"]
+    await until_condition(client, name, "Established", "False", "InvalidCABundle")
+    one = resource(waiting, "v1")
+    assert (await refused(client.list(one, "default"))).code == 404
+
+    def bundle(text: str) -> list[Object]:
+        return [{"op": "replace", "path": "/spec/conversion/webhook/clientConfig/caBundle", "value": text}]
+
+    await client.patch(CUSTOMRESOURCEDEFINITIONS, name, bundle(webhook.bundle), kind="json")
+    await until_condition(client, name, "Established", "True")
+    await client.create(one, made(one, "a", spec={"address": "db:5432"}))
+    assert (await client.get(resource(waiting, "v2"), "a", "default"))["spec"] == {"host": "db", "port": "5432"}
+    error = await refused(client.patch(CUSTOMRESOURCEDEFINITIONS, name, bundle("Cg=="), kind="json"))
+    assert error.message.endswith(
+        'spec.conversion.webhookClientConfig.caBundle: Invalid value: "Cg==": unable to load root certificates: '
+        "unable to parse bytes as PEM block"
+    )
 
 
 async def test_objects_are_shown_in_each_version(client: Client, webhook: WebhookServer, kind: str) -> None:

@@ -7,7 +7,7 @@ are is as in Go's net/url: an absolute URL or an absolute path.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 from urllib.parse import quote, unquote
 
@@ -21,6 +21,7 @@ URL = opaque("kubernetes.URL")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*):")
 _BAD_ESCAPE = re.compile(r"%(?![0-9a-fA-F]{2})")
+_USER = re.compile(r"[A-Za-z0-9\-._:~!$&'()*+,;=%@]*")
 _HOST = re.compile(r"[^\x00-\x20#/?@\\^`{|}%]*")
 _VALID_PATH = re.compile(r"[A-Za-z0-9\-_.~!$&'()*+,;=:@\[\]%/]*")
 
@@ -34,7 +35,7 @@ class Url:
     host: str
     path: str
     query: str
-    fragment: str
+    fragment: str = ""
     cel_type: ClassVar[CelType] = URL
 
 
@@ -42,28 +43,44 @@ def parse_url(text: str) -> Url:
     """The parts of a URL. Raises ValueError, with the reason in Go's words."""
     if _CONTROL.search(text):
         raise ValueError("net/url: invalid control character in URL")
+    # First as what a request names, where # is no mark: it may stand in a path or query, but not in a host.
+    _parse(text)
+    before, _, fragment = text.partition("#")
+    _check_escapes(fragment)
+    return replace(_parse(before), fragment=fragment)
+
+
+def _parse(text: str) -> Url:
     if not text:
         raise ValueError("empty url")
+    if text == "*":
+        return Url("", "", "", text, "")
     match = _SCHEME.match(text)
     scheme = match[1].lower() if match else ""
     rest = text[match.end() :] if match else text
     if not match and text.startswith(":"):
         raise ValueError("missing protocol scheme")
-    rest, _, fragment = rest.partition("#")
     rest, _, query = rest.partition("?")
     if not rest.startswith("/"):
         if scheme:
-            return Url(scheme, "", "", "", query, fragment)
+            return Url(scheme, "", "", "", query)
         raise ValueError("invalid URI for request")
     user = host = ""
     if scheme and rest.startswith("//"):
         authority, slash, path = rest[2:].partition("/")
         rest = slash + path
         user, _, host = authority.rpartition("@")
+        if not _USER.fullmatch(user):
+            raise ValueError("net/url: invalid userinfo")
         host = _checked_host(host)
-    if bad := _BAD_ESCAPE.search(rest):
-        raise ValueError(f'invalid URL escape "{rest[bad.start() : bad.start() + 3]}"')
-    return Url(scheme, user, host, rest, query, fragment)
+    _check_escapes(user)
+    _check_escapes(rest)
+    return Url(scheme, user, host, rest, query)
+
+
+def _check_escapes(text: str) -> None:
+    if bad := _BAD_ESCAPE.search(text):
+        raise ValueError(f'invalid URL escape "{text[bad.start() : bad.start() + 3]}"')
 
 
 def _checked_host(host: str) -> str:

@@ -140,6 +140,8 @@ URLS = {
     "url('https://example.com/path?k1=a&k2=b&k2=c').getQuery()": {"k1": ["a"], "k2": ["b", "c"]},
     "url('https://example.com/?a%20b=c+d').getQuery()": {"a b": ["c d"]},
     "isURL('https://user:pass@example.com:80/path?query=val#fragment')": True,
+    "isURL('https://a.example/b#c') && !isURL('https://a.example#c')": True,
+    "isURL('http://#%blah$#@') || isURL('https://us<er@a.example/')": False,
     "isURL('/absolute-path') && !isURL('https://a:b:c/') && !isURL('../relative-path') && !isURL('')": True,
 }
 SEMVERS = {

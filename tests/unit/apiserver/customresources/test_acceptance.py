@@ -68,6 +68,21 @@ def test_what_is_established_stays_so_and_keeps_the_names_that_it_has() -> None:
     assert told(free, "NamesAccepted")[0] == "True"
 
 
+def test_a_definition_waits_for_certificates_to_trust_its_webhook_by() -> None:
+    defined = definition()
+    defined["spec"]["conversion"] = {"strategy": "Webhook", "webhook": {"clientConfig": {"caBundle": "Cg=="}}}
+    status = planned(defined)
+    assert told(status, "NamesAccepted")[0] == "True"
+    assert told(status, "Established") == (
+        "False",
+        "InvalidCABundle",
+        "The conversion webhook CABundle is invalid",
+    )
+    assert plan_status({**defined, "status": status}, taken(()), LATER) is None
+    defined["spec"]["conversion"] = {"strategy": "Webhook", "webhook": {"clientConfig": {}}}
+    assert told(planned({**defined, "status": status}), "Established")[0] == "True"
+
+
 def test_apis_in_kubernetes_own_domains_tell_whether_they_are_approved() -> None:
     def approval(annotation: str | None) -> tuple[str, str, str]:
         defined = definition("stable.k8s.io")
