@@ -10,9 +10,10 @@ from pathlib import Path
 
 from kubelet.images import platforms, registries
 from kubelet.images.actions import credentials
-from kubelet.images.building.builder import Builder, Parts, Wishes
+from kubelet.images.building.builder import Builder
 from kubelet.images.building.dockerfile import parse
 from kubelet.images.building.errors import BuildError
+from kubelet.images.building.request import Parts, Wishes
 from kubelet.images.manifest import Platform
 from kubelet.images.pull import Offer, Puller
 from kubelet.images.reference import InvalidReference, normalize

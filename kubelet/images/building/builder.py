@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -24,42 +22,16 @@ from kubelet.images.building.dockerfile import Dockerfile, Instruction, parse_li
 from kubelet.images.building.errors import BuildError
 from kubelet.images.building.expand import expand
 from kubelet.images.building.plan import Stage
+from kubelet.images.building.request import Parts, Wishes
 from kubelet.images.building.runs import Runs
 from kubelet.images.building.settings import SETTINGS
 from kubelet.images.building.state import State, absolute, of_image, scratch
 from kubelet.images.layers import Incoming
-from kubelet.images.manifest import Platform
-from kubelet.images.store import Image, ImageStore
+from kubelet.images.store import Image
 from kubelet.images.unpack import LayerError
-from kubelet.images.unpackers import Unpackers
 
 CACHE_VERSION = 1
 HOST = "localhost/host"
-
-
-@dataclass(frozen=True, slots=True)
-class Wishes:
-    """What the build was asked for, beyond the Dockerfile and its context."""
-
-    names: Sequence[str] = ()
-    arguments: Mapping[str, str] = field(default_factory=dict)
-    target: str = ""
-    use_cache: bool = True
-    reaches_network: bool = True
-    labels: Mapping[str, str] = field(default_factory=dict)
-    secrets: Mapping[str, Path] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What a build works with. `base` finds or pulls an image by its name; `told` shows a line to people."""
-
-    store: ImageStore
-    unpackers: Unpackers
-    context: Path
-    platform: Platform
-    base: Callable[[str, str], Image]
-    told: Callable[[str], None]
 
 
 class Builder:

@@ -10,7 +10,7 @@ import posixpath
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 from kubelet import image_files
@@ -19,12 +19,10 @@ from kubelet.images.building.dockerfile import Heredoc, Instruction
 from kubelet.images.building.errors import BuildError
 from kubelet.images.building.expand import expand, words
 from kubelet.images.building.plan import Stage
+from kubelet.images.building.request import Parts
 from kubelet.images.building.state import State, absolute
 from kubelet.images.layers import Incoming
 from kubelet.images.unpackers import Unpackers
-
-if TYPE_CHECKING:
-    from kubelet.images.building.builder import Parts
 
 DOWNLOAD_BYTES_MAX = 16 << 30
 Folders = tuple[list[str], list[tuple[str, str]]]

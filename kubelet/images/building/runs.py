@@ -33,7 +33,6 @@ from kubelet.images.building.state import DEFAULT_PATH, State
 from kubelet.images.layers import Incoming
 
 if TYPE_CHECKING:
-    from kubelet.images.building.builder import Parts, Wishes
     from kubelet.images.building.running import Runner
 
 _BOOLEANS = ("required", "readonly", "ro", "rw", "readwrite")
