@@ -29,6 +29,7 @@ from kubelet.images.building.dockerfile import Instruction
 from kubelet.images.building.errors import BuildError
 from kubelet.images.building.expand import expand
 from kubelet.images.building.plan import PREDEFINED, Stage
+from kubelet.images.building.request import Parts, Wishes
 from kubelet.images.building.state import DEFAULT_PATH, State
 from kubelet.images.layers import Incoming
 
