@@ -17,6 +17,7 @@ from apimachinery.pod_resources import (
     is_extended,
     is_huge_pages,
     is_native,
+    is_of_pods,
     pod_total,
 )
 from apimachinery.quantity import NANO, Quantity
@@ -75,7 +76,12 @@ def _named(requests: Mapping[str, Quantity], limits: Mapping[str, Quantity]) -> 
 
 
 def missing(pod: Object, limited: Iterable[str]) -> str:
-    """What containers don't say though a quota limits it: `must specify cpu for: a,b`; "" if nothing is missing."""
+    """What containers don't say though a quota limits it: `must specify cpu for: a,b`; "" if nothing is missing.
+
+    They need not say anything if the pod says for all of them together what it wants.
+    """
+    if _speaks_for_all(pod):
+        return ""
     wanted = sorted(_TO_BE_SAID.intersection(limited))
     lacking: dict[str, set[str]] = {}
     for container in _containers(pod) if wanted else ():
@@ -86,6 +92,11 @@ def missing(pod: Object, limited: Iterable[str]) -> str:
                 lacking.setdefault(name, set()).add(container["name"])
     told = "; ".join(f"{name} for: {','.join(sorted(lacking[name]))}" for name in sorted(lacking))
     return f"must specify {told}" if told else ""
+
+
+def _speaks_for_all(pod: Object) -> bool:
+    resources = pod["spec"].get("resources") or {}
+    return any(is_of_pods(name) for kind in (REQUESTS, LIMITS) for name in resources.get(kind) or ())
 
 
 def _containers(pod: Object) -> Iterator[Object]:

@@ -17,6 +17,7 @@ from apiserver.admission import (
     node_restriction,
     persistent_volume_claim_resize,
     pod_security,
+    pod_topology_labels,
     priority,
     resource_quota,
     role_escalation,
@@ -87,8 +88,8 @@ def plugins(
         (
             namespace_lifecycle.PLUGIN,
             limit_ranger.PLUGIN,
-            service_account.PLUGIN,
-            node_restriction.PLUGIN,
+            *service_account.PLUGINS,
+            node_restriction.plugin(authorizer),
             taint_nodes_by_condition.PLUGIN,
             pod_security.PLUGIN,
             priority.PLUGIN,
@@ -102,6 +103,7 @@ def plugins(
             certificate_requests.plugin(now),
             *certificates.plugins(authorizer),
             default_ingress_class.PLUGIN,
+            pod_topology_labels.PLUGIN,
             role_escalation.plugin(authorizer),
             # Those from outside the server come last, and look at what all others have made of a write.
             mutating_policies.plugin(cluster, served, authorizer),

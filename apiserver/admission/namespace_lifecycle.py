@@ -8,7 +8,7 @@ from __future__ import annotations
 from apimachinery.errors import not_found
 from apimachinery.meta import get_path
 from apimachinery.resources import LOCALSUBJECTACCESSREVIEWS, NAMESPACES
-from apiserver.admission.plugin import CREATE, DELETE, UPDATE, Attributes, Cluster, Plugin, refused
+from apiserver.admission.plugin import ANY_SUBRESOURCE, CREATE, DELETE, Attributes, Cluster, Plugin, refused
 
 IMMORTAL = ("default", "kube-system", "kube-public")
 
@@ -24,7 +24,7 @@ async def _admit(attributes: Attributes, cluster: Cluster) -> None:
     namespace = cluster.get(NAMESPACES, "", name)
     if namespace is None:
         raise not_found(NAMESPACES.plural, name)
-    if attributes.operation == CREATE and get_path(namespace, "status", "phase") == "Terminating":
+    if get_path(namespace, "status", "phase") == "Terminating":
         cause = {
             "reason": "NamespaceTerminating",
             "message": f"namespace {name} is being terminated",
@@ -34,4 +34,5 @@ async def _admit(attributes: Attributes, cluster: Cluster) -> None:
         raise refused(attributes, why, [cause])
 
 
-PLUGIN = Plugin("NamespaceLifecycle", (CREATE, UPDATE, DELETE), mutate=_admit)
+# What is updated is there, and so is its namespace. Tokens, bindings and evictions are new content too.
+PLUGIN = Plugin("NamespaceLifecycle", (CREATE, DELETE), mutate=_admit, subresources=ANY_SUBRESOURCE)

@@ -8,13 +8,14 @@ Source: https://kubernetes.io/docs/reference/access-authn-authz/admission-contro
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from apimachinery import meta
-from apimachinery.errors import not_found
 from apimachinery.meta import Object, get_path
 from apimachinery.resources import CSINODES, LEASES, NODES, PODS, RESOURCESLICES, SERVICEACCOUNTS
+from apiserver.admission import node_tokens
 from apiserver.admission.plugin import CREATE, UPDATE, Attributes, Cluster, Plugin, refused
+from apiserver.authorization import Authorizer
 from apiserver.node_authorization import LEASE_NAMESPACE, identify
 
 # Labels in Kubernetes' domains that are a node's own business.
@@ -30,19 +31,35 @@ _OWN_DOMAINS = ("kubelet.kubernetes.io", "node.kubernetes.io")
 _RESTRICTED_DOMAIN = "node-restriction.kubernetes.io"
 
 
-async def _restrict(attributes: Attributes, cluster: Cluster) -> None:
-    node = identify(attributes.user)
-    if node is None:
-        return
+def plugin(authorizer: Authorizer) -> Plugin:
+    """The plugin, which asks what a node has been granted besides."""
+
+    async def restrict(attributes: Attributes, cluster: Cluster) -> None:
+        node = identify(attributes.user)
+        if node is None:
+            return
+        if attributes.resource.key == SERVICEACCOUNTS.key:
+            node_tokens.restrict(attributes, cluster, authorizer, node)
+        else:
+            _restrict(attributes, node)
+
+    return Plugin(
+        "NodeRestriction",
+        (CREATE, UPDATE),
+        mutate=restrict,
+        resources=(NODES.key, PODS.key, LEASES.key, SERVICEACCOUNTS.key, CSINODES.key, RESOURCESLICES.key),
+        subresources=("status", "token"),
+    )
+
+
+def _restrict(attributes: Attributes, node: str) -> None:
     obj, old = attributes.obj, attributes.old
     assert obj is not None
     key = attributes.resource.key
     if key == NODES.key:
         _restrict_node(attributes, node, obj, old)
-    elif key == PODS.key and old is not None and meta.labels(obj) != meta.labels(old):
-        raise refused(attributes, f'node "{node}" cannot update labels through pod status')
-    elif key == SERVICEACCOUNTS.key:
-        _restrict_token(attributes, cluster, node, obj)
+    elif key == PODS.key and old is not None:
+        _restrict_pod(attributes, node, obj, old)
     elif key == CSINODES.key:
         if obj["metadata"].get("name") != node:
             raise refused(attributes, "can only access CSINode with the same name as the requesting node")
@@ -56,38 +73,18 @@ async def _restrict(attributes: Attributes, cluster: Cluster) -> None:
             raise refused(attributes, "can only access node lease with the same name as the requesting node")
 
 
-def _restrict_token(attributes: Attributes, cluster: Cluster, node: str, request: Object) -> None:
-    bound: Object = get_path(request, "spec", "boundObjectRef", default={})
-    name, uid = bound.get("name"), bound.get("uid")
-    if (bound.get("apiVersion"), bound.get("kind")) != ("v1", "Pod") or not name:
-        raise refused(attributes, "node requested token not bound to a pod")
-    if not uid:
-        raise refused(attributes, "node requested token with a pod binding without a uid")
-    pod = cluster.get(PODS, attributes.namespace, name)
-    if pod is None:
-        raise not_found(PODS.plural, name)
-    if meta.uid(pod) != uid:
-        why = (
-            f"the UID in the bound object reference ({uid}) does not match the UID in record. "
-            "The object might have been deleted and then recreated"
-        )
-        raise refused(attributes, why)
-    if get_path(pod, "spec", "nodeName") != node:
-        raise refused(attributes, "node requested token bound to a pod scheduled on a different node")
-    audiences = get_path(request, "spec", "audiences", default=[])
-    if len(audiences) > 1:
-        raise refused(attributes, "node may only request 0 or 1 audiences")
-    wanted = audiences[0] if audiences else ""
-    if wanted not in _audiences(pod):
-        raise refused(attributes, f'audience "{wanted}" not found in pod spec volume')
-
-
-def _audiences(pod: Object) -> Iterator[str]:
-    """The audiences that a pod's volumes show tokens for; none means the API server."""
-    for volume in get_path(pod, "spec", "volumes", default=[]):
-        for source in get_path(volume, "projected", "sources", default=[]):
-            if (token := source.get("serviceAccountToken")) is not None:
-                yield token.get("audience") or ""
+def _restrict_pod(attributes: Attributes, node: str, obj: Object, old: Object) -> None:
+    """A node tells of a pod what becomes of it, not what it is selected by nor which devices are its."""
+    if meta.labels(obj) != meta.labels(old):
+        raise refused(attributes, f'node "{node}" cannot update labels through pod status')
+    if get_path(obj, "status", "resourceClaimStatuses", default=[]) != get_path(
+        old, "status", "resourceClaimStatuses", default=[]
+    ):
+        raise refused(attributes, f'node "{node}" cannot update resource claim statues')
+    if get_path(obj, "status", "extendedResourceClaimStatus") != get_path(
+        old, "status", "extendedResourceClaimStatus"
+    ):
+        raise refused(attributes, f'node "{node}" cannot update extended resource claim status')
 
 
 def _restrict_node(attributes: Attributes, node: str, obj: Object, old: Object | None) -> None:
@@ -106,8 +103,15 @@ def _restrict_node(attributes: Attributes, node: str, obj: Object, old: Object |
         old, "spec", "taints", default=[]
     ):
         raise refused(attributes, f'node "{node}" is not allowed to modify taints')
+    if _owners(obj) != _owners(old):
+        raise refused(attributes, f'node "{node}" is not allowed to modify ownerReferences')
     if forbidden:
         raise refused(attributes, f"is not allowed to modify labels: {forbidden}")
+
+
+def _owners(node: Object) -> list[Object]:
+    found: list[Object] = node["metadata"].get("ownerReferences") or []
+    return found
 
 
 def _differing(a: Mapping[str, str], b: Mapping[str, str]) -> set[str]:
@@ -125,12 +129,3 @@ def _is_forbidden(label: str) -> bool:
 
 def _within(domain: str, outer: str) -> bool:
     return domain == outer or domain.endswith(f".{outer}")
-
-
-PLUGIN = Plugin(
-    "NodeRestriction",
-    (CREATE, UPDATE),
-    mutate=_restrict,
-    resources=(NODES.key, PODS.key, LEASES.key, SERVICEACCOUNTS.key, CSINODES.key, RESOURCESLICES.key),
-    subresources=("status", "token"),
-)

@@ -141,8 +141,9 @@ def bound(call: Call, sent: Object, current: Entry, now: float) -> Object:
     if why:
         raise conflict("pods/binding", name, why)
     spec["nodeName"] = node
-    if annotations := (sent.get("metadata") or {}).get("annotations"):
-        metadata["annotations"] = {**(metadata.get("annotations") or {}), **annotations}
+    for field in ("annotations", "labels"):
+        if given := (sent.get("metadata") or {}).get(field):
+            metadata[field] = {**(metadata.get(field) or {}), **given}
     return _with_condition(obj, {"type": "PodScheduled", "status": "True"}, now)
 
 

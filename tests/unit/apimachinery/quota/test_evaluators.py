@@ -76,6 +76,17 @@ def test_what_the_pod_says_for_itself_counts_and_its_overhead_as_well():
     assert of_pod(some, "limits.memory", "limits.cpu") == ["1088Mi", None]
 
 
+def test_where_a_quota_limits_it_every_container_says_what_it_wants_unless_the_pod_does():
+    missing = evaluator(*PODS.key).missing
+    assert missing is not None
+    silent = pod(container("a", requests={"cpu": "1"}), container("b"))
+    assert missing(silent, ["requests.cpu", "limits.memory", "pods"]) == (
+        "must specify limits.memory for: a,b; requests.cpu for: b"
+    )
+    spoken_for = pod(container("a"), container("b"), resources={"limits": {"memory": "1Gi"}})
+    assert missing(spoken_for, ["requests.cpu", "limits.memory"]) == ""
+
+
 def test_during_a_resize_the_larger_size_counts():
     told = {"name": "c", "resources": {"requests": {"cpu": "2"}}, "allocatedResources": {"cpu": "2"}}
     running = {"containerStatuses": [told]}

@@ -34,6 +34,7 @@ from apiserver.admission import (
     namespace_lifecycle,
     node_restriction,
     plugins,
+    pod_topology_labels,
     priority,
     service_account,
     service_addresses,
@@ -123,6 +124,17 @@ async def test_the_first_namespaces_stay(name):
     assert error.message == f'namespaces "{name}" is forbidden: this namespace may not be deleted'
 
 
+@pytest.mark.parametrize(
+    ("resource", "subresource"), [(PODS, "eviction"), (PODS, "binding"), (SERVICEACCOUNTS, "token")]
+)
+async def test_what_is_made_of_an_object_is_new_content_too(resource, subresource):
+    made = write(resource, named(), subresource=subresource)
+    error = await refused(LIFECYCLE, made, FakeCluster(TERMINATING))
+    # Who drains a node goes on to the next pod by that.
+    assert (error.details or {})["causes"][0]["reason"] == "NamespaceTerminating"
+    await admitted(LIFECYCLE, made, FakeCluster(ACTIVE))
+
+
 async def test_other_namespaces_can_be_deleted_and_made():
     other = {"metadata": {"name": "other"}}
     await admitted(LIFECYCLE, write(NAMESPACES, None, operation=DELETE, old=other))
@@ -132,6 +144,8 @@ async def test_other_namespaces_can_be_deleted_and_made():
 
 # Accounts
 
+ACCOUNTS = service_account.PLUGINS[0]
+
 
 def account(name: str = "default", **fields: Any) -> tuple[Resource, Object]:
     return SERVICEACCOUNTS, named(name, **fields)
@@ -139,7 +153,7 @@ def account(name: str = "default", **fields: Any) -> tuple[Resource, Object]:
 
 async def test_a_pod_acts_as_the_default_account_of_its_namespace():
     cluster = FakeCluster(account(imagePullSecrets=[{"name": "registry"}]))
-    pod = await admitted(service_account.PLUGIN, write(PODS, named(spec={})), cluster)
+    pod = await admitted(ACCOUNTS, write(PODS, named(spec={})), cluster)
     assert pod is not None
     assert pod["spec"] == {
         "serviceAccountName": "default",
@@ -151,25 +165,18 @@ async def test_a_pod_acts_as_the_default_account_of_its_namespace():
 
 async def test_the_default_account_of_a_new_namespace_is_waited_for():
     cluster = FakeCluster(soon=account())
-    pod = await admitted(service_account.PLUGIN, write(PODS, named(spec={})), cluster)
+    pod = await admitted(ACCOUNTS, write(PODS, named(spec={})), cluster)
     assert pod is not None and pod["spec"]["serviceAccountName"] == "default"
     assert cluster.waited == [service_account.DEFAULT_ACCOUNT_WAIT_SECONDS]
 
 
 async def test_a_pod_whose_account_does_not_exist_is_refused():
     cluster = FakeCluster(account())
-    error = await refused(service_account.PLUGIN, write(PODS, named(spec={"serviceAccountName": "bob"})), cluster)
+    error = await refused(ACCOUNTS, write(PODS, named(spec={"serviceAccountName": "bob"})), cluster)
     assert error.message == (
         'pods "x" is forbidden: error looking up service account default/bob: serviceaccount "bob" not found'
     )
     assert cluster.waited == []
-
-
-async def test_a_mirror_of_what_a_node_runs_has_no_account():
-    mirror = {"metadata": {"name": "x", "namespace": "default", "annotations": {"kubernetes.io/config.mirror": "h"}}}
-    assert await admitted(service_account.PLUGIN, write(PODS, {**mirror, "spec": {}})) == {**mirror, "spec": {}}
-    error = await refused(service_account.PLUGIN, write(PODS, {**mirror, "spec": {"serviceAccountName": "a"}}))
-    assert error.message == 'pods "x" is forbidden: a mirror pod may not reference service accounts'
 
 
 # Tolerations, priorities, taints
@@ -258,7 +265,31 @@ async def test_a_new_node_takes_no_pods_yet():
         assert node is not None and node["spec"]["taints"] == [taint]
 
 
+# Topology
+
+PLACE = {"topology.kubernetes.io/zone": "z", "topology.kubernetes.io/region": "r"}
+
+
+async def test_a_pod_bears_the_zone_and_region_of_its_node():
+    cluster = FakeCluster((NODES, {"metadata": {"name": "n1", "labels": {**PLACE, "disk": "ssd"}}}))
+    binding = {"metadata": {"name": "x", "namespace": "default"}, "target": {"kind": "Node", "name": "n1"}}
+    bound = await admitted(pod_topology_labels.PLUGIN, write(PODS, binding, subresource="binding"), cluster)
+    assert bound is not None and bound["metadata"]["labels"] == PLACE
+    placed = named(spec={"nodeName": "n1"})
+    placed["metadata"]["labels"] = {"app": "a", "topology.kubernetes.io/zone": "made up"}
+    pod = await admitted(pod_topology_labels.PLUGIN, write(PODS, placed), cluster)
+    assert pod is not None and pod["metadata"]["labels"] == {"app": "a", **PLACE}
+
+
+@pytest.mark.parametrize("spec", [{}, {"nodeName": "gone"}])
+async def test_a_pod_without_a_node_is_nowhere(spec):
+    pod = await admitted(pod_topology_labels.PLUGIN, write(PODS, named(spec=spec)))
+    assert pod is not None and "labels" not in pod["metadata"]
+
+
 # Nodes
+
+RESTRICTION = node_restriction.plugin(authorizer_of(Objects()))
 
 
 def node(name: str = "n1", labels: dict[str, str] | None = None, **spec: Any) -> Object:
@@ -284,7 +315,7 @@ def lease(name: str, namespace: str) -> Object:
     ],
 )
 async def test_a_node_registers_itself_and_says_that_it_lives(attributes):
-    await admitted(node_restriction.PLUGIN, attributes)
+    await admitted(RESTRICTION, attributes)
 
 
 @pytest.mark.parametrize(
@@ -315,6 +346,25 @@ async def test_a_node_registers_itself_and_says_that_it_lives(attributes):
             'pods "p" is forbidden: node "n1" cannot update labels through pod status',
         ),
         (
+            by_node(
+                PODS,
+                named("p", status={"resourceClaimStatuses": [{"name": "gpu", "resourceClaimName": "mine"}]}),
+                operation=UPDATE,
+                old=named("p"),
+                subresource="status",
+            ),
+            'pods "p" is forbidden: node "n1" cannot update resource claim statues',
+        ),
+        (
+            by_node(
+                NODES,
+                {"metadata": {"name": "n1", "ownerReferences": [{"name": "x"}]}},
+                operation=UPDATE,
+                old=node(),
+            ),
+            'nodes "n1" is forbidden: node "n1" is not allowed to modify ownerReferences',
+        ),
+        (
             by_node(LEASES, lease("n2", "kube-node-lease")),
             'leases.coordination.k8s.io "n2" is forbidden: '
             "can only access node lease with the same name as the requesting node",
@@ -327,7 +377,7 @@ async def test_a_node_registers_itself_and_says_that_it_lives(attributes):
     ],
 )
 async def test_a_node_can_not_give_itself_more_than_it_has(attributes, why):
-    error = await refused(node_restriction.PLUGIN, attributes)
+    error = await refused(RESTRICTION, attributes)
     assert (error.code, error.message) == (403, why)
 
 
@@ -549,6 +599,8 @@ def test_plugins_look_at_subresources_only_when_they_say_so():
     table = table_over(FakeCluster())
     handling = [plugin.name for plugin in table.plugins if plugin.handles(attributes)]
     assert handling == [
+        "NamespaceLifecycle",
+        "PodTopologyLabels",
         "MutatingAdmissionPolicy",
         "MutatingAdmissionWebhook",
         "ValidatingAdmissionPolicy",
