@@ -118,6 +118,7 @@ def container_spec(
         lower_dirs=[str(layer) for layer in given.image.layers],
         log_path=log_path,
         stdin=bool(container.get("stdin")),
+        stdin_once=bool(container.get("stdinOnce")),
         tty=bool(container.get("tty")),
     )
 

@@ -278,6 +278,7 @@ class Attachment:
             sink.close()
         if self._keyboard is not None:
             self._keyboard.close()
+            self._input_ended()
         if self in self._container.viewers:
             self._container.viewers.remove(self)
             self._container.pace_output()
@@ -307,7 +308,9 @@ class Attachment:
                 self._keyboard.pause()
 
     def _input_ended(self) -> None:
-        if self._container.plan["stdin_once"] and self._container.input is not None:
+        """Who may type only once has done so; at a terminal somebody else may go on."""
+        plan = self._container.plan
+        if plan["stdin_once"] and not plan["tty"] and self._container.input is not None:
             self._container.input.finish()
             self._container.input = None
 

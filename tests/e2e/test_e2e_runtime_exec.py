@@ -245,6 +245,16 @@ async def test_a_viewer_types_to_a_container_and_sees_what_it_prints(node: Node)
     screen.close()
 
 
+async def test_a_viewer_who_types_once_ends_the_input_by_leaving(node: Node) -> None:
+    started = await node.run("cat; echo end", stdin=True, stdin_once=True)
+    screen, handle = await viewer(node, started.id)
+    screen.type("hello\n")
+    await screen.shows("hello")
+    handle.kill()
+    await node.printed(started.id, "end")
+    screen.close()
+
+
 async def test_a_viewer_may_leave_and_come_back(node: Node) -> None:
     started = await node.run("while read line; do echo got $line; done", stdin=True)
     first, _ = await viewer(node, started.id)

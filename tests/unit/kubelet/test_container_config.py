@@ -78,10 +78,10 @@ def test_the_working_directory_is_the_containers_then_the_images() -> None:
 
 
 def test_user_layers_terminal_and_read_only_root() -> None:
-    judged = container(tty=True, stdin=True, securityContext={"readOnlyRootFilesystem": True})
+    judged = container(tty=True, stdin=True, stdinOnce=True, securityContext={"readOnlyRootFilesystem": True})
     ingredients = Ingredients(image=image(), user=User(5, 6, (7, 8)))
     spec = container_spec(pod(judged), judged, ingredients, container_id="c1", attempt=3, log_path="/log")
-    assert spec.lower_dirs == ["/layers/b", "/layers/a"] and (spec.tty, spec.stdin) == (True, True)
+    assert spec.lower_dirs == ["/layers/b", "/layers/a"] and spec.tty and spec.stdin and spec.stdin_once
     assert (spec.id, spec.name, spec.attempt, spec.log_path) == ("c1", "web", 3, "/log")
     assert spec.config["process"]["user"] == {"uid": 5, "gid": 6, "additionalGids": [7, 8]}
     assert spec.config["process"]["terminal"] is True and spec.config["root"]["readonly"] is True
