@@ -68,6 +68,7 @@ def access(options: Options, store: Store, *, now: Callable[[], float]) -> Acces
         bootstrap=bootstrap,
         audiences=audiences,
         now=now,
+        proxies=options.front_proxy,
         anonymous=options.anonymous_auth,
     )
     authorizer = _authorizer(store)

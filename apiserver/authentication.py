@@ -1,5 +1,5 @@
 """Who asks: a client certificate of the cluster's authority, or a bearer token: of the token file, of a Secret that
-lets machines join, or of a service account.
+lets machines join, or of a service account. A proxy with a certificate of its own authority says it in headers.
 
 Source: https://kubernetes.io/docs/reference/access-authn-authz/authentication/
 """
@@ -19,13 +19,14 @@ from aiohttp import web
 from apimachinery.errors import unauthorized
 from apiserver.bootstrap_tokens import BootstrapTokens
 from apiserver.connection import Connection
+from apiserver.front_proxy import ANONYMOUS_NAME, FrontProxy, named_user
 from apiserver.logs import kv
 from apiserver.request_info import AUTHENTICATED, UNAUTHENTICATED, User
 from apiserver.serviceaccounts.verification import TokenError, TokenVerifier
 
 log = logging.getLogger(__name__)
 
-ANONYMOUS = User("system:anonymous", groups=(UNAUTHENTICATED,))
+ANONYMOUS = User(ANONYMOUS_NAME, groups=(UNAUTHENTICATED,))
 TOKEN_FIELDS_MIN = 3
 # Source: k8s.io/apiserver/pkg/authentication/request/websocket
 TOKEN_PROTOCOL = "base64url.bearer.authorization.k8s.io."
@@ -46,6 +47,7 @@ class Authenticator:
         bootstrap: BootstrapTokens | None = None,
         audiences: Sequence[str],
         now: Callable[[], float],
+        proxies: FrontProxy | None = None,
         anonymous: bool = True,
     ) -> None:
         """`audiences` are what this server is; `anonymous`: whether who shows no credentials may go on as nobody."""
@@ -53,6 +55,7 @@ class Authenticator:
         self._bootstrap = bootstrap
         self._audiences = tuple(audiences)
         self._now = now
+        self._proxies = proxies
         self._anonymous = anonymous
         # Only keyed digests are kept and compared: the time that a look-up takes tells nothing of a token.
         self._key = secrets.token_bytes(32)
@@ -63,7 +66,12 @@ class Authenticator:
         connection = request.protocol
         certified = connection.certified if isinstance(connection, Connection) else None
         if certified is not None and certified.expires > self._now():
-            return certified.user
+            if certified.proxy and self._proxies is not None:
+                named = named_user(request.headers, self._proxies)
+                if named is not None:
+                    return named
+            if certified.client:
+                return certified.user
         header = request.headers.get("Authorization")
         if header is None and "Sec-WebSocket-Protocol" in request.headers:
             header = _of_protocols(request.headers["Sec-WebSocket-Protocol"])

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from apimachinery.meta import Object
 from apimachinery.patch import merge_patch
 from apimachinery.resources import (
     APISERVICES,
+    CONFIGMAPS,
     ENDPOINTS,
     ENDPOINTSLICES,
     NAMESPACES,
@@ -25,7 +26,7 @@ from apimachinery.resources import (
     Resource,
     by_kind,
 )
-from apiserver.aggregation import local
+from apiserver.aggregation import local, trust
 from apiserver.flowcontrol import defaults as flow_defaults
 from apiserver.rbac import defaults, reconcile
 from apiserver.registry.priorityclasses import SYSTEM_VALUES
@@ -55,8 +56,13 @@ class Place:
     service_address: str
 
 
-async def create_initial_objects(store: Store, place: Place, *, now: Callable[[], float]) -> None:
-    """Write what is missing, durable when this returns. Raises ApiError."""
+async def create_initial_objects(
+    store: Store, place: Place, known_by: Mapping[str, str], *, now: Callable[[], float]
+) -> None:
+    """Write what is missing, durable when this returns; `known_by` is what extension servers read (`trust`).
+
+    Raises ApiError.
+    """
     own = OwnWrites(store, now)
     changes = (
         *_namespaces(own),
@@ -65,6 +71,7 @@ async def create_initial_objects(store: Store, place: Place, *, now: Callable[[]
         *_priorities(own),
         *_service(own, place),
         *_api_services(own),
+        *_trust(own, known_by, now()),
     )
     await asyncio.gather(*(_write(own, resource, obj, old) for resource, obj, old in changes))
 
@@ -106,6 +113,13 @@ def _api_services(own: OwnWrites) -> Iterator[_Write]:
             yield APISERVICES, wanted, None
         elif action is local.Action.UPDATE:
             yield APISERVICES, {**entry.copy(), "spec": wanted["spec"]}, entry
+
+
+def _trust(own: OwnWrites, known_by: Mapping[str, str], now: float) -> Iterator[_Write]:
+    entry = own.get(CONFIGMAPS, trust.NAMESPACE, trust.NAME)
+    wanted = trust.plan(entry.copy() if entry is not None else None, known_by, now)
+    if wanted is not None:
+        yield CONFIGMAPS, wanted, entry
 
 
 def _existing(own: OwnWrites, expected: Object) -> tuple[Resource, Entry | None]:

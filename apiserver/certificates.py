@@ -1,4 +1,4 @@
-"""The cluster's authority, and what it issues: ECDSA P-256 keys, X.509 certificates.
+"""The cluster's authorities, and what it issues: ECDSA P-256 keys, X.509 certificates.
 
 Imported only where something has to be made: `cryptography` costs 15 MB and a tenth of a second.
 Source: https://kubernetes.io/docs/setup/best-practices/certificates/
@@ -19,9 +19,8 @@ from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKey
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from apiserver.files import write_private
-from apiserver.pki import PkiError
+from apiserver.pki import AUTHORITY_NAMES, CLUSTER, PkiError
 
-AUTHORITY_NAME = "kubernetes"
 AUTHORITY_DAYS, CERTIFICATE_DAYS = 3650, 365
 # Certificates are valid on machines whose clocks are a little behind ours.
 CLOCK_SKEW = timedelta(minutes=5)
@@ -37,37 +36,37 @@ class Issued:
 
 
 class Authority:
-    """The cluster's authority: its certificate is what all parts trust."""
+    """The cluster's authority, whose certificate is what all parts trust, or another one beside it."""
 
     def __init__(self, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> None:
         self._certificate = certificate
         self._key = key
 
     @classmethod
-    def open(cls, folder: Path) -> Authority:
-        """The authority in a folder. Raises PkiError."""
-        key_path, certificate_path = folder / "ca.key", folder / "ca.crt"
+    def open(cls, folder: Path, name: str = CLUSTER) -> Authority:
+        """The authority in a folder, by the name of its files. Raises PkiError."""
+        key_path, certificate_path = folder / f"{name}.key", folder / f"{name}.crt"
         try:
             certificate = x509.load_pem_x509_certificate(certificate_path.read_bytes())
             key = serialization.load_pem_private_key(key_path.read_bytes(), password=None)
         except FileNotFoundError as error:
             raise PkiError(f"{error.filename} is missing, and without it no certificate can be issued") from error
         except (ValueError, TypeError) as error:
-            raise PkiError(f"{folder}: ca.crt or ca.key is damaged ({error})") from error
+            raise PkiError(f"{folder}: {name}.crt or {name}.key is damaged ({error})") from error
         if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certificate.public_key():
             raise PkiError(f"{key_path} is not the elliptic-curve key of {certificate_path}")
         return cls(certificate, key)
 
     @classmethod
-    def create(cls, folder: Path, now: datetime) -> Authority:
+    def create(cls, folder: Path, now: datetime, name: str = CLUSTER) -> Authority:
         """Make an authority: the key first, so that a crash leaves no certificate that nothing can sign for."""
         key = ec.generate_private_key(ec.SECP256R1())
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, AUTHORITY_NAME)])
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, AUTHORITY_NAMES[name])])
         identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
         certificate = (
             x509.CertificateBuilder()
-            .subject_name(name)
-            .issuer_name(name)
+            .subject_name(subject)
+            .issuer_name(subject)
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - CLOCK_SKEW)
@@ -77,8 +76,8 @@ class Authority:
             .add_extension(identifier, critical=False)
             .sign(key, hashes.SHA256())
         )
-        write_private(folder / "ca.key", _key_pem(key))
-        write_private(folder / "ca.crt", certificate.public_bytes(serialization.Encoding.PEM))
+        write_private(folder / f"{name}.key", _key_pem(key))
+        write_private(folder / f"{name}.crt", certificate.public_bytes(serialization.Encoding.PEM))
         return cls(certificate, key)
 
     @property

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from aiohttp import web
@@ -21,10 +21,49 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Certified:
-    """Who a client certificate says that its holder is, and until when that holds (seconds since 1970)."""
+    """Who a client certificate says that its holder is, and until when that holds (seconds since 1970).
+
+    `client`: it is of the authority of clients; `proxy`: its holder may name the users that it asks for.
+    """
 
     user: User
     expires: float
+    client: bool = True
+    proxy: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Trusted:
+    """The authorities (as DER) of clients and of proxies, and the common names that proxies may have: any if none."""
+
+    clients: frozenset[bytes]
+    proxies: frozenset[bytes] = frozenset()
+    proxy_names: tuple[str, ...] = ()
+
+    def certified(self, transport: asyncio.BaseTransport) -> Certified | None:
+        """What the certificate of a connection is good for; None if there is none, or if it names nobody."""
+        found = certified(transport.get_extra_info("peercert"))
+        if found is None:
+            return None
+        anchor = _anchor(transport.get_extra_info("ssl_object"))
+        named = not self.proxy_names or found.user.name in self.proxy_names
+        return replace(found, client=anchor in self.clients, proxy=named and anchor in self.proxies)
+
+
+def _anchor(tls: Any) -> bytes | None:
+    """The authority by which a client's certificate was verified.
+
+    None if it was not verified in this connection, which only takes over a session of another one: our tickets are
+    switched off, so that hardly anybody does, and it is nobody's certificate then.
+    """
+    if hasattr(tls, "get_verified_chain"):
+        chain = tls.get_verified_chain()
+        return bytes(chain[-1]) if chain else None
+    chain = tls._sslobj.get_verified_chain()  # before Python 3.13 it has no name of its own
+    return bytes(chain[-1].public_bytes(_DER)) if chain else None
+
+
+_DER = 2  # _ssl.ENCODING_DER
 
 
 def certified(peer: Mapping[str, Any] | None) -> Certified | None:
@@ -43,11 +82,15 @@ def certified(peer: Mapping[str, Any] | None) -> Certified | None:
 class Connection(web.RequestHandler):
     """aiohttp's protocol of a connection, with what we know of its other end."""
 
-    __slots__ = ("certified",)
+    __slots__ = ("_trusted", "certified")
+
+    def __init__(self, manager: web.Server, *, trusted: Trusted, **settings: Any) -> None:
+        super().__init__(manager, **settings)
+        self._trusted = trusted
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """TLS has been agreed on, so the certificate is known."""
-        self.certified = certified(transport.get_extra_info("peercert"))
+        self.certified = self._trusted.certified(transport)
         super().connection_made(transport)
 
     def handle_error(

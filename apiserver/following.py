@@ -20,6 +20,7 @@ from apiserver.storage.store import Conflict, Store
 from apiserver.storage.watch import DELETED, Ended, Selection, Watcher
 
 RETRY_SECONDS = 5.0
+EVERYTHING = Selection()
 
 log = logging.getLogger(__name__)
 
@@ -27,11 +28,11 @@ log = logging.getLogger(__name__)
 Handle = Callable[[Entry, bool], Awaitable[None]]
 
 
-async def follow(store: Store, resource: Resource, handle: Handle) -> None:
-    """Show `handle` all objects of a resource and all changes, until the server ends its watches."""
+async def follow(store: Store, resource: Resource, handle: Handle, selection: Selection = EVERYTHING) -> None:
+    """Show `handle` all objects of a resource, or those selected, and all changes, until the server stops."""
     key = storage_key(resource)
     while True:
-        watcher = await store.watch(key, Selection(), store.revision)
+        watcher = await store.watch(key, selection, store.revision)
         try:
             await _follow(store, key, watcher, handle)
         except Ended:
@@ -44,7 +45,7 @@ async def follow(store: Store, resource: Resource, handle: Handle) -> None:
 
 
 async def _follow(store: Store, key: str, watcher: Watcher, handle: Handle) -> None:
-    batch = [("", entry) for entry in store.objects(key)]
+    batch = [("", entry) for entry in store.objects(key) if watcher.selection.selects(entry)]
     waiting: set[Key] = set()
     while True:
         for kind, entry in batch:

@@ -16,11 +16,21 @@ from typing import NoReturn
 
 from apimachinery.duration import parse_seconds
 from apimachinery.names import dns1123_subdomain
+from apiserver import front_proxy
+from apiserver.front_proxy import FrontProxy
 
 DEFAULT_PORT = 6443
 DEFAULT_ISSUER = "https://kubernetes.default.svc.cluster.local"
 # A lost node's pods run elsewhere in about ten seconds; Kubernetes' own default is 300.
 DEFAULT_TOLERATION_SECONDS = 5
+# The common name of the certificate with which this server is a proxy in front of others.
+FRONT_PROXY_CLIENT = "front-proxy-client"
+_REQUEST_HEADERS = {
+    "username-headers": front_proxy.USER,
+    "uid-headers": front_proxy.UID,
+    "group-headers": front_proxy.GROUP,
+    "extra-headers-prefix": front_proxy.EXTRA,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +46,7 @@ class Options:
     tls_cert_file: Path | None
     tls_private_key_file: Path | None
     token_auth_file: Path | None
+    front_proxy: FrontProxy
     anonymous_auth: bool
     service_account_issuers: tuple[str, ...]
     service_account_key_files: tuple[Path, ...]
@@ -74,6 +85,8 @@ def parse(arguments: Sequence[str]) -> Options:
     found = parser.parse_args(arguments)
     if (found.tls_cert_file is None) != (found.tls_private_key_file is None):
         parser.error("--tls-cert-file and --tls-private-key-file go together")
+    if (found.proxy_client_cert_file is None) != (found.proxy_client_key_file is None):
+        parser.error("--proxy-client-cert-file and --proxy-client-key-file go together")
     # The first signs; tokens of the others still hold, so that an issuer can be changed.
     issuers = tuple(found.service_account_issuer) or (DEFAULT_ISSUER,)
     return Options(
@@ -86,6 +99,7 @@ def parse(arguments: Sequence[str]) -> Options:
         tls_cert_file=found.tls_cert_file,
         tls_private_key_file=found.tls_private_key_file,
         token_auth_file=found.token_auth_file,
+        front_proxy=_front_proxy(found),
         anonymous_auth=found.anonymous_auth,
         service_account_issuers=issuers,
         service_account_key_files=tuple(found.service_account_key_file),
@@ -104,6 +118,25 @@ def parse(arguments: Sequence[str]) -> Options:
         default_not_ready_toleration_seconds=found.default_not_ready_toleration_seconds,
         default_unreachable_toleration_seconds=found.default_unreachable_toleration_seconds,
         verbosity=found.v,
+    )
+
+
+def _front_proxy(found: argparse.Namespace) -> FrontProxy:
+    """Who may name users; of the files of this folder, if no others are given."""
+    keys = found.data_dir.absolute() / "pki"
+    # Of somebody else's authority any certificate will do, as for kube-apiserver, unless names are given.
+    names = found.requestheader_allowed_names
+    if names is None:
+        names = (FRONT_PROXY_CLIENT,) if found.requestheader_client_ca_file is None else ()
+    return FrontProxy(
+        found.requestheader_client_ca_file or keys / "front-proxy-ca.crt",
+        found.proxy_client_cert_file or keys / "front-proxy-client.crt",
+        found.proxy_client_key_file or keys / "front-proxy-client.key",
+        names,
+        found.requestheader_username_headers,
+        found.requestheader_uid_headers,
+        found.requestheader_group_headers,
+        found.requestheader_extra_headers_prefix,
     )
 
 
@@ -132,6 +165,15 @@ def _arguments() -> argparse.ArgumentParser:
     add("--tls-cert-file", type=Path, metavar="FILE", help="a serving certificate of your own")
     add("--tls-private-key-file", type=Path, metavar="FILE", help="its key")
     add("--token-auth-file", type=Path, metavar="FILE", help='lines of token,user,uid,"group,…" (DIR/tokens.csv)')
+    help_text = "the authority of proxies that may name users (DIR/pki/front-proxy-ca.crt)"
+    add("--requestheader-client-ca-file", type=Path, metavar="FILE", help=help_text)
+    help_text = "the common names of such proxies' certificates; none for any"
+    add("--requestheader-allowed-names", type=_list, metavar="LIST", help=help_text)
+    for name, header in _REQUEST_HEADERS.items():
+        add(f"--requestheader-{name}", type=_list, default=(header,), metavar="LIST", help=f"({header})")
+    help_text = "what this server shows to extension API servers (DIR/pki/front-proxy-client.crt)"
+    add("--proxy-client-cert-file", type=Path, metavar="FILE", help=help_text)
+    add("--proxy-client-key-file", type=Path, metavar="FILE", help="its key")
     add(
         "--anonymous-auth",
         type=_flag,
@@ -209,6 +251,10 @@ def _arguments() -> argparse.ArgumentParser:
 def first_service_address(cidr: str) -> str:
     """The address of the Service `kubernetes`: the first of the range."""
     return str(ipaddress.ip_network(cidr)[1])
+
+
+def _list(text: str) -> tuple[str, ...]:
+    return tuple(filter(None, (part.strip() for part in text.split(","))))
 
 
 def _duration(text: str) -> float:

@@ -3,6 +3,8 @@
     pki/ca.crt, ca.key              the cluster's authority
     pki/apiserver.crt, .key         serving
     pki/kubelet-client.crt, .key    towards node agents
+    pki/front-proxy-ca.crt, .key    the authority of proxies that name users
+    pki/front-proxy-client.crt, .key  towards extension API servers, with whose users' names
     pki/sa.key, sa.pub              tokens of service accounts
     admin.kubeconfig, scheduler.kubeconfig, controller-manager.kubeconfig
     tokens.csv                      a bearer token of the administrator
@@ -26,12 +28,15 @@ from typing import Any
 from apimachinery.names import dns1123_subdomain
 from apiserver import kubeconfigs
 from apiserver.files import write_private
-from apiserver.options import Options, first_service_address
+from apiserver.options import FRONT_PROXY_CLIENT, Options, first_service_address
 
 RENEW_BEFORE_SECONDS = 90 * 86400.0
 MASTERS = "system:masters"
 CLUSTER_DOMAIN = "cluster.local"
 SIGNING_KEY = "pki/sa.key"
+# The authorities by the names of their files, and what they call themselves.
+CLUSTER, FRONT_PROXY = "ca", "front-proxy-ca"
+AUTHORITY_NAMES = {CLUSTER: "kubernetes", FRONT_PROXY: "front-proxy-ca"}
 
 
 class PkiError(Exception):
@@ -40,13 +45,17 @@ class PkiError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A credential that is needed: `names` for a server, `server` for a kubeconfig, neither for a plain client."""
+    """A credential that is needed: `names` for a server, `server` for a kubeconfig, neither for a plain client.
+
+    `authority` is the name of the authority's files.
+    """
 
     path: str
     common_name: str
     organizations: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
     server: str = ""
+    authority: str = CLUSTER
 
     def files(self, folder: Path) -> list[Path]:
         """Where it is stored: one kubeconfig, or a certificate and its key."""
@@ -62,6 +71,7 @@ def wanted(options: Options) -> list[Wanted]:
     return [
         Wanted("pki/apiserver", "kube-apiserver", names=names),
         Wanted("pki/kubelet-client", "kube-apiserver-kubelet-client", (MASTERS,)),
+        Wanted("pki/front-proxy-client", FRONT_PROXY_CLIENT, authority=FRONT_PROXY),
         Wanted("admin.kubeconfig", "kubernetes-admin", (MASTERS,), server=url),
         Wanted("scheduler.kubeconfig", "system:kube-scheduler", server=url),
         Wanted("controller-manager.kubeconfig", "system:kube-controller-manager", server=url),
@@ -90,13 +100,9 @@ def serving_names(options: Options) -> tuple[str, ...]:
 
 
 def missing(folder: Path, credentials: Sequence[Wanted], now: float) -> list[Wanted]:
-    """What of these has to be made; everything if there is no authority."""
-    try:
-        authority = (folder / "pki" / "ca.crt").read_bytes()
-    except FileNotFoundError:
-        return list(credentials)
+    """What of these has to be made; everything of an authority that is not there."""
     records = _records(folder)
-    return [one for one in credentials if not _is_good(folder, one, records.get(one.path), authority, now)]
+    return [one for one in credentials if not _is_good(folder, one, records.get(one.path), now)]
 
 
 def complete(folder: Path, credentials: Sequence[Wanted], now: float) -> bool:
@@ -117,13 +123,17 @@ def make(folder: Path, credentials: Sequence[Wanted], now: float) -> None:
 def _make(folder: Path, credentials: Sequence[Wanted], now: float) -> None:
     from apiserver.certificates import Authority, generate_key, utc
 
-    # A key alone is what a crash of the very first start leaves. A certificate alone is what others trust already.
-    if (folder / "pki" / "ca.crt").exists():
-        authority = Authority.open(folder / "pki")
-    else:
-        authority = Authority.create(folder / "pki", utc(now))
+    authorities = {}
+    for name in dict.fromkeys((CLUSTER, *(one.authority for one in credentials))):
+        # A key alone is what a crash of the very first start leaves. A certificate alone is what others trust
+        # already.
+        if (folder / "pki" / f"{name}.crt").exists():
+            authorities[name] = Authority.open(folder / "pki", name)
+        else:
+            authorities[name] = Authority.create(folder / "pki", utc(now), name)
     records = _records(folder)
     for one in missing(folder, credentials, now):
+        authority = authorities[one.authority]
         issued = authority.issue(one.common_name, one.organizations, one.names, utc(now))
         if one.server:
             parts = {"ca_pem": authority.certificate_pem, "key_pem": issued.key_pem}
@@ -150,8 +160,9 @@ def _make(folder: Path, credentials: Sequence[Wanted], now: float) -> None:
         write_private(folder / "tokens.csv", line.encode())
 
 
-def _is_good(folder: Path, one: Wanted, record: Any, authority: bytes, now: float) -> bool:
+def _is_good(folder: Path, one: Wanted, record: Any, now: float) -> bool:
     try:
+        authority = (folder / "pki" / f"{one.authority}.crt").read_bytes()
         contents = [path.read_bytes() for path in one.files(folder)]
         expires: float = record["expires"]
         known = record["for"] == _made_for(one, authority) and record["digest"] == _digest(*contents)
@@ -170,7 +181,8 @@ def _records(folder: Path) -> dict[str, Any]:
 
 
 def _made_for(one: Wanted, authority: bytes) -> str:
-    return _digest(json.dumps(asdict(one), sort_keys=True).encode(), authority)
+    described = {key: value for key, value in asdict(one).items() if key != "authority"}
+    return _digest(json.dumps(described, sort_keys=True).encode(), authority)
 
 
 def _digest(*parts: bytes) -> str:

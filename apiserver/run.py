@@ -18,12 +18,14 @@ from pathlib import Path
 import uvloop
 
 from apimachinery.errors import ApiError
-from apimachinery.resources import COMPONENTSTATUSES, EVENTS
+from apimachinery.resources import COMPONENTSTATUSES, CONFIGMAPS, EVENTS
 from apiserver import admission, bootstrap, logs
 from apiserver.access import Access, access
 from apiserver.admission.served import Served
+from apiserver.aggregation import trust
 from apiserver.aggregation.index import ApiServices
 from apiserver.aggregation.local import LocalServices
+from apiserver.aggregation.trust import Trust
 from apiserver.authentication import TokenFileError
 from apiserver.catalog import Catalog
 from apiserver.components import component_statuses
@@ -32,6 +34,7 @@ from apiserver.customresources.serving import Serving
 from apiserver.discovery import Discovery
 from apiserver.flowcontrol import FlowControl, dumps, figures
 from apiserver.flowcontrol.setup import flow_control
+from apiserver.following import follow
 from apiserver.health import Health
 from apiserver.logs import kv
 from apiserver.metrics import Metrics
@@ -44,7 +47,7 @@ from apiserver.renewal import renew_forever
 from apiserver.rest.call import storage_key
 from apiserver.rest.cluster import StoredCluster
 from apiserver.rest.own_writes import OwnWrites
-from apiserver.server import Server, TlsError, node_context, tls_context
+from apiserver.server import Server, TlsError, node_context, tls_context, trusted
 from apiserver.storage.expiry import expire_forever
 from apiserver.storage.log import StorageError
 from apiserver.storage.store import Store
@@ -84,7 +87,9 @@ async def _run(options: Options, listener: socket.socket) -> None:
         loop.add_signal_handler(signo, stop.set)
     keys = options.data_dir / "pki"
     served_with, calling = _serving_files(options), (keys / "kubelet-client.crt", keys / "kubelet-client.key")
-    tls, node_tls = tls_context(*served_with, keys / "ca.crt"), node_context(*calling, keys / "ca.crt")
+    authority, proxies = keys / "ca.crt", options.front_proxy
+    tls, node_tls = tls_context(*served_with, authority, proxies.authority), node_context(*calling, authority)
+    known_by = trust.required(authority, proxies)
     store = Store(options.data_dir / "cluster.db", now=time.time)
     await store.open()
     # What has been loaded stays: the collector of cycles need not go through it again and again.
@@ -92,7 +97,7 @@ async def _run(options: Options, listener: socket.socket) -> None:
     gc.set_threshold(*GC_THRESHOLDS)
     gc.enable()
     try:
-        await bootstrap.create_initial_objects(store, _place(options), now=time.time)
+        await bootstrap.create_initial_objects(store, _place(options), known_by, now=time.time)
         health = Health()
         health.add("storage", lambda: store.failure)
         health.add("shutdown", lambda: "process is shutting down" if stop.is_set() else None, ["readyz"])
@@ -114,7 +119,12 @@ async def _run(options: Options, listener: socket.socket) -> None:
         paths = _paths(options, store, catalog, services, health, metrics, who, flows)
         plugins = _plugins(options, store, catalog, who, webhooks)
         pipeline = _pipeline(options, store, catalog, nodes, paths, who, flows, plugins)
-        server = Server(pipeline.handle, metrics, request_timeout_seconds=options.request_timeout_seconds)
+        server = Server(
+            pipeline.handle,
+            metrics,
+            trusted=trusted(authority, proxies),
+            request_timeout_seconds=options.request_timeout_seconds,
+        )
         await server.start(listener, tls)
         log.info(kv("listening", address=options.bind_address, port=options.secure_port, revision=store.revision))
         async with asyncio.TaskGroup() as tasks:
@@ -124,6 +134,9 @@ async def _run(options: Options, listener: socket.socket) -> None:
                 tasks.create_task(upkeep.run(time.time)),
                 tasks.create_task(keeper.run()),
                 tasks.create_task(local.run()),
+                tasks.create_task(
+                    follow(store, CONFIGMAPS, Trust(own, known_by, time.time).changed, trust.SELECTION)
+                ),
                 tasks.create_task(expire_forever(store, storage_key(EVENTS), EVENT_SECONDS)),
                 tasks.create_task(renew_forever(options, [(tls, *served_with), (node_tls, *calling)], time.time)),
                 *(tasks.create_task(loop()) for loop in who.loops),

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
@@ -22,7 +23,8 @@ from aiohttp.streams import StreamReader
 
 from apimachinery.errors import ApiError, internal, request_entity_too_large, timeout
 from apiserver import forms
-from apiserver.connection import Connection
+from apiserver.connection import Connection, Trusted
+from apiserver.front_proxy import FrontProxy, fingerprints
 from apiserver.logs import kv
 from apiserver.metrics import Metrics, is_long_running
 from apiserver.request_info import RequestInfo, parse
@@ -52,12 +54,14 @@ class TlsError(Exception):
 class Server:
     """Serves one handler over HTTPS."""
 
-    def __init__(self, handler: Handler, metrics: Metrics, *, request_timeout_seconds: float) -> None:
+    def __init__(
+        self, handler: Handler, metrics: Metrics, *, trusted: Trusted, request_timeout_seconds: float
+    ) -> None:
         self._handler = handler
         self._metrics = metrics
         self._timeout_seconds = request_timeout_seconds
         self._loop = asyncio.get_running_loop()
-        self._http = _Http(self._serve, request_factory=self._request, handler_cancellation=True)
+        self._http = _Http(self._serve, trusted, request_factory=self._request, handler_cancellation=True)
         self._listening: asyncio.Server | None = None
 
     async def start(self, listener: socket.socket, tls: ssl.SSLContext) -> None:
@@ -135,9 +139,14 @@ def _refusal(request: web.BaseRequest, error: ApiError) -> ReadyResponse:
 class _Http(web.Server):
     """aiohttp's server with connections of our own kind."""
 
+    def __init__(self, handler: Any, trusted: Trusted, **settings: Any) -> None:
+        super().__init__(handler, **settings)
+        self._trusted = trusted
+
     def __call__(self) -> Connection:
         return Connection(
             self,
+            trusted=self._trusted,
             loop=self._loop,
             keepalive_timeout=KEEPALIVE_SECONDS,
             max_line_size=HEADER_BYTES_MAX,
@@ -146,12 +155,15 @@ class _Http(web.Server):
         )
 
 
-def tls_context(certificate: Path, key: Path, authority: Path) -> ssl.SSLContext:
-    """TLS that asks clients for a certificate of the cluster's authority and does not insist. Raises TlsError."""
-    context = _context(ssl.PROTOCOL_TLS_SERVER, certificate, key, authority)
+def tls_context(certificate: Path, key: Path, *authorities: Path) -> ssl.SSLContext:
+    """TLS that asks clients for a certificate of one of these authorities and does not insist. Raises TlsError."""
+    context = _context(ssl.PROTOCOL_TLS_SERVER, certificate, key, *authorities)
     # A certificate of any other authority ends the handshake: OpenSSL offers no way to let it in and answer 401.
     context.verify_mode = ssl.CERT_OPTIONAL
     context.set_alpn_protocols(["http/1.1"])
+    # A session that is taken up again does not tell by which authority its client was verified.
+    context.options |= ssl.OP_NO_TICKET
+    context.num_tickets = 0
     return context
 
 
@@ -160,14 +172,24 @@ def node_context(certificate: Path, key: Path, authority: Path) -> ssl.SSLContex
     return _context(ssl.PROTOCOL_TLS_CLIENT, certificate, key, authority)
 
 
-def _context(protocol: int, certificate: Path, key: Path, authority: Path) -> ssl.SSLContext:
+def trusted(clients: Path, proxies: FrontProxy) -> Trusted:
+    """Whose certificates are good for what. Raises TlsError."""
+    try:
+        return Trusted(fingerprints(clients), fingerprints(proxies.authority), proxies.names)
+    except (OSError, ValueError) as error:
+        raise TlsError(f"{clients} or {proxies.authority} can't be used: {error}") from error
+
+
+def _context(protocol: int, certificate: Path, key: Path, *authorities: Path) -> ssl.SSLContext:
     context = ssl.SSLContext(protocol)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
         context.load_cert_chain(certificate, key)
-        context.load_verify_locations(authority)
+        for authority in authorities:
+            context.load_verify_locations(authority)
     except OSError as error:
         raise TlsError(
-            f"{certificate}, {key} or {authority.name} can't be used: {error.strerror or error}"
+            f"{certificate}, {key} or {' or '.join(one.name for one in authorities)} can't be used: "
+            f"{error.strerror or error}"
         ) from error
     return context
