@@ -1,8 +1,8 @@
-"""The log on disk: one table of an SQLite file, in WAL mode with full synchronisation.
+"""The append-only log on disk: one table through SQLAlchemy, SQLite in WAL mode with full synchronisation.
 
 Every version of every object is a row. A row names the revision that it replaces (0: there was nothing), and
 (resource, namespace, name, previous revision) is unique: two writers can never both replace the same version.
-All calls here block. Those that write belong on one thread, those that read the past may run beside it on another.
+All calls here block. Those that write belong on one thread, those that read may run beside it on another.
 
 Sources: https://www.sqlite.org/wal.html, and kine, which carries a cluster on one such table.
 """
@@ -10,63 +10,37 @@ Sources: https://www.sqlite.org/wal.html, and kine, which carries a cluster on o
 from __future__ import annotations
 
 import fcntl
-import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
+import sqlalchemy as sa
+
 SCHEMA_VERSION = 1
-BUSY_TIMEOUT_SECONDS = 5.0
+BUSY_TIMEOUT_MS = 5000
 # A compaction works in slices of so many revisions, so that writes get through in between.
 COMPACT_REVISIONS = 2000
 
-_TABLES = """
-CREATE TABLE IF NOT EXISTS log (
-    revision INTEGER NOT NULL,
-    resource VARCHAR NOT NULL,
-    namespace VARCHAR NOT NULL,
-    name VARCHAR NOT NULL,
-    previous INTEGER NOT NULL,
-    deleted BOOLEAN NOT NULL,
-    value BLOB NOT NULL,
-    created FLOAT NOT NULL,
-    PRIMARY KEY (revision),
-    UNIQUE (resource, namespace, name, previous)
-);
-CREATE TABLE IF NOT EXISTS facts (name VARCHAR NOT NULL, value INTEGER NOT NULL, PRIMARY KEY (name));
-"""
-_FACTS = "SELECT name, value FROM facts"
-_SET_FACT = "INSERT INTO facts (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
-_NEWEST = "SELECT max(revision) FROM log"
-_APPEND = """
-INSERT INTO log (revision, resource, namespace, name, previous, deleted, value, created)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-"""
-# What no other row has replaced.
-_LIVE = """
-SELECT * FROM log WHERE NOT EXISTS (
-    SELECT 1 FROM log AS newer
-    WHERE newer.resource = log.resource AND newer.namespace = log.namespace AND newer.name = log.name
-    AND newer.previous = log.revision
-) ORDER BY revision
-"""
-_AT = """
-SELECT * FROM log WHERE resource = :resource AND revision <= :revision AND NOT deleted AND NOT EXISTS (
-    SELECT 1 FROM log AS newer
-    WHERE newer.resource = log.resource AND newer.namespace = log.namespace AND newer.name = log.name
-    AND newer.previous = log.revision AND newer.revision <= :revision
+_metadata = sa.MetaData()
+_Revision = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+LOG = sa.Table(
+    "log",
+    _metadata,
+    sa.Column("revision", _Revision, primary_key=True, autoincrement=False),
+    sa.Column("resource", sa.String, nullable=False),
+    sa.Column("namespace", sa.String, nullable=False),
+    sa.Column("name", sa.String, nullable=False),
+    sa.Column("previous", _Revision, nullable=False),
+    sa.Column("deleted", sa.Boolean, nullable=False),
+    sa.Column("value", sa.LargeBinary, nullable=False),
+    sa.Column("created", sa.Float, nullable=False),
+    sa.UniqueConstraint("resource", "namespace", "name", "previous"),
 )
-"""
-_SINCE = """
-SELECT log.*, old.* FROM log LEFT JOIN log AS old ON old.revision = log.previous
-WHERE log.revision > :since AND log.revision <= :until AND (:resource IS NULL OR log.resource = :resource)
-ORDER BY log.revision
-"""
-_FORGET_REPLACED = """
-DELETE FROM log WHERE revision IN (SELECT previous FROM log WHERE revision > :after AND revision <= :until)
-"""
-_FORGET_DELETIONS = "DELETE FROM log WHERE revision > :after AND revision <= :until AND deleted"
+FACTS = sa.Table(
+    "facts", _metadata, sa.Column("name", sa.String, primary_key=True), sa.Column("value", _Revision, nullable=False)
+)
+_COLUMNS = len(LOG.c)
 
 
 class StorageError(Exception):
@@ -92,9 +66,12 @@ class Log:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock: TextIO | None = None
-        self._writer: sqlite3.Connection | None = None
-        self._reader: sqlite3.Connection | None = None
         path.parent.mkdir(parents=True, exist_ok=True)
+        self._engine = sa.create_engine(f"sqlite:///{path}", connect_args={"check_same_thread": False})
+        sa.event.listen(self._engine, "connect", _configure)
+        # Compiled once: compiling costs more than a small commit does.
+        self._insert = str(sa.insert(LOG).compile(dialect=self._engine.dialect))
+        self._writer: sa.Connection | None = None
 
     def open(self) -> tuple[int, int]:
         """Make or check the tables; returns (newest revision, compacted revision). Raises StorageError."""
@@ -104,56 +81,78 @@ class Log:
         except BlockingIOError as error:
             raise StorageError(f"{self.path} is in use by another API server") from error
         try:
-            self._writer = _connect(self.path)
-            self._reader = _connect(self.path)
-            self._writer.executescript(_TABLES)
-            facts = dict(self._writer.execute(_FACTS))
-            if facts.get("schema", SCHEMA_VERSION) > SCHEMA_VERSION:
-                raise StorageError(f"{self.path} was written by a newer version of Wherry")
-            if not facts:
-                self._writer.execute(_SET_FACT, ("schema", SCHEMA_VERSION))
+            self._writer = self._engine.connect()
+            with self._writer.begin():
+                _metadata.create_all(self._writer)
+                facts = {name: value for name, value in self._writer.execute(sa.select(FACTS.c.name, FACTS.c.value))}
+                if facts.get("schema", SCHEMA_VERSION) > SCHEMA_VERSION:
+                    raise StorageError(f"{self.path} was written by a newer version of Wherry")
+                if not facts:
+                    self._writer.execute(sa.insert(FACTS), [{"name": "schema", "value": SCHEMA_VERSION}])
             compacted = facts.get("compacted", 0)
             return max(self.newest(), compacted), compacted
-        except sqlite3.Error as error:
-            raise StorageError(f"{self.path} can't be used: {error}") from error
+        except sa.exc.SQLAlchemyError as error:
+            raise StorageError(f"{self.path} can't be used: {_reason(error)}") from error
 
     def close(self) -> None:
-        """Let go of the file. Nothing may be reading any more."""
-        for connection in (self._reader, self._writer):
-            if connection is not None:
-                connection.close()
+        """Let go of the file."""
+        if self._writer is not None:
+            self._writer.close()
+        self._engine.dispose()
         if self._lock is not None:
             self._lock.close()
 
     def newest(self) -> int:
         """The newest revision that is on disk. Raises StorageError."""
-        assert self._writer is not None, "the log must be opened first"
         try:
-            return self._writer.execute(_NEWEST).fetchone()[0] or 0
-        except sqlite3.Error as error:
-            raise StorageError(f"{self.path} can't be read: {error}") from error
+            with self._engine.connect() as connection:
+                return connection.execute(sa.select(sa.func.max(LOG.c.revision))).scalar() or 0
+        except sa.exc.SQLAlchemyError as error:
+            raise StorageError(f"{self.path} can't be read: {_reason(error)}") from error
 
     def append(self, rows: Sequence[Row]) -> None:
         """Write rows in one transaction; when this returns they are on disk. Raises StorageError."""
+        assert self._writer is not None, "the log must be opened first"
         try:
-            with self._transaction() as connection:
-                connection.executemany(_APPEND, rows)
-        except sqlite3.Error as error:
-            raise StorageError(f"the write could not be stored: {error}") from error
+            with self._writer.begin():
+                self._writer.exec_driver_sql(self._insert, list(rows))
+        except sa.exc.SQLAlchemyError as error:
+            raise StorageError(f"the write could not be stored: {_reason(error)}") from error
 
     def live(self) -> Iterator[Row]:
         """The newest version of every object, deletions included, in the order of revisions."""
-        return (_row(found) for found in self._read(_LIVE))
+        newer = sa.alias(LOG)
+        replaced = sa.exists().where(*_is_next(newer))
+        query = sa.select(LOG).where(~replaced).order_by(LOG.c.revision)
+        with self._reading() as connection:
+            for found in connection.execute(query):
+                yield Row(*found)
 
     def since(self, revision: int, until: int, resource: str | None = None) -> Iterator[tuple[Row, Row | None]]:
         """The changes after one revision up to another, each with the version that it replaced if that is kept."""
-        width = len(Row._fields)
-        for found in self._read(_SINCE, since=revision, until=until, resource=resource):
-            yield _row(found[:width]), _row(found[width:]) if found[width] is not None else None
+        old = sa.alias(LOG)
+        query = (
+            sa.select(*LOG.c, *old.c)
+            .select_from(LOG.outerjoin(old, old.c.revision == LOG.c.previous))
+            .where(LOG.c.revision > revision, LOG.c.revision <= until)
+            .order_by(LOG.c.revision)
+        )
+        if resource is not None:
+            query = query.where(LOG.c.resource == resource)
+        with self._reading() as connection:
+            for found in connection.execute(query):
+                yield Row(*found[:_COLUMNS]), Row(*found[_COLUMNS:]) if found[_COLUMNS] is not None else None
 
     def at(self, resource: str, revision: int) -> Iterator[Row]:
         """All objects of a resource as they were at a revision that has not been compacted away."""
-        return (_row(found) for found in self._read(_AT, resource=resource, revision=revision))
+        newer = sa.alias(LOG)
+        replaced = sa.exists().where(*_is_next(newer), newer.c.revision <= revision)
+        query = sa.select(LOG).where(
+            LOG.c.resource == resource, LOG.c.revision <= revision, ~LOG.c.deleted, ~replaced
+        )
+        with self._reading() as connection:
+            for found in connection.execute(query):
+                yield Row(*found)
 
     def compact(self, after: int, revision: int) -> int:
         """Forget replaced versions, from the last compaction on towards a revision; returns how far it has come.
@@ -161,32 +160,27 @@ class Log:
         Each row after the last compaction says which row it has replaced: those go, and so do deletions themselves.
         The caller comes back until all is done. Raises StorageError.
         """
+        assert self._writer is not None, "the log must be opened first"
         until = min(revision, after + COMPACT_REVISIONS)
-        slice_ = {"after": after, "until": until}
+        slice_ = (LOG.c.revision > after, LOG.c.revision <= until)
+        replaced = sa.select(LOG.c.previous).where(*slice_)
         try:
-            with self._transaction() as connection:
-                connection.execute(_FORGET_REPLACED, slice_)
-                connection.execute(_FORGET_DELETIONS, slice_)
-                connection.execute(_SET_FACT, ("compacted", until))
-        except sqlite3.Error as error:
-            raise StorageError(f"the log could not be compacted: {error}") from error
+            with self._writer.begin():
+                self._writer.execute(sa.delete(LOG).where(LOG.c.revision.in_(replaced)))
+                self._writer.execute(sa.delete(LOG).where(*slice_, LOG.c.deleted))
+                self._writer.execute(sa.delete(FACTS).where(FACTS.c.name == "compacted"))
+                self._writer.execute(sa.insert(FACTS), [{"name": "compacted", "value": until}])
+        except sa.exc.SQLAlchemyError as error:
+            raise StorageError(f"the log could not be compacted: {_reason(error)}") from error
         return until
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """All that is written in it is on disk at its end, or nothing of it is."""
-        assert self._writer is not None, "the log must be opened first"
-        with self._writer:
-            self._writer.execute("BEGIN IMMEDIATE")
-            yield self._writer
-
-    def _read(self, statement: str, **values: int | str | None) -> Iterator[tuple[Any, ...]]:
-        assert self._reader is not None, "the log must be opened first"
+    def _reading(self) -> Iterator[sa.Connection]:
         try:
-            with closing(self._reader.execute(statement, values)) as found:
-                yield from found
-        except sqlite3.Error as error:
-            raise StorageError(f"{self.path} can't be read: {error}") from error
+            with self._engine.connect() as connection:
+                yield connection
+        except sa.exc.SQLAlchemyError as error:
+            raise StorageError(f"{self.path} can't be read: {_reason(error)}") from error
 
 
 def place(resource: str, namespace: str, name: str, revision: int) -> str:
@@ -194,14 +188,24 @@ def place(resource: str, namespace: str, name: str, revision: int) -> str:
     return f"{resource}/{namespace}/{name}/{revision}"
 
 
-def _row(columns: Sequence[Any]) -> Row:
-    revision, resource, namespace, name, previous, deleted, value, created = columns
-    return Row(revision, resource, namespace, name, previous, bool(deleted), value, created)
+def _is_next(newer: sa.FromClause) -> tuple[sa.ColumnElement[bool], ...]:
+    """Whether a row of `newer` replaces a row of the log."""
+    return (
+        newer.c.resource == LOG.c.resource,
+        newer.c.namespace == LOG.c.namespace,
+        newer.c.name == LOG.c.name,
+        newer.c.previous == LOG.c.revision,
+    )
 
 
-def _connect(path: Path) -> sqlite3.Connection:
-    """A connection that begins no transaction by itself, and that threads may use one after another."""
-    connection = sqlite3.connect(path, BUSY_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False)
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=FULL")
-    return connection
+def _reason(error: sa.exc.SQLAlchemyError) -> str:
+    """What the database said, without SQLAlchemy's own lines (which hold the statement and its values)."""
+    return str(getattr(error, "orig", None) or type(error).__name__)
+
+
+def _configure(connection: Any, _record: object) -> None:
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=FULL")
+    cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+    cursor.close()

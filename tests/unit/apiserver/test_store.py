@@ -11,6 +11,7 @@ from typing import Any
 
 import orjson
 import pytest
+import sqlalchemy as sa
 
 from apimachinery.errors import ApiError
 from apiserver.storage import store as store_module
@@ -162,8 +163,9 @@ async def test_a_full_disk_refuses_the_write_and_changes_nothing(store: Store) -
     first = await put(store, pod("a"))
     writer = store._log._writer
     assert writer is not None
-    (pages,) = writer.execute("PRAGMA page_count").fetchone()
-    writer.execute(f"PRAGMA max_page_count={pages}")
+    pages = writer.exec_driver_sql("PRAGMA page_count").scalar()
+    writer.exec_driver_sql(f"PRAGMA max_page_count={pages}")
+    writer.commit()
     large = pod("a") | {"data": "x" * 100_000}
     with pytest.raises(ApiError, match="database or disk is full") as refused:
         await put(store, large, first.revision)
@@ -171,7 +173,8 @@ async def test_a_full_disk_refuses_the_write_and_changes_nothing(store: Store) -
     assert store.failure is not None
     assert store.get(PODS, "default", "a") is first and store.revision == first.revision
 
-    writer.execute("PRAGMA max_page_count=1000000")
+    writer.exec_driver_sql("PRAGMA max_page_count=1000000")
+    writer.commit()
     second = await put(store, large, first.revision)
     assert second.revision == first.revision + 1
     assert store.failure is None
@@ -309,10 +312,9 @@ async def test_a_compaction_in_slices_forgets_all_that_was_replaced(
         await remove(store, await put(store, pod("b")))
         await store.compact(10)
         await store.compact(store.revision)
-        writer = store._log._writer
-        assert writer is not None
-        rows = writer.execute("SELECT revision FROM log").fetchall()
-    assert rows == [(entry.revision,)]
+        with store._log._engine.connect() as connection:
+            rows = connection.execute(sa.text("select revision from log")).scalars().all()
+    assert rows == [entry.revision]
 
 
 async def test_a_watch_of_labels_sees_objects_come_and_go(store: Store) -> None:
