@@ -12,12 +12,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
+
 from apimachinery.errors import ApiError, bad_request
+from apimachinery.json_patch import json_patch
 from apimachinery.meta import Object
 from apimachinery.resources import Resource
 from apimachinery.schemas import Definition, definition_name, definitions, field_schema, resolve
 
-OPERATIONS_MAX = 10_000
+__all__ = ["json_patch", "merge_patch", "strategic_merge_patch"]
+
 _DIRECTIVE = "$patch"
 _RETAIN = "$retainKeys"
 _ORDER, _DELETE_FROM = "$setElementOrder/", "$deleteFromPrimitiveList/"
@@ -34,126 +38,6 @@ def merge_patch(document: Any, patch: Any) -> Any:
         else:
             merged[key] = merge_patch(merged.get(key), value)
     return merged
-
-
-def json_patch(document: Any, operations: Any) -> Any:
-    """RFC 6902. Raises ApiError: 400 for what is no patch, 422 for one that does not fit the document."""
-    if not isinstance(operations, list):
-        raise bad_request("a JSON patch must be a list of operations")
-    if len(operations) > OPERATIONS_MAX:
-        message = f"The allowed maximum operations in a JSON patch is {OPERATIONS_MAX}, got {len(operations)}"
-        raise ApiError(413, "RequestEntityTooLarge", message)
-    for number, operation in enumerate(operations):
-        try:
-            document = _operate(document, operation)
-        except (KeyError, IndexError, ValueError, TypeError) as error:
-            raise _unprocessable(number, operation, error) from error
-    return document
-
-
-def _unprocessable(number: int, operation: Any, error: Exception) -> ApiError:
-    told = operation.get("op") if isinstance(operation, dict) else operation
-    where = operation.get("path") if isinstance(operation, dict) else ""
-    message = f"the server rejected our request due to an error in our request: operation {number} "
-    message += f"({told} {where}) can't be applied: {error}"
-    return ApiError(422, "Invalid", message)
-
-
-def _operate(document: Any, operation: Any) -> Any:
-    if not isinstance(operation, dict):
-        raise TypeError("an operation must be an object")
-    kind, path = operation["op"], _pointer(operation["path"])
-    match kind:
-        case "add":
-            return _set(document, path, operation["value"], insert=True)
-        case "replace":
-            _lookup(document, path)
-            return _set(document, path, operation["value"], insert=False)
-        case "remove":
-            return _remove(document, path)
-        case "move":
-            source = _pointer(operation["from"])
-            if path[: len(source)] == source and path != source:
-                raise ValueError("a value can't be moved into itself")
-            value = _lookup(document, source)
-            return _set(_remove(document, source), path, value, insert=True)
-        case "copy":
-            return _set(document, path, _lookup(document, _pointer(operation["from"])), insert=True)
-        case "test":
-            found = _lookup(document, path)
-            if found != operation["value"]:
-                raise ValueError(f"the value there is {found!r}, not {operation['value']!r}")
-            return document
-    raise ValueError(f"unknown operation {kind!r}")
-
-
-def _pointer(text: str) -> list[str]:
-    """The steps of a JSON pointer (RFC 6901)."""
-    if text == "":
-        return []
-    if not text.startswith("/"):
-        raise ValueError(f"{text!r} is no JSON pointer")
-    return [step.replace("~1", "/").replace("~0", "~") for step in text[1:].split("/")]
-
-
-def _index(items: list[Any], step: str, *, end: bool) -> int:
-    if step == "-" and end:
-        return len(items)
-    if not step.isdigit() or (len(step) > 1 and step[0] == "0"):
-        raise ValueError(f"{step!r} is no index of a list")
-    number = int(step)
-    if number >= len(items) + (1 if end else 0):
-        raise IndexError(f"index {number} is out of bounds")
-    return number
-
-
-def _lookup(document: Any, path: list[str]) -> Any:
-    for step in path:
-        if isinstance(document, list):
-            document = document[_index(document, step, end=False)]
-        elif isinstance(document, dict):
-            if step not in document:
-                raise ValueError(f"there is no {step!r}")
-            document = document[step]
-        else:
-            raise ValueError(f"{step!r} leads into a value that is neither object nor list")
-    return document
-
-
-def _set(document: Any, path: list[str], value: Any, *, insert: bool) -> Any:
-    if not path:
-        return value
-    step, rest = path[0], path[1:]
-    if isinstance(document, list):
-        number = _index(document, step, end=not rest and insert)
-        if rest:
-            return [
-                *document[:number],
-                _set(document[number], rest, value, insert=insert),
-                *document[number + 1 :],
-            ]
-        return [*document[:number], value, *document[number + (0 if insert else 1) :]]
-    if not isinstance(document, dict):
-        raise ValueError(f"{step!r} leads into a value that is neither object nor list")
-    if rest:
-        if step not in document:
-            raise ValueError(f"there is no {step!r}")
-        return {**document, step: _set(document[step], rest, value, insert=insert)}
-    return {**document, step: value}
-
-
-def _remove(document: Any, path: list[str]) -> Any:
-    _lookup(document, path)
-    if not path:
-        return None
-    step, rest = path[0], path[1:]
-    if isinstance(document, list):
-        number = _index(document, step, end=False)
-        inner = [_remove(document[number], rest)] if rest else []
-        return [*document[:number], *inner, *document[number + 1 :]]
-    if rest:
-        return {**document, step: _remove(document[step], rest)}
-    return {key: value for key, value in document.items() if key != step}
 
 
 def strategic_merge_patch(resource: Resource, document: Object, patch: Object) -> Object:
@@ -177,27 +61,35 @@ def _merge_map(document: Object, patch: Object, node: Definition) -> Object | No
         raise bad_request(f'Unknown patch type "{directive}"')
     definition = resolve(node)
     merged = dict(document)
-    if (retained := patch.get(_RETAIN)) is not None:
+    if patch.get(_RETAIN) is not None:
+        retained = _list(patch, _RETAIN)
         merged = {key: value for key, value in merged.items() if key in retained}
     for key, value in patch.items():
         if key in (_DIRECTIVE, _RETAIN) or key.startswith(_ORDER):
             continue
         if key.startswith(_DELETE_FROM):
-            field = key.removeprefix(_DELETE_FROM)
-            merged[field] = [item for item in merged.get(field) or [] if item not in value]
+            field, deleted = key.removeprefix(_DELETE_FROM), set(map(_identity, _list(patch, key)))
+            merged[field] = [item for item in merged.get(field) or [] if _identity(item) not in deleted]
             continue
         if value is None:
             merged.pop(key, None)
             continue
         merged[key] = _merge_value(merged.get(key), value, field_schema(definition, key) or {})
-    for key, order in patch.items():
+    for key in patch:
         if key.startswith(_ORDER):
-            field = key.removeprefix(_ORDER)
+            field, order = key.removeprefix(_ORDER), _list(patch, key)
             if isinstance(merged.get(field), list):
                 before = document.get(field) if isinstance(document.get(field), list) else []
                 merge_by = (field_schema(definition, field) or {}).get("x-kubernetes-patch-merge-key")
                 merged[field] = _ordered(merged[field], order, before or [], merge_by)
     return merged
+
+
+def _list(patch: Object, key: str) -> list[Any]:
+    value = patch[key]
+    if not isinstance(value, list):
+        raise bad_request(f"the value of {key} must be a list")
+    return value
 
 
 def _merge_value(old: Any, value: Any, node: Definition) -> Any:
@@ -218,25 +110,37 @@ def _plain(item: Any) -> Any:
 def _merge_list(old: list[Any], patch: list[Any], node: Definition) -> list[Any]:
     key = node.get("x-kubernetes-patch-merge-key")
     if key is None:
-        both = [*old, *(item for n, item in enumerate(patch) if item not in old and item not in patch[:n])]
-        return _ordered(both, patch, old, None)
+        known = set(map(_identity, old))
+        new = {identity: item for item in patch if (identity := _identity(item)) not in known}
+        return _ordered([*old, *new.values()], patch, old, None)
     if any(isinstance(item, dict) and item.get(_DIRECTIVE) == "replace" for item in patch):
         return [item for item in patch if not (isinstance(item, dict) and item.get(_DIRECTIVE) == "replace")]
-    merged = list(old)
-    for item in patch:
+    merged: dict[int, Any] = dict(enumerate(old))
+    places: dict[Any, list[int]] = {}
+    for number, item in enumerate(old):
+        places.setdefault(_identity(item, key), []).append(number)
+    for number, item in enumerate(patch, start=len(old)):
         if not isinstance(item, dict):
             raise bad_request(f"a list merged by {key!r} can only be patched with objects")
         if key not in item:
             raise bad_request(f"map: {item} does not contain declared merge key: {key}")
-        place = next((n for n, have in enumerate(merged) if have.get(key) == item[key]), None)
+        identity = _identity(item, key)
         if item.get(_DIRECTIVE) == "delete":
-            merged = [have for have in merged if have.get(key) != item[key]]
-        elif place is None:
-            new = _merge_map({}, {k: v for k, v in item.items() if k != _DIRECTIVE}, node.get("items", {}))
-            merged.append(new)
-        else:
+            for place in places.pop(identity, ()):
+                del merged[place]
+        elif identity in places:
+            place = places[identity][0]
             merged[place] = _merge_map(merged[place], item, node.get("items", {}))
-    return _ordered(merged, patch, old, key)
+        else:
+            places[identity] = [number]
+            merged[number] = _merge_map({}, {k: v for k, v in item.items() if k != _DIRECTIVE}, node.get("items", {}))
+    return _ordered(list(merged.values()), patch, old, key)
+
+
+def _identity(item: Any, key: str | None = None) -> Any:
+    """What tells an element of a list from the others: its merge key, or without one all of it."""
+    value = item.get(key) if key is not None and isinstance(item, dict) else item
+    return value if isinstance(value, str) else orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
 
 
 def _ordered(items: list[Any], wanted: list[Any], before: list[Any], key: str | None) -> list[Any]:
@@ -245,16 +149,23 @@ def _ordered(items: list[Any], wanted: list[Any], before: list[Any], key: str | 
     Where the two meet, an element of the rest comes first only if it was before the other in the list as it was:
     what a patch adds stands before all elements that it does not name.
     """
-
-    def identity(item: Any) -> Any:
-        return item.get(key) if key is not None and isinstance(item, dict) else item
-
-    order, places = [identity(item) for item in wanted], [identity(item) for item in before]
-    named = sorted((i for i in items if identity(i) in order), key=lambda item: order.index(identity(item)))
-    rest = [item for item in items if identity(item) not in order]
+    order, places = _places(wanted, key), _places(before, key)
+    identified = [(_identity(item, key), item) for item in items]
+    named = sorted((one for one in identified if one[0] in order), key=lambda one: order[one[0]])
+    rest = [one for one in identified if one[0] not in order]
     merged: list[Any] = []
-    while named and rest:
-        left, right = identity(rest[0]), identity(named[0])
-        was_first = left in places and right in places and places.index(left) < places.index(right)
-        merged.append(rest.pop(0) if was_first else named.pop(0))
-    return [*merged, *rest, *named]
+    left, right = 0, 0
+    while left < len(rest) and right < len(named):
+        (unnamed, item), (identity, other) = rest[left], named[right]
+        was_first = unnamed in places and identity in places and places[unnamed] < places[identity]
+        merged.append(item if was_first else other)
+        left, right = (left + 1, right) if was_first else (left, right + 1)
+    return [*merged, *(item for _, item in rest[left:]), *(item for _, item in named[right:])]
+
+
+def _places(items: list[Any], key: str | None) -> dict[Any, int]:
+    """Where each element stands first."""
+    found: dict[Any, int] = {}
+    for number, item in enumerate(items):
+        found.setdefault(_identity(item, key), number)
+    return found

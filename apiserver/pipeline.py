@@ -401,7 +401,7 @@ class Pipeline:
         """encode: the answer with a version of an object, or with what a subresource shows of it."""
         entry = await versions.show_one(call, entry)
         if part.shows is not None:
-            return await answers.document(call, part.shows(call, entry), status)
+            return await answers.scale(call, part.shows(call, entry), self._now(), status)
         return await answers.one(call, entry, self._now(), status)
 
     async def _delete(self, call: Call) -> web.StreamResponse:
@@ -501,9 +501,10 @@ def resolve(
     if (info.rest and info.subresource not in STREAMS) or (info.subresource and info.verb == "watch"):
         raise path_not_found()
     namespace = info.namespace if resource.namespaced else ""
-    # Only a namespace itself is found under /namespaces/NAME without being inside of it: anything else of that name was
-    # authorized with the roles of a namespace that it does not belong to.
-    if info.namespace != namespace and resource.key != NAMESPACES.key:
+    # Only a namespace itself is found under /namespaces/NAME without being inside of it. Anything else of that name
+    # was authorized with the roles of a namespace that it does not belong to.
+    is_itself = resource.key == NAMESPACES.key and info.namespace == info.name
+    if info.namespace != namespace and not is_itself:
         raise path_not_found()
     if resource.namespaced and info.name and not namespace:
         raise path_not_found()

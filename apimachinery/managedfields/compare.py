@@ -152,12 +152,12 @@ def _indexed(kind: Type, items: list[Any]) -> dict[str, Any] | None:
         elements = list(map(kind.element, items))
     except ValueError:
         return None
-    found = dict(zip(elements, items, strict=True))
+    found: dict[str, Any] = dict(zip(elements, items, strict=True))
     if len(found) < len(items):
-        for element in found:
-            same = [item for other, item in zip(elements, items, strict=True) if other == element]
-            if len(same) > 1:
-                found[element] = Twice(same)
+        together: dict[str, Twice] = {}
+        for element, item in zip(elements, items, strict=True):
+            together.setdefault(element, Twice()).append(item)
+        found.update((element, same) for element, same in together.items() if len(same) > 1)
     return found
 
 

@@ -89,6 +89,7 @@ async def test_yaml_that_is_nested_without_end_ends_no_server(attacker: Attacker
         "/api/v1/namespaces/shop/nodes/shop",
         "/api/v1/namespaces/shop/nodes/shop/proxy/",
         "/api/v1/namespaces/shop/persistentvolumes/shop",
+        "/api/v1/namespaces/shop/namespaces/default",
         "/apis/admissionregistration.k8s.io/v1/namespaces/shop/mutatingwebhookconfigurations/shop",
     ],
 )

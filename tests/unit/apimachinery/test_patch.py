@@ -1,5 +1,6 @@
 """Patches: what they change, what they leave, and what they refuse."""
 
+import contextlib
 from typing import Any
 
 import pytest
@@ -64,6 +65,51 @@ def test_a_json_patch_that_does_not_fit_is_refused(operations: Any) -> None:
     assert caught.value.code == 422
 
 
+def test_what_a_patch_copies_into_itself_has_a_limit() -> None:
+    doubling = [{"op": "copy", "from": "/x", "path": "/x/-"}] * 40
+    with pytest.raises(ApiError, match="accumulated size of copies") as caught:
+        json_patch({"x": [0]}, doubling)
+    assert caught.value.code == 422
+
+
+def test_many_operations_on_a_large_document_are_done_in_one_copy() -> None:
+    document = {"finalizers": [f"x/{number}" for number in range(50_000)], "data": {str(n): n for n in range(50_000)}}
+    before = repr(document)
+    operations = [{"op": "add", "path": "/finalizers/0", "value": "y"}, {"op": "remove", "path": "/data/1"}]
+    operations += [{"op": "add", "path": f"/data/new-{number}", "value": 1} for number in range(9_998)]
+    patched = json_patch(document, operations)
+    assert (len(patched["finalizers"]), len(patched["data"])) == (50_001, 59_997)
+    assert repr(document) == before
+
+
+@given(JSON, st.lists(st.sampled_from(["/a", "/a/0", "/a/-", "/b", "/a/b", ""]), max_size=4), JSON)
+def test_neither_document_nor_patch_is_changed(inner: Any, paths: list[str], value: Any) -> None:
+    document = {"a": inner, "b": inner}
+    operations = [{"op": "add", "path": path, "value": value} for path in paths]
+    operations += [{"op": "copy", "from": "/a", "path": "/c"}, {"op": "add", "path": "/c/b", "value": 1}]
+    before = repr((document, operations))
+    with contextlib.suppress(ApiError):
+        json_patch(document, operations)
+    assert repr((document, operations)) == before
+
+
+@pytest.mark.parametrize("path", ["/x" * 100_000, "/a/" + "9" * 5000, "/a/٣", "/a/²"])
+def test_pointers_that_lead_nowhere_are_refused(path: str) -> None:
+    with pytest.raises(ApiError) as caught:
+        json_patch({"a": [1]}, [{"op": "add", "path": path, "value": 1}])
+    assert caught.value.code == 422
+    assert len(caught.value.message) < 1000
+
+
+def test_nothing_is_put_together_that_is_nested_too_deeply_to_be_written() -> None:
+    deep: Any = 1
+    for _ in range(200):
+        deep = {"x": deep}
+    with pytest.raises(ApiError, match="nested too deeply") as caught:
+        json_patch(deep, [{"op": "add", "path": "/x" * 199, "value": deep}])
+    assert caught.value.code == 422
+
+
 def pod(*containers: dict[str, Any]) -> dict[str, Any]:
     return {"spec": {"containers": list(containers)}}
 
@@ -94,6 +140,26 @@ def test_set_element_order_and_retain_keys_as_kubectl_sends_them() -> None:
     finalizers = {"metadata": {"$deleteFromPrimitiveList/finalizers": ["x"], "finalizers": ["z"]}}
     merged = strategic_merge_patch(PODS, {"metadata": {"finalizers": ["x", "y"]}}, finalizers)
     assert merged == {"metadata": {"finalizers": ["z", "y"]}}
+
+
+def test_long_lists_are_merged_in_one_go() -> None:
+    references = [{"uid": str(number), "kind": "Pod"} for number in range(20_000)]
+    finalizers = [f"x/{number}" for number in range(20_000)]
+    document = {"metadata": {"ownerReferences": references, "finalizers": finalizers}}
+    patch = {"metadata": {"ownerReferences": [*reversed(references), {"uid": "new"}], "finalizers": finalizers}}
+    patch["metadata"]["$deleteFromPrimitiveList/finalizers"] = finalizers[:5000]
+    merged = strategic_merge_patch(PODS, document, patch)["metadata"]
+    assert len(merged["ownerReferences"]) == 20_001
+    assert set(merged["finalizers"]) == set(finalizers[5000:])
+
+
+@pytest.mark.parametrize(
+    "directive", ["$setElementOrder/containers", "$deleteFromPrimitiveList/containers", "$retainKeys"]
+)
+@pytest.mark.parametrize("value", [5, "x", {}, True])
+def test_a_directive_that_is_no_list_is_refused(directive: str, value: Any) -> None:
+    with pytest.raises(ApiError, match="must be a list"):
+        strategic_merge_patch(PODS, pod({"name": "a"}), {"spec": {directive: value}})
 
 
 def test_an_element_without_its_merge_key_is_refused() -> None:
