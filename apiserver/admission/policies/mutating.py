@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from apiserver.admission.policies.mutations import MutatingPolicy
 
 NAME = "MutatingAdmissionPolicy"
+_UNKNOWN = (
+    "Resource kind {} not found. There can be a delay between when CustomResourceDefinitions are created and when "
+    "they are available."
+)
 
 
 def plugin(cluster: Cluster, served: Served, authorizer: Authorizer) -> Plugin:
@@ -44,8 +48,10 @@ def plugin(cluster: Cluster, served: Served, authorizer: Authorizer) -> Plugin:
         known = reinvocation_of(attributes, NAME)
         known.begin()
         review = _Review(policies, served, attributes, cluster, Permissions(authorizer, attributes))
-        for candidate in candidates:
-            await review.look(candidate)
+        # What a policy is about is asked of the request as it comes in, not as other policies have changed it.
+        invocations = [invocation for candidate in candidates for invocation in await review.look(candidate)]
+        for invocation in invocations:
+            await review.apply(invocation)
         known.end()
         review.settle()
 
@@ -59,6 +65,17 @@ def _compile(policy: Object) -> MutatingPolicy:
     return MutatingPolicy(policy)
 
 
+@dataclass(frozen=True, slots=True)
+class _Invocation:
+    """A policy that is to change a request, with one set of parameters; `where` tells what is refused by it."""
+
+    policy: MutatingPolicy
+    matched: Resource
+    param: Object | None
+    where: str
+    key: str
+
+
 @dataclass(slots=True)
 class _Review:
     """One request on its way past the policies; `problems` are what it is refused for in the end: (what, reason)."""
@@ -70,18 +87,19 @@ class _Review:
     permissions: Permissions
     problems: list[tuple[str, str]] = field(default_factory=list)
 
-    async def look(self, candidate: Candidate[Bound[MutatingPolicy]]) -> None:
-        """Have a policy change the request, wherever it is bound."""
+    async def look(self, candidate: Candidate[Bound[MutatingPolicy]]) -> list[_Invocation]:
+        """Where a policy is to change the request: once for each binding, and each of its parameters."""
         bound, attributes = candidate.item, self.attributes
         policy = bound.policy
         matched = candidate.match(attributes, self.cluster)
         if matched is None:
-            return
+            return []
         try:
             kind = self.policies.resource_of_params(policy)
         except Misconfigured as error:
             self._problem(policy, f'policy "{policy.name}" denied request: failed to configure policy: {error}')
-            return
+            return []
+        found: list[_Invocation] = []
         for binding in bound.bindings.candidates(attributes):
             if binding.match(attributes, self.cluster) is None:
                 continue
@@ -92,15 +110,17 @@ class _Review:
                 self._problem(policy, f"{where}: failed to configure binding: {error}")
                 continue
             for param in params:
-                await self._apply(policy, matched, param, where, f"{policy.name}/{binding.item.name}/{_key(param)}")
+                key = f"{policy.name}/{binding.item.name}/{_key(param)}"
+                found.append(_Invocation(policy, matched, param, where, key))
+        return found
 
-    async def _apply(
-        self, policy: MutatingPolicy, matched: Resource, param: Object | None, where: str, key: str
-    ) -> None:
+    async def apply(self, invocation: _Invocation) -> None:
+        """Have a policy change the request."""
         from apiserver.admission.policies.mutations import Unpatchable
 
         attributes, known = self.attributes, reinvocation_of(self.attributes, NAME)
-        bindings = await self._bindings(matched, param)
+        policy, matched, where, key = invocation.policy, invocation.matched, invocation.where, invocation.key
+        bindings = await self._bindings(matched, invocation.param)
         try:
             seen = {**bindings, "namespaceObject": None}
             if policy.conditions is not None and not policy.conditions.match(seen):
@@ -114,8 +134,7 @@ class _Review:
         for mutation in policy.mutations if attributes.obj is not None else ():
             fields = self.served.type_of(attributes.sent_as or matched)
             if fields is None:
-                shown = f"{matched.api_version}, Kind={matched.kind}"
-                raise service_unavailable(f"Resource kind {shown} not found.")
+                raise service_unavailable(_UNKNOWN.format(f"{matched.api_version}, Kind={matched.kind}"))
             obj, _ = await self.policies.shown(attributes, matched)
             assert obj is not None
             try:

@@ -16,7 +16,7 @@ from apiserver.catalog import Catalog
 from apiserver.request_info import User
 from tests.support.access import Objects, authorizer_of
 from tests.support.admission import FakeCluster
-from tests.unit.apiserver.admission.policies import applied, mutates, mutating, patched
+from tests.unit.apiserver.admission.policies import EVERYTHING, applied, mutates, mutating, patched
 
 JANE = User("jane")
 TEST = (NAMESPACES, {"metadata": {"name": "test", "labels": {}}})
@@ -117,6 +117,16 @@ async def test_mutations_see_what_those_before_them_have_made():
     two = applied("Object{spec: Object.spec{subdomain: object.spec.hostname + variables.suffix}}")
     policy = mutating(one, two, variables=[{"name": "suffix", "expression": "'-' + object.spec.hostname"}])
     assert (await mutated(pod(), policy, mutates()))["spec"]["subdomain"] == "a-a"
+
+
+async def test_policies_are_about_requests_as_they_come_in():
+    labels = applied('Object{metadata: Object.metadata{labels: {"mesh": "yes"}}}')
+    names = applied('Object{spec: Object.spec{hostname: "meshed"}}')
+    selects = {"objectSelector": {"matchLabels": {"mesh": "yes"}}}
+    found = mutating(names, name="b", matchConstraints={"resourceRules": [EVERYTHING], **selects})
+    policies = (mutating(labels, name="a"), mutates("a", "a"), found, mutates("b", "b"))
+    assert "hostname" not in (await mutated(pod(), *policies))["spec"]
+    assert (await mutated(pod(labels={"mesh": "yes"}), *policies))["spec"]["hostname"] == "meshed"
 
 
 @pytest.mark.parametrize(
