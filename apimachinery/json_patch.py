@@ -6,6 +6,7 @@ that thousands of operations on a large document do not copy it thousands of tim
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import orjson
@@ -119,7 +120,7 @@ class _Patched:
     def _holder(self, path: list[str]) -> Any:
         """The object or list that a path ends in, which may be changed, as may be all that it is in."""
         self.document = holder = self._owned(self.document, path[0])
-        for step, following in zip(path, path[1:], strict=False):
+        for step, following in itertools.pairwise(path):
             place: Any = _index(holder, step, end=False) if isinstance(holder, list) else step
             if isinstance(holder, dict) and step not in holder:
                 raise ValueError(f"there is no {_short(step)}")
