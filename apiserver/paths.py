@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Callable
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import orjson
 from aiohttp import web
@@ -15,11 +17,12 @@ from apiserver import version
 from apiserver.discovery import Discovery, Document, wanted_form
 from apiserver.health import Health
 from apiserver.metrics import CONTENT_TYPE
-from apiserver.openapi import OpenAPI
-from apiserver.openapi_protobuf import MEDIA_TYPE
 from apiserver.request_info import RequestInfo
 from apiserver.responses import JSON, ReadyResponse, json_response
 from apiserver.serviceaccounts.openid import OpenIDDiscovery
+
+if TYPE_CHECKING:
+    from apiserver.openapi import OpenAPI
 
 # What the root tells of besides the documents of discovery.
 _OTHERS = (
@@ -35,15 +38,17 @@ class Paths:
         self,
         *,
         discovery: Discovery,
-        openapi: OpenAPI,
+        openapi: Callable[[], OpenAPI],
         health: Health,
         metrics: Callable[[], bytes],
         openid: OpenIDDiscovery,
         flows: Callable[[str, bool], str | None],
     ) -> None:
-        """`metrics` makes the page of /metrics, `flows` those that tell what flow control does."""
+        """`openapi` makes what is needed when the first asks for schemas, `metrics` the page of /metrics, and `flows`
+        the pages that tell what flow control does.
+        """
         self._discovery = discovery
-        self._openapi = openapi
+        self._make_openapi = openapi
         self._health = health
         self._metrics = metrics
         self._openid = openid
@@ -83,7 +88,13 @@ class Paths:
                 return await self._openapi_v3(http, "/".join(steps))
         raise path_not_found()
 
+    @cached_property
+    def _openapi(self) -> OpenAPI:
+        return self._make_openapi()
+
     async def _openapi_v2(self, http: web.BaseRequest) -> web.StreamResponse:
+        from apiserver.openapi_protobuf import MEDIA_TYPE
+
         accept = http.headers.get("Accept", "")
         if "proto-openapi.spec.v2" in accept.partition(",")[0]:
             return _compressed(http, await self._openapi.version_2(protobuf=True), {}, content_type=MEDIA_TYPE)

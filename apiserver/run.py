@@ -14,6 +14,7 @@ import socket
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import uvloop
 
@@ -38,7 +39,6 @@ from apiserver.following import follow
 from apiserver.health import Health
 from apiserver.logs import kv
 from apiserver.metrics import Metrics
-from apiserver.openapi import OpenAPI
 from apiserver.options import Options, first_service_address
 from apiserver.paths import Paths
 from apiserver.pipeline import Pipeline
@@ -52,6 +52,9 @@ from apiserver.storage.expiry import expire_forever
 from apiserver.storage.log import StorageError
 from apiserver.storage.store import Store
 from apiserver.webhook_client import WebhookClient
+
+if TYPE_CHECKING:
+    from apiserver.openapi import OpenAPI
 
 log = logging.getLogger(__name__)
 
@@ -169,9 +172,14 @@ def _paths(
         objects = [(resource, len(store.objects(storage_key(resource)))) for resource in catalog.stored()]
         return metrics.text(objects, store.watcher_count(), figures.lines(flows))
 
+    def openapi() -> OpenAPI:
+        from apiserver.openapi import OpenAPI
+
+        return OpenAPI(catalog)
+
     return Paths(
         discovery=Discovery(catalog, services, server_address=options.server_url.removeprefix("https://")),
-        openapi=OpenAPI(catalog),
+        openapi=openapi,
         health=health,
         metrics=page,
         openid=who.openid,

@@ -22,8 +22,6 @@ from apimachinery.meta import Object
 from apimachinery.resources import CUSTOMRESOURCEDEFINITIONS, Resource
 from apimachinery.time import rfc3339
 from apiserver import encoding
-from apiserver.customresources import acceptance
-from apiserver.customresources.acceptance import is_going
 from apiserver.customresources.serving import Serving
 from apiserver.logs import kv
 from apiserver.registry.customresourcedefinition_conditions import FINALIZER, is_true
@@ -89,9 +87,11 @@ class Keeper:
         entry = self._store.get(_KEY, "", name)
         if entry is None:
             return
+        from apiserver.customresources import acceptance  # not needed where nothing is defined
+
         try:
             definition = entry.copy()
-            if is_going(definition):
+            if acceptance.is_going(definition):
                 if name not in self._going:
                     self._going[name] = group.create_task(self._see_off(name))
                 return
@@ -105,6 +105,8 @@ class Keeper:
             asyncio.get_running_loop().call_later(RETRY_SECONDS, self._add, name)
 
     async def _accept(self, entry: Entry, definition: Object) -> None:
+        from apiserver.customresources import acceptance
+
         group = definition["spec"]["group"]
         others = [other.accepted for other in self._serving.of_group(group) if other.name != entry.name]
         status = acceptance.plan_status(definition, acceptance.taken(others), rfc3339(self._now()))
@@ -154,8 +156,10 @@ class Keeper:
 
     async def _tell(self, name: str, status: str, reason: str, message: str) -> Entry | None:
         """Write how far the end has come; None if the definition does not wait for its objects any more."""
+        from apiserver.customresources import acceptance
+
         entry = self._store.get(_KEY, "", name)
-        if entry is None or not is_going(entry.obj):
+        if entry is None or not acceptance.is_going(entry.obj):
             return None
         definition = entry.copy()
         told = acceptance.terminating(definition, status, reason, message, rfc3339(self._now()))

@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING
 
 from apimachinery.resources import CUSTOMRESOURCEDEFINITIONS, Resource
 from apiserver.catalog import Catalog
-from apiserver.customresources.definition import Definition, read
 from apiserver.registry.strategy import Strategy
 from apiserver.rest.call import storage_key
+from apiserver.storage.entry import Entry
 from apiserver.storage.store import Store
 from apiserver.storage.watch import DELETED, Event
 from apiserver.webhook_client import WebhookClient
 
 if TYPE_CHECKING:
+    from apiserver.customresources.definition import Definition
     from apiserver.customresources.versions import CustomVersions
 
 _KEY = storage_key(CUSTOMRESOURCEDEFINITIONS)
@@ -35,7 +36,7 @@ class Serving:
         self._definitions: dict[str, Definition] = {}
         self._versions: dict[str, dict[str, CustomVersions]] = {}
         for entry in store.objects(_KEY):
-            self._define(read(entry))
+            self._define(_read(entry))
         store.listen(_KEY, self._changed)
 
     def definitions(self) -> Iterator[Definition]:
@@ -59,7 +60,7 @@ class Serving:
             self._catalog.define(old.name, ())
             self._store.end_watches_of(old.key)
             return
-        new = read(event.entry)
+        new = _read(event.entry)
         old_one = self._definitions.get(new.name)
         if old_one is not None and old_one.same_service(new):
             old_one.source.entry = new.source.entry
@@ -86,3 +87,9 @@ class Serving:
             old.replaced_by = versions.get(name)
         self._versions[definition.name] = versions
         self._catalog.define(definition.name, endpoints.served(definition, versions))
+
+
+def _read(entry: Entry) -> Definition:
+    from apiserver.customresources.definition import read  # not needed where nothing is defined
+
+    return read(entry)

@@ -25,7 +25,7 @@ from apiserver.proxying.targets import Place
 from apiserver.request_info import RequestInfo
 
 
-class Proxying:
+class Proxies:
     """Serves these subresources."""
 
     def __init__(self, cluster: Cluster, tls: ssl.SSLContext) -> None:
