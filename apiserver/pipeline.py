@@ -20,6 +20,7 @@ from aiohttp import web
 
 from apimachinery.errors import (
     MODIFIED,
+    ApiError,
     bad_request,
     conflict,
     is_not_found,
@@ -58,6 +59,7 @@ from apiserver.rest.cluster import StoredCluster
 from apiserver.rest.deletion import DeleteOptions
 from apiserver.rest.questions import Question, Questions
 from apiserver.rest.reading import Page
+from apiserver.rest.sending import warn_beside_refusal
 from apiserver.rest.subresources import OBJECT, Subresource
 from apiserver.rest.writing import Change
 from apiserver.storage.entry import Entry
@@ -155,9 +157,13 @@ class Pipeline:
                 pass  # it has its turn, and holds no seat while it lasts
             return await watching.watch(self._store, self._catalog, call, self._watch_seconds_min, self._now)
         async with request:
-            if question is not None and info.verb == "create":
-                return await self._ask(call, question)
-            return await self._serve(call)
+            try:
+                if question is not None and info.verb == "create":
+                    return await self._ask(call, question)
+                return await self._serve(call)
+            except ApiError:
+                warn_beside_refusal(call)
+                raise
 
     def _width(self, call: Call, width_max: int) -> int:
         """The seats that a request takes."""

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from aiohttp import web
 
 from apiserver import forms
-from apiserver.responses import JSON, ReadyResponse, headers_of
+from apiserver.responses import JSON, AnswerHeaders, ReadyResponse, headers_of, set_headers
 from apiserver.rest.call import Call
 
 Piece = bytes | memoryview
@@ -22,7 +22,8 @@ Piece = bytes | memoryview
 GZIP_BYTES_MIN = 128 << 10
 GZIP_LEVEL = 1
 STREAMED_BYTES_MIN, CHUNK_BYTES = 1 << 20, 256 << 10
-WARNINGS_BYTES_MAX = 4096
+# More than so much text is not told a client at once: then all warnings are cut short.
+WARNINGS_LENGTH_MAX, CUT_WARNING_LENGTH = 4096, 256
 # Above this, putting a document into another form is noticed by others.
 RENDERED_IN_LOOP_BYTES_MAX = 16 << 10
 
@@ -35,8 +36,7 @@ async def send(call: Call, pieces: Sequence[Piece], status: int = 200) -> web.St
         apart = len(body) > RENDERED_IN_LOOP_BYTES_MAX
         body, content_type = await asyncio.to_thread(forms.render, body, form) if apart else forms.render(body, form)
         pieces = [body]
-    told = [call.deprecation, *call.warnings] if call.deprecation else call.warnings
-    headers = [("Warning", warning) for warning in warnings(told)]
+    headers = warning_headers(call)
     size = sum(map(len, pieces))
     compress = size >= GZIP_BYTES_MIN and wants_gzip(call.http)
     if compress:
@@ -96,12 +96,29 @@ def wants_gzip(http: web.BaseRequest) -> bool:
     return http.remote is None or not ipaddress.ip_address(http.remote).is_loopback
 
 
+def warning_headers(call: Call) -> list[tuple[str, str]]:
+    """What the client of a request is told beside the answer."""
+    if not call.warnings and not call.deprecation:
+        return []
+    told = [call.deprecation, *call.warnings] if call.deprecation else call.warnings
+    return [("Warning", warning) for warning in warnings(told)]
+
+
+def warn_beside_refusal(call: Call) -> None:
+    """Have the client of a request that is refused told what it would be told beside an answer."""
+    if headers := warning_headers(call):
+        set_headers(call.http, AnswerHeaders([*headers_of(call.http), *headers]))
+
+
 def warnings(texts: Sequence[str]) -> Iterator[str]:
-    """The values of Warning headers (RFC 7234); what would be more than clients take in is left out."""
-    size = 0
-    for text in texts:
-        escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-        size += len(escaped)
-        if size > WARNINGS_BYTES_MAX:
+    """The values of Warning headers (RFC 7234), each once, and all cut short if that is too much for clients."""
+    told = list(dict.fromkeys(text for text in texts if text))
+    cut = sum(map(len, told)) > WARNINGS_LENGTH_MAX
+    length = 0
+    for text in told:
+        if length >= WARNINGS_LENGTH_MAX:
             return
+        shown = text[:CUT_WARNING_LENGTH] if cut else text
+        length += len(shown)
+        escaped = shown.replace("\\", "\\\\").replace('"', '\\"')
         yield f'299 - "{escaped}"'

@@ -152,6 +152,15 @@ def test_a_binding_may_only_warn(kubectl: Kubectl, policies: Policies) -> None:
     )
 
 
+def test_who_is_refused_is_warned_as_well(kubectl: Kubectl, policies: Policies) -> None:
+    spec = {"validations": [{"expression": "has(object.data)", "message": "empty"}]}
+    warns = policies.validating("warns", rule("configmaps"), {"validationActions": ["Warn"]}, **spec)
+    policies.validating("zealous", rule("configmaps"), **spec)
+    told = kubectl("create", "configmap", "a", fails=True).splitlines()
+    assert told[0].startswith(f"Warning: Validation failed for ValidatingAdmissionPolicy '{warns}'")
+    assert told[1].startswith('error: failed to create configmap: configmaps "a" is forbidden: ')
+
+
 def test_parameters_are_whatever_the_binding_names(kubectl: Kubectl, policies: Policies) -> None:
     kubectl("create", "configmap", "limits", "--from-literal=replicas=2")
     name = policies.validating(

@@ -76,8 +76,17 @@ async def test_nothing_is_compressed_that_is_small_or_not_wanted_so(fetch: Calla
         assert body == b"".join(pieces)
 
 
-async def test_warnings_are_quoted_and_not_more_than_clients_take_in(fetch: Callable[..., Any]) -> None:
-    headers, _ = await fetch([b"{}"], warnings=['unknown field "a\\b"', *("x" * 1000 for _ in range(9))])
+async def test_warnings_are_quoted_and_told_once(fetch: Callable[..., Any]) -> None:
+    headers, _ = await fetch([b"{}"], warnings=['unknown field "a\\b"', "twice", "", "twice", "x" * 4000])
+    assert headers.getall("Warning") == [
+        '299 - "unknown field \\"a\\\\b\\""',
+        '299 - "twice"',
+        f'299 - "{"x" * 4000}"',
+    ]
+
+
+async def test_warnings_are_cut_short_where_they_are_more_than_clients_take_in(fetch: Callable[..., Any]) -> None:
+    headers, _ = await fetch([b"{}"], warnings=["short", *(f"{number:02}" * 300 for number in range(30))])
     found = headers.getall("Warning")
-    assert found[0] == '299 - "unknown field \\"a\\\\b\\""'
-    assert len(found) == 5
+    assert found[:3] == ['299 - "short"', f'299 - "{"00" * 128}"', f'299 - "{"01" * 128}"']
+    assert len(found) == 1 + 4096 // 256
