@@ -37,13 +37,14 @@ class Protocol:
         return bytes((channel,)) + data
 
     def decode(self, message: bytes | str) -> tuple[int, bytes] | None:
-        """(channel, data); None for what is no message of this protocol."""
-        if isinstance(message, bytes):
-            return None if self.base64 or not message else (message[0], message[1:])
-        if not self.base64 or not message[:1].isdecimal():
+        """(channel, data); None for what is no message of this protocol. Clients send text as well as bytes."""
+        raw = message.encode() if isinstance(message, str) else message
+        if not self.base64:
+            return (raw[0], raw[1:]) if raw else None
+        if not raw[:1].isdigit():
             return None
         try:
-            return int(message[0]), base64.b64decode(message[1:], validate=True)
+            return int(raw[:1]), base64.b64decode(raw[1:], validate=True)
         except binascii.Error:
             return None
 

@@ -387,6 +387,14 @@ async def test_clients_with_websockets_speak_any_of_the_protocols(cluster: Clust
         assert orjson.loads(found[OUTCOME])["reason"] == "NonZeroExitCode"
 
 
+async def test_text_is_taken_for_the_bytes_that_it_is(cluster: Cluster) -> None:
+    """Python's clients send what is typed as text."""
+    async with cluster.websocket(EXEC.format("read%20x;echo%20$x"), V4) as socket:
+        await socket.send_str("\0h\u00f6\n")
+        found = await receive_all(socket)
+    assert found[STDOUT].decode() == "h\u00f6\n"
+
+
 async def test_ports_are_forwarded_over_channels(cluster: Cluster) -> None:
     async with listener(shout) as port, cluster.websocket(f"portforward?ports={port}", V4) as socket:
         for channel in (0, 1):

@@ -28,8 +28,15 @@ def test_messages_are_read_as_they_were_put(name: str) -> None:
 def test_what_is_no_message_is_none() -> None:
     binary, text = channels.of_commands([channels.V5]), channels.of_commands(["base64.channel.k8s.io"])
     assert binary is not None and text is not None
-    assert binary.decode("1text") is None and binary.decode(b"") is None
+    assert binary.decode("") is None and binary.decode(b"") is None
     assert [text.decode(message) for message in (b"1x", "", "x", "1%%")] == [None] * 4
+
+
+def test_text_and_bytes_are_the_same_message() -> None:
+    binary, text = channels.of_commands([channels.V4]), channels.of_commands(["base64.channel.k8s.io"])
+    assert binary is not None and text is not None
+    assert binary.decode("\0h\u00f6") == binary.decode("\0h\u00f6".encode()) == (channels.STDIN, "h\u00f6".encode())
+    assert text.decode("1aGk=") == text.decode(b"1aGk=") == (channels.STDOUT, b"hi")
 
 
 def test_before_the_fourth_version_only_failures_were_told() -> None:
