@@ -14,15 +14,17 @@ from apimachinery.structural.nodes import Node
 OBJECT_META = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
 
 
-def coerce(obj: dict[str, Any], node: Node) -> tuple[list[str], list[FieldError]]:
+def coerce(obj: dict[str, Any], node: Node, *, is_resource: bool = True) -> tuple[list[str], list[FieldError]]:
     """Bring all metadata of a private object into shape: unknown fields and nulls go.
 
-    Returns the paths of the unknown fields, and what is of a wrong type and stays.
+    `is_resource`: the object itself is a resource, whose apiVersion and kind are known already. Returns the paths of
+    the unknown fields, and what is of a wrong type and stays.
     """
     unknown: list[str] = []
     errors: list[FieldError] = []
-    _coerce_metadata(obj, "", unknown, errors)
-    _coerce(obj, node, "", unknown, errors, root=True)
+    if is_resource:
+        _coerce_metadata(obj, "", unknown, errors)
+    _coerce(obj, node, "", unknown, errors, root=is_resource)
     return sorted(unknown), errors
 
 
@@ -57,10 +59,11 @@ def _coerce(
         return
     if isinstance(value, dict):
         if node.embedded and not root:
+            prefix = f"{path}." if path else ""
             for key in ("apiVersion", "kind"):
                 if key in value and not isinstance(value[key], str):
-                    errors.append(invalid_value(f"{path}.{key}", value[key], "must be a string"))
-            _coerce_metadata(value, f"{path}.", unknown, errors)
+                    errors.append(invalid_value(f"{prefix}{key}", value[key], "must be a string"))
+            _coerce_metadata(value, prefix, unknown, errors)
         for key, inner in value.items():
             known = node.properties.get(key)
             where = f"{path}.{key}".lstrip(".") if known is not None else f"{path}[{key}]"

@@ -25,16 +25,23 @@ def validate_defaults(schema: Schema, path: str) -> Errors:
     """What is wrong with the defaults in a structural schema."""
     errors: Errors = []
     if any_schema(schema, lambda one: one.get("default") is not None):
-        _Defaults(schema, errors).visit(schema, path, lambda value: value, embedded=True, in_metadata=False)
+        _Defaults(schema, errors).visit(schema, path, _itself, is_resource=True, in_metadata=False)
     return errors
 
 
+def _itself(value: Any) -> Any:
+    return value
+
+
 class _Defaults:
+    """The defaults of one resource; what is embedded in it is a resource of its own."""
+
     def __init__(self, root: Schema, errors: Errors) -> None:
         self._root = root
         self._errors = errors
 
-    def visit(self, schema: Schema, path: str, surround: Surround, *, embedded: bool, in_metadata: bool) -> None:
+    def visit(self, schema: Schema, path: str, surround: Surround, *, is_resource: bool, in_metadata: bool) -> None:
+        """`surround` puts a value of the schema into the resource."""
         default = schema.get("default")
         if default is not None:
             at = f"{path}.default"
@@ -47,13 +54,15 @@ class _Defaults:
         if items is not None:
             self._inside(items, f"{path}.items", lambda value: surround([value]), in_metadata=in_metadata)
         for name, inner in properties_of(schema).items():
-            within = in_metadata or (embedded and name in META_FIELDS)
+            within = in_metadata or (is_resource and name in META_FIELDS)
             around = _field(surround, name)
             self._inside(inner, f"{path}.properties[{name}]", around, in_metadata=within)
 
     def _inside(self, schema: Schema, path: str, surround: Surround, *, in_metadata: bool) -> None:
-        embedded = bool(schema.get("x-kubernetes-embedded-resource"))
-        self.visit(schema, path, surround, embedded=embedded, in_metadata=in_metadata)
+        if schema.get("x-kubernetes-embedded-resource"):
+            _Defaults(schema, self._errors).visit(schema, path, _itself, is_resource=True, in_metadata=False)
+        else:
+            self.visit(schema, path, surround, is_resource=False, in_metadata=in_metadata)
 
     def _wrong_metadata(self, default: Any, path: str, surround: Surround) -> Errors:
         obj = surround(copy.deepcopy(default))
@@ -84,7 +93,7 @@ def _wrong_shape(default: Any, schema: Schema, path: str) -> Errors:
     if not isinstance(default, dict | list) or not node.has_embedded:
         return []
     obj = copy.deepcopy(default)
-    wrong = metadata.coerce(obj, node)[1] if isinstance(obj, dict) else []
+    wrong = metadata.coerce(obj, node, is_resource=False)[1] if isinstance(obj, dict) else []
     errors = wrong or validate_embedded(obj, node, root=node.embedded)
     return [FieldError(f"{path}.{error.path}", error.type, error.value, error.detail) for error in errors]
 

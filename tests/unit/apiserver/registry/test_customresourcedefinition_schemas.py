@@ -111,6 +111,51 @@ def test_what_is_wrong_with_a_schema_is_told(schema: Any, messages: list[str]) -
         assert error.message().removeprefix("s.").startswith(message.removeprefix("s."))
 
 
+def template(**of: Any) -> dict[str, Any]:
+    kept = {} if of else {"x-kubernetes-preserve-unknown-fields": True}
+    return {**fields(**of), "x-kubernetes-embedded-resource": True, **kept}
+
+
+def labels(**default: str) -> dict[str, Any]:
+    return {"type": "object", "additionalProperties": STRING, "default": default}
+
+
+def test_what_is_embedded_may_have_defaults_of_its_own_metadata() -> None:
+    kind = {**STRING, "default": "Pod"}
+    named = fields(name={**STRING, "default": "x"}, labels=labels(a="b"))
+    assert told(spec(**template(kind=kind, metadata=named))) == []
+    listed = {"type": "array", "items": template(apiVersion={**STRING, "default": "v1"}, metadata=named)}
+    assert told(spec(**fields(list=listed))) == []
+    whole = {**template(), "default": {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x"}}}
+    assert told(spec(**whole)) == []
+
+
+@pytest.mark.parametrize(
+    ("schema", "message"),
+    [
+        (
+            template(kind={**STRING, "default": "a b"}),
+            'spec].properties[kind].default: Invalid value: "a b": must result in valid metadata: kind: Invalid',
+        ),
+        (
+            template(metadata=fields(labels=labels(a="/"))),
+            'properties[labels].default: Invalid value: {"a":"/"}: must result in valid metadata: metadata.',
+        ),
+        (
+            {**template(), "default": {"apiVersion": 1, "kind": "Pod"}},
+            "properties[spec].default.apiVersion: Invalid value: 1: must be a string",
+        ),
+        (
+            {**template(), "default": {"apiVersion": "v1"}},
+            "properties[spec].default.kind: Required value",
+        ),
+    ],
+)
+def test_what_is_embedded_stays_a_resource_with_its_defaults(schema: Any, message: str) -> None:
+    (found,) = told(spec(**schema))
+    assert message in found
+
+
 def test_beside_a_status_the_root_says_little() -> None:
     (found,) = told({**fields(), "anyOf": [{"required": ["spec"]}]}, status=True)
     assert "fields are allowed at the root of the schema if the status subresource is enabled" in found
