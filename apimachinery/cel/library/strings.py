@@ -34,10 +34,6 @@ def _search(_result: Any, text: str, part: str) -> int:
     return strings_cost(len(text)) * strings_cost(len(part))
 
 
-def _affix(_result: bool, _text: str, affix: str) -> int:
-    return strings_cost(len(affix))
-
-
 def _rewrite(_result: Any, text: str, *_args: Any) -> int:
     return strings_cost(2 * len(text))
 
@@ -47,8 +43,8 @@ def _out_of_range(index: int) -> CelEvaluationError:
 
 
 LIBRARY.method("contains", STRING, STRING, result=BOOL, cost=_search)(lambda text, part: part in text)
-LIBRARY.method("startsWith", STRING, STRING, result=BOOL, cost=_affix)(str.startswith)
-LIBRARY.method("endsWith", STRING, STRING, result=BOOL, cost=_affix)(str.endswith)
+LIBRARY.method("startsWith", STRING, STRING, result=BOOL, cost=traversal)(str.startswith)
+LIBRARY.method("endsWith", STRING, STRING, result=BOOL, cost=traversal)(str.endswith)
 
 
 @LIBRARY.method("charAt", STRING, INT, result=STRING)

@@ -66,6 +66,7 @@ def test_expressions_cost_what_they_cost_in_kubernetes(expression: str, expected
 
 def test_work_on_long_texts_costs_by_their_length() -> None:
     assert cost("s.contains('abcdefghijkl')", s="x" * 1000) == 1 + 100 * 2
+    assert cost("s.startsWith('x') && s.endsWith('x')", s="x" * 1000) == 2 * (1 + 100)
     assert cost("s == s", s="x" * 1000) == 2 + 100
     assert cost("s.matches('a+b+')", s="x" * 99) == 1 + 10
 
