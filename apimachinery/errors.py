@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from apimachinery.field import FieldError
+from apimachinery.field import FieldError, limited
 from apimachinery.meta import Object
 
 
@@ -126,10 +126,10 @@ def unsupported_media_type(message: str) -> ApiError:
 
 def invalid(group: str, kind: str, name: str, causes: Sequence[FieldError]) -> ApiError:
     """422: the object was understood and is wrong; every cause is listed."""
-    texts = [cause.message() for cause in causes]
+    texts, listed = limited(causes)
     told = texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
     shown = f"{kind}.{group}" if group else kind
-    details = {"name": name, "group": group, "kind": kind, "causes": [cause.cause() for cause in causes]}
+    details = {"name": name, "group": group, "kind": kind, "causes": listed}
     return ApiError(422, "Invalid", f'{shown} "{name}" is invalid: {told}', details)
 
 

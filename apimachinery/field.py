@@ -26,7 +26,9 @@ _TITLES = {
     "InternalError": "Internal error",
 }
 _WITHOUT_VALUE = ("FieldValueRequired", "FieldValueForbidden", "FieldValueTooLong", "InternalError")
-
+# How much is told of one value, and of all that is wrong with an object.
+SHOWN_CHARS_MAX = 8 << 10
+TOLD_CHARS_MAX = 64 << 10
 
 # Not wrong, but to be told to who sent it; the detail is the whole message.
 WARNING = "Warning"
@@ -65,12 +67,30 @@ class FieldError:
         return {"reason": self.type, "message": self.body(), "field": self.path}
 
 
+def limited(causes: Sequence[FieldError]) -> tuple[list[str], list[dict[str, str]]]:
+    """(messages, causes) of what is wrong, as much of it as people read: thousands of errors may each repeat a value
+    that is as large as the object.
+    """
+    messages: list[str] = []
+    size = 0
+    for cause in causes:
+        message = cause.message()
+        size += len(message)
+        if messages and size > TOLD_CHARS_MAX:
+            return [*messages, f"and {len(causes) - len(messages)} more"], [
+                cause.cause() for cause in causes[: len(messages)]
+            ]
+        messages.append(message)
+    return messages, [cause.cause() for cause in causes]
+
+
 def _shown(value: Any) -> str:
     if isinstance(value, bool) or value is None:
         return {True: "true", False: "false", None: "null"}[value]
     if isinstance(value, int | float):
         return str(value)
-    return orjson.dumps(value).decode()
+    text = orjson.dumps(value).decode()
+    return text if len(text) <= SHOWN_CHARS_MAX else f"{text[:SHOWN_CHARS_MAX]}…"
 
 
 def required(path: str, detail: str = "") -> FieldError:

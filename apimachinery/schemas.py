@@ -18,7 +18,7 @@ from typing import Any
 
 import orjson
 
-from apimachinery.field import FieldError, invalid_value, not_supported, required, wrong_type
+from apimachinery.field import FieldError
 from apimachinery.meta import Object
 from apimachinery.resources import Resource, by_kind
 
@@ -197,38 +197,11 @@ def validate(resource: Resource, obj: Object) -> list[FieldError]:
     return _causes(name, obj)
 
 
-def _causes(name: str, obj: Object) -> list[FieldError]:
-    import jsonschema
+def _causes(name: str, value: Any) -> list[FieldError]:
+    # Of use for few objects, and it needs this module.
+    from apimachinery.schema_causes import causes
 
-    checker = jsonschema.Draft7Validator(_schema_document(name))
-    causes = [_cause(error) for error in checker.iter_errors(obj)]
-    return list(dict.fromkeys(cause for group in causes for cause in group))
-
-
-def _cause(error: Any) -> list[FieldError]:
-    path = _path_text(error.absolute_path)
-    if error.validator == "required":
-        have = error.instance if isinstance(error.instance, dict) else {}
-        missing = [key for key in error.validator_value if key not in have]
-        return [required(f"{path}.{key}".lstrip(".")) for key in missing]
-    if error.validator == "enum":
-        return [not_supported(path, _hashable(error.instance), [str(v) for v in error.validator_value if v])]
-    if error.validator == "type":
-        types = error.validator_value if isinstance(error.validator_value, list) else [error.validator_value]
-        wanted = " or ".join(kind for kind in types if kind != "null")
-        return [wrong_type(path, _hashable(error.instance), f"must be of type {wanted}")]
-    return [invalid_value(path, _hashable(error.instance), error.message)]
-
-
-def _hashable(value: Any) -> Any:
-    return orjson.dumps(value).decode() if isinstance(value, dict | list) else value
-
-
-def _path_text(path: Iterable[str | int]) -> str:
-    text = ""
-    for step in path:
-        text += f"[{step}]" if isinstance(step, int) else f".{step}"
-    return text.lstrip(".")
+    return causes(definitions()[name], value)
 
 
 def unknown_fields(resource: Resource, obj: Object) -> list[str]:

@@ -19,7 +19,7 @@ from aiohttp import web
 
 from apimachinery import schemas
 from apimachinery.errors import ApiError, bad_request, invalid, request_entity_too_large, unsupported_media_type
-from apimachinery.field import FieldError, invalid_value, not_supported
+from apimachinery.field import FieldError, invalid_value, limited, not_supported
 from apimachinery.meta import Object, get_path
 from apimachinery.resources import Resource
 from apiserver.rest.call import Call, options_error
@@ -212,8 +212,9 @@ def refuse(resource: Resource, document: Object, causes: list[FieldError]) -> No
     if not wrong:
         name = get_path(document, "metadata", "name", default="")
         raise invalid(resource.group, resource.kind, name, causes)
-    told = ", ".join(cause.message() for cause in wrong)
+    texts, listed = limited(wrong)
+    told = ", ".join(texts)
     error = bad_request(
         f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: {told}'
     )
-    raise ApiError(error.code, error.reason, error.message, {"causes": [cause.cause() for cause in wrong]})
+    raise ApiError(error.code, error.reason, error.message, {"causes": listed})

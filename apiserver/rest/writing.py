@@ -16,7 +16,7 @@ import orjson
 
 from apimachinery import canonical
 from apimachinery.errors import MODIFIED, ApiError, already_exists, bad_request, conflict, invalid
-from apimachinery.field import OMITTED, WARNING, FieldError
+from apimachinery.field import OMITTED, WARNING, FieldError, limited
 from apimachinery.managedfields.entries import Managed
 from apimachinery.meta import Object, get_path
 from apimachinery.time import rfc3339
@@ -246,10 +246,11 @@ def ends_deletion(strategy: Strategy, obj: Object) -> bool:
 def canonicalize(strategy: Strategy, obj: Object) -> None:
     """Bring quantities and times into their canonical form. Raises ApiError 400."""
     if errors := canonical.canonicalize(strategy.resource, obj):
-        told = ", ".join(error.message() for error in errors)
+        texts, listed = limited(errors)
+        told = ", ".join(texts)
         resource = strategy.resource
         message = f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: {told}'
-        raise ApiError(400, "BadRequest", message, {"causes": [error.cause() for error in errors]})
+        raise ApiError(400, "BadRequest", message, {"causes": listed})
 
 
 def refuse(strategy: Strategy, obj: Object, errors: list[FieldError]) -> list[str]:
