@@ -5,7 +5,8 @@
     /openapi/v2                        everything in one document, as JSON or protobuf
 
 Documents are made when they are first asked for and kept compressed; what they are made of is let go. After a change
-of what is served, only what has changed is made again.
+of what is served, only what has changed is made again. Extension servers serve their own documents of version 3, to
+which the index leads, and have a part in version 2; of one that knows version 2 only, version 3 is made.
 Source: https://kubernetes.io/docs/concepts/overview/kubernetes-api/#openapi-interface-definition
 """
 
@@ -24,9 +25,10 @@ import orjson
 from apimachinery import schemas
 from apimachinery.resources import Resource
 from apiserver import openapi_protobuf, openapi_v2
+from apiserver.aggregation.index import Extension
 from apiserver.catalog import Catalog, Endpoint
 from apiserver.customresources.published import list_schema, model_name
-from apiserver.discovery import subresource
+from apiserver.discovery import NoServices, Services, subresource
 from apiserver.openapi_operations import Operation, operations
 from apiserver.version import KUBERNETES_VERSION, git_version
 
@@ -50,10 +52,13 @@ class Served:
 class OpenAPI:
     """The documents of what is served."""
 
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(self, catalog: Catalog, services: Services | None = None) -> None:
         self._catalog = catalog
-        self._generation = -1
+        self._services: Services = services if services is not None else NoServices()
+        self._generation = (-1, -1)
         self._by_version: dict[str, Served] = {}
+        # By path: what extension servers serve.
+        self._extensions: dict[str, Extension] = {}
         self._hashes: dict[str, str] = {}
         # By what it is: the hash of what it was made of, and the compressed document.
         self._made: dict[str, tuple[str, bytes]] = {}
@@ -70,26 +75,40 @@ class OpenAPI:
         return self._hashes.get(path)
 
     def _refresh(self) -> None:
-        if self._generation == self._catalog.generation:
+        generation = (self._catalog.generation, self._services.generation)
+        if self._generation == generation:
             return
-        self._generation = self._catalog.generation
-        before, self._by_version = self._by_version, {}
+        self._generation = generation
+        before, self._by_version = self._hashes.keys(), {}
         for resource in self._catalog.built_in():
             self._by_version.setdefault(_path(resource), Served()).built_in.append(resource)
         for endpoint in self._catalog.custom():
             self._by_version.setdefault(_path(endpoint.resource), Served()).custom.append(endpoint)
+        self._extensions = {one.path.removeprefix("/"): one for one in self._services.known()}
+        for path in self._extensions:
+            self._by_version.pop(path, None)
         self._hashes = {path: _hash(served) for path, served in self._by_version.items()}
-        gone = before.keys() - self._by_version.keys()
-        paths = {
-            path: {"serverRelativeURL": f"/openapi/v3/{path}?hash={digest}"} for path, digest in self._hashes.items()
+        self._hashes |= {
+            path: hashlib.sha256(one.schemas.version_2).hexdigest().upper()
+            for path, one in self._extensions.items()
+            if one.schemas.version_2
         }
-        self._index = orjson.dumps({"paths": paths})
+        gone = before - self._hashes.keys()
+        urls = {path: f"/openapi/v3/{path}?hash={digest}" for path, digest in self._hashes.items()}
+        urls |= {
+            path: url for path, one in self._extensions.items() if (url := one.schemas.own_version_3) is not None
+        }
+        self._index = orjson.dumps({"paths": {path: {"serverRelativeURL": url} for path, url in urls.items()}})
         for name in [name for name in self._made if name.rpartition(" ")[2] in gone]:
             del self._made[name]
 
     async def version_3(self, path: str) -> bytes:
         """The compressed document of a group and version. Raises KeyError."""
         self._refresh()
+        extension = self._extensions.get(path)
+        if extension is not None:
+            part = extension.schemas.version_2
+            return await self._once(path, self._hashes[path], lambda: _converted(part))
         served = self._by_version[path]
         return await self._once(path, self._hashes[path], lambda: orjson.dumps(document(served)))
 
@@ -99,16 +118,19 @@ class OpenAPI:
         form = "protobuf" if protobuf else "JSON"
         digest = hashlib.sha256("".join(self._hashes.values()).encode()).hexdigest()
         parts = [await self._part(*part, form) for part in self._parts()]
+        others = [one.schemas.version_2 for one in self._extensions.values() if one.schemas.version_2]
+        ours = [await self._part(*part, "JSON") for part in self._parts()] if others else []
 
         def make() -> bytes:
-            found = map(gzip.decompress, parts)
+            found = [*map(gzip.decompress, parts), *_parts_of_others(ours, others, form)]
             return b"".join((openapi_protobuf.encode_head(_INFO), *found)) if protobuf else _joined(found)
 
         return await self._once(f"v2 {form}", digest, make)
 
     def _parts(self) -> Iterator[tuple[str, str, Served]]:
         """(name, hash, endpoints) of what is put together: all that is built in, and each custom group's version."""
-        yield "built-in", "", Served([one for served in self._by_version.values() for one in served.built_in])
+        built_in = Served([one for served in self._by_version.values() for one in served.built_in])
+        yield "built-in", str(len(built_in.built_in)), built_in
         for path, served in self._by_version.items():
             if served.custom:
                 yield path, self._hashes[path], Served(custom=served.custom)
@@ -116,9 +138,7 @@ class OpenAPI:
     async def _part(self, name: str, digest: str, served: Served, form: str) -> bytes:
         def make() -> bytes:
             made = openapi_v2.convert(document(served, simple=True), _operations(served))
-            if form == "protobuf":
-                return openapi_protobuf.encode_body(made)
-            return _SEPARATOR.join(orjson.dumps(made[key])[1:-1] for key in ("paths", "definitions"))
+            return openapi_protobuf.encode_body(made) if form == "protobuf" else _parted(made)
 
         return await self._once(f"v2 {form} {name}", digest, make)
 
@@ -136,10 +156,36 @@ class OpenAPI:
 _SEPARATOR = b"\0"
 
 
+def _parted(document: dict[str, Any]) -> bytes:
+    return _SEPARATOR.join(orjson.dumps(document[key])[1:-1] for key in ("paths", "definitions"))
+
+
+def _parts_of_others(ours: Sequence[bytes], others: Sequence[bytes], form: str) -> list[bytes]:
+    """What extension servers add to our parts (compressed JSON)."""
+    if not others:
+        return []
+    from apiserver.aggregation import openapi_documents
+
+    known: dict[str, Any] = {}
+    for part in ours:
+        known |= orjson.loads(b"{%b}" % gzip.decompress(part).split(_SEPARATOR)[1])
+    merged = openapi_documents.merged(known, map(orjson.loads, others))
+    if form == "protobuf":
+        return [openapi_protobuf.encode_body(openapi_documents.plain(merged))]
+    return [_parted(merged)]
+
+
+def _converted(part: bytes) -> bytes:
+    """The document of an extension server that has none in version 3."""
+    from apiserver.aggregation import openapi_documents
+
+    return orjson.dumps(openapi_documents.to_version_3(orjson.loads(part), _INFO))
+
+
 def _joined(parts: Iterable[bytes]) -> bytes:
     """One document of parts."""
     split = [part.split(_SEPARATOR) for part in parts]
-    paths, definitions = (b",".join(part[number] for part in split) for number in (0, 1))
+    paths, definitions = (b",".join(part[number] for part in split if part[number]) for number in (0, 1))
     head = orjson.dumps({"swagger": "2.0", "info": _INFO})[:-1]
     return b"".join((head, b',"paths":{', paths, b'},"definitions":{', definitions, b"}}"))
 

@@ -33,6 +33,7 @@ from apimachinery.resources import BINDINGS, NAMESPACES, PODDISRUPTIONBUDGETS, P
 from apiserver import admission
 from apiserver.admission import CREATE, Attributes, Chain
 from apiserver.admission.plugin import refused
+from apiserver.aggregation.aggregator import Aggregator
 from apiserver.catalog import Catalog
 from apiserver.flowcontrol import FlowControl, Request
 from apiserver.flowcontrol.width import objects_listed, width
@@ -112,6 +113,7 @@ class Pipeline:
         authorize: Authorize,
         paths: Handler,
         nodes: Handler,
+        aggregator: Aggregator,
         plugins: Chain,
         questions: Questions,
         flows: FlowControl,
@@ -119,7 +121,8 @@ class Pipeline:
         watch_seconds_min: float,
         now: Callable[[], float],
     ) -> None:
-        """`paths` serves what is no resource, `nodes` what nodes and pods answer (logs, exec, proxy…).
+        """`paths` serves what is no resource, `nodes` what nodes and pods answer (logs, exec, proxy…),
+        `aggregator` what extension servers do.
 
         `found_out` are the resources, by group and plural, whose objects are stored nowhere.
         """
@@ -129,6 +132,7 @@ class Pipeline:
         self._authorize = authorize
         self._paths = paths
         self._nodes = nodes
+        self._aggregator = aggregator
         self._plugins = plugins
         self._questions = questions
         self._cluster = StoredCluster(store)
@@ -143,6 +147,11 @@ class Pipeline:
         self._authorize(user, info)
         flow = self._flows.flow(user, info)
         set_headers(http, flow.schema.headers)
+        extension = self._aggregator.find(info)
+        if extension is not None:
+            async with Request(flow, user, info, 1):
+                pass  # it has its turn, and holds no seat while another server works
+            return with_headers(http, await self._aggregator.serve(http, info, user, extension))
         if not info.resource:
             async with Request(flow, user, info, 1):
                 return with_headers(http, await self._paths(http, info))

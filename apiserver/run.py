@@ -24,6 +24,7 @@ from apiserver import admission, bootstrap, logs
 from apiserver.access import Access, access
 from apiserver.admission.served import Served
 from apiserver.aggregation import trust
+from apiserver.aggregation.aggregator import Aggregator
 from apiserver.aggregation.index import ApiServices
 from apiserver.aggregation.local import LocalServices
 from apiserver.aggregation.trust import Trust
@@ -111,6 +112,7 @@ async def _run(options: Options, listener: socket.socket) -> None:
         keeper = Keeper(store, serving, own, time.time)
         services = ApiServices(store)
         local = LocalServices(store, services, serving, own, time.time)
+        aggregator = Aggregator(store, services, own, proxies, time.time)
         metrics = Metrics(catalog.resource)
         who = access(options, store, now=time.time)
         flows, upkeep = flow_control(
@@ -121,7 +123,7 @@ async def _run(options: Options, listener: socket.socket) -> None:
         )
         paths = _paths(options, store, catalog, services, health, metrics, who, flows)
         plugins = _plugins(options, store, catalog, who, webhooks)
-        pipeline = _pipeline(options, store, catalog, nodes, paths, who, flows, plugins)
+        pipeline = _pipeline(options, store, catalog, nodes, aggregator, paths, who, flows, plugins)
         server = Server(
             pipeline.handle,
             metrics,
@@ -137,6 +139,7 @@ async def _run(options: Options, listener: socket.socket) -> None:
                 tasks.create_task(upkeep.run(time.time)),
                 tasks.create_task(keeper.run()),
                 tasks.create_task(local.run()),
+                tasks.create_task(aggregator.run()),
                 tasks.create_task(
                     follow(store, CONFIGMAPS, Trust(own, known_by, time.time).changed, trust.SELECTION)
                 ),
@@ -150,6 +153,7 @@ async def _run(options: Options, listener: socket.socket) -> None:
             server.refuse()
             store.end_watches()
             await nodes.close()
+            await aggregator.close()
             await server.finish()
             await webhooks.close()  # those that still run may have needed them
             for task in background:
@@ -175,7 +179,7 @@ def _paths(
     def openapi() -> OpenAPI:
         from apiserver.openapi import OpenAPI
 
-        return OpenAPI(catalog)
+        return OpenAPI(catalog, services)
 
     return Paths(
         discovery=Discovery(catalog, services, server_address=options.server_url.removeprefix("https://")),
@@ -203,6 +207,7 @@ def _pipeline(
     store: Store,
     catalog: Catalog,
     nodes: Proxying,
+    aggregator: Aggregator,
     paths: Paths,
     who: Access,
     flows: FlowControl,
@@ -216,6 +221,7 @@ def _pipeline(
         authorize=who.authorizer.authorize,
         paths=paths.serve,
         nodes=nodes.serve,
+        aggregator=aggregator,
         plugins=plugins,
         questions=who.questions,
         flows=flows,

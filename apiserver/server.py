@@ -29,7 +29,7 @@ from apiserver.logs import kv
 from apiserver.metrics import Metrics, is_long_running
 from apiserver.request_info import RequestInfo, parse
 from apiserver.responses import ReadyResponse, error_response
-from apiserver.upgrade import is_upgraded
+from apiserver.upgrade import is_upgraded, limit_time
 
 log = logging.getLogger(__name__)
 
@@ -108,7 +108,8 @@ class Server:
         try:
             if is_long_running(info):
                 return await self._handler(request, info)
-            async with asyncio.timeout(self._timeout_seconds):
+            async with asyncio.timeout(self._timeout_seconds) as limit:
+                limit_time(request, limit)
                 return await self._handler(request, info)
         except ApiError as error:
             return _refusal(request, error)

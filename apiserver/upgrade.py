@@ -12,6 +12,12 @@ from apiserver.responses import ReadyResponse
 
 READ_BYTES_MAX = 64 << 10
 _UPGRADED = "upgraded"
+_LIMIT = "limit"
+
+
+def limit_time(http: web.BaseRequest, limit: asyncio.Timeout) -> None:
+    """Have the time of a request limited, unless its connection is taken over."""
+    http[_LIMIT] = limit
 
 
 class Upgraded:
@@ -65,6 +71,9 @@ def take_over(http: web.BaseRequest, headers: Iterable[tuple[str, str]]) -> Upgr
     if transport is None:
         raise ConnectionResetError("the client is gone")
     http[_UPGRADED] = True
+    limit: asyncio.Timeout | None = http.get(_LIMIT)
+    if limit is not None:
+        limit.reschedule(None)
     reader = asyncio.StreamReader(READ_BYTES_MAX)
     reader.set_transport(transport)  # it pauses the connection while nobody reads
     http.protocol.keep_alive(False)

@@ -161,8 +161,7 @@ def _distrust(error: ssl.SSLCertVerificationError) -> str:
     return "certificate signed by unknown authority"
 
 
-@lru_cache(maxsize=256)
-def trust(bundle: str) -> ssl.SSLContext:
+def make_trust(bundle: str) -> ssl.SSLContext:
     """TLS that trusts the certificates of a caBundle (base64), or without one the authorities of this machine.
 
     Raises ValueError.
@@ -174,6 +173,9 @@ def trust(bundle: str) -> ssl.SSLContext:
     context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
     context.verify_flags &= ~ssl.VerifyFlags.VERIFY_X509_STRICT
     return context
+
+
+trust = lru_cache(maxsize=256)(make_trust)
 
 
 def locate(config: Mapping[str, Any]) -> Target:

@@ -40,7 +40,7 @@ class Where(NamedTuple):
 
 @dataclass(slots=True)
 class Schemas:
-    """What an extension server says of its schemas: how often that has changed, and the documents themselves."""
+    """What an extension server says of its schemas."""
 
     # Where its own OpenAPI 3 document is, None if it has none and ours is made of `version_2`.
     own_version_3: str | None = None
@@ -48,7 +48,7 @@ class Schemas:
     version_2: bytes = b""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Extension:
     """One version of a group that an extension server serves."""
 

@@ -41,6 +41,7 @@ _OF_THE_CLIENT = ("authorization", "expect")
 _OF_THE_CLIENT_PREFIXES = ("impersonate-", "x-remote-")
 _MADE_BY_AIOHTTP = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 _TEXT = "text/html"
+REDIRECTED = "the backend attempted to redirect this request, which is not permitted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +91,13 @@ class ReverseProxy:
         headers: Iterable[tuple[str, str]] = (),
         links: Links | None = None,
         unreachable: str = "error trying to reach service",
+        redirects: bool = True,
     ) -> web.StreamResponse:
         """Answer a request with what another server answers.
 
-        `headers` are added to those of the client, `links` are rewritten. Raises ApiError 503 if the server can't be
-        reached, ConnectionError if it goes away in the middle of its answer.
+        `headers` are added to those of the client, `links` are rewritten, `redirects` may be answered. Raises
+        ApiError 503 if the server can't be reached, 502 for a redirect that may not be; ConnectionError if it goes
+        away in the middle of its answer.
         """
         upgrade = _upgrade(http)
         sent = request_headers(http, upgrade)
@@ -119,6 +122,8 @@ class ReverseProxy:
         async with answer:
             if answer.status == 101:
                 return await _joined(http, answer)
+            if not redirects and 300 <= answer.status < 400 and "Location" in answer.headers:
+                raise ApiError(502, "BadGateway", REDIRECTED)
             if upgrade and answer.status < 400:
                 raise ApiError(500, "InternalError", f"invalid upgrade response: status code {answer.status}")
             return await _answered(http, answer, links)
