@@ -32,8 +32,8 @@ INITIAL_EVENTS_END = {"k8s.io/initial-events-end": "true"}
 
 
 def encode(resource: Resource, obj: Object, revision: int) -> bytes:
-    """The bytes of a version, its kind and metadata first."""
-    fields = {"metadata": {**obj["metadata"], "resourceVersion": str(revision)}}
+    """The bytes of a version, its kind and metadata first; what was never stored has no revision (0)."""
+    fields = {"metadata": {**obj["metadata"], "resourceVersion": str(revision)} if revision else obj["metadata"]}
     fields |= {key: value for key, value in obj.items() if key not in _FIRST}
     # What orjson returns lies in a buffer of several times its size: it is copied to what is kept.
     prefix = kind_prefix(resource.kind, resource.api_version)

@@ -31,7 +31,7 @@ def validate(config: Object) -> Errors:
         errors += [invalid_value(f"binaryData[{key}]", key, why) for why in names.config_key(key)]
         size += decoded_bytes(value, f"binaryData[{key}]", errors)
     if size > DATA_BYTES_MAX:
-        errors.append(too_long("", DATA_BYTES_MAX))
+        errors.append(too_long("[]", DATA_BYTES_MAX))  # the path of nothing, as it is written
     return errors
 
 

@@ -102,6 +102,8 @@ def test_a_subresource_can_be_patched(kubectl: Kubectl) -> None:
     assert (web["spec"]["replicas"], web["status"]["replicas"]) == (5, 7)
     scale = kubectl.get("deployment", "web", "--subresource=scale")
     assert (scale["kind"], scale["spec"]["replicas"]) == ("Scale", 5)
+    head, row = kubectl.lines("get", "deployment", "web", "--subresource=scale")
+    assert (head, row[:3]) == (["NAME", "DESIRED", "AVAILABLE", "AGE"], ["web", "5", "7"])
 
 
 def test_diff_shows_what_apply_would_change(kubectl: Kubectl) -> None:

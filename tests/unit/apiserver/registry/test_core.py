@@ -87,7 +87,7 @@ def test_string_data_becomes_data_and_wins():
             ['data[a]: Invalid value: "a": duplicate of key present in binaryData'],
         ),
         (CONFIGMAPS, named(data={"..": "1"}), ["data[..]: Invalid value: \"..\": must not be '..'"]),
-        (CONFIGMAPS, named(data={"a": "é" * 600000}), [": Too long: may not be more than 1048576 bytes"]),
+        (CONFIGMAPS, named(data={"a": "é" * 600000}), ["[]: Too long: may not be more than 1048576 bytes"]),
     ],
 )
 def test_data_has_proper_keys_and_a_limit(resource, wrong, told):
