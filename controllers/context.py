@@ -31,6 +31,7 @@ from apimachinery.resources import (
     PODS,
     REPLICASETS,
     RESOURCEQUOTAS,
+    VALIDATINGADMISSIONPOLICIES,
     Resource,
 )
 from controllers.custom_resources import TURN_SECONDS_MAX, CustomResources
@@ -43,7 +44,7 @@ logger = logging.getLogger(__name__)
 # Controllers read more than the metadata of these; of all others metadata alone is watched and kept.
 WHOLE_OBJECTS = (
     *(PODS, NODES, NAMESPACES, REPLICASETS, DEPLOYMENTS, LEASES),
-    *(CLUSTERROLES, CERTIFICATESIGNINGREQUESTS, RESOURCEQUOTAS),
+    *(CLUSTERROLES, CERTIFICATESIGNINGREQUESTS, RESOURCEQUOTAS, VALIDATINGADMISSIONPOLICIES),
 )
 
 

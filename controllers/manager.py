@@ -36,6 +36,7 @@ from controllers.root_ca import RootCaPublisher
 from controllers.service_account import ServiceAccountController
 from controllers.storage_protection import ClaimProtection, VolumeProtection
 from controllers.taint_eviction import TaintEvictionController
+from controllers.validating_policy_status import ValidatingPolicyStatus
 
 logger = logging.getLogger(__name__)
 
@@ -73,6 +74,7 @@ CONTROLLERS = {
     "persistentvolumeclaim-protection-controller": Entry(ClaimProtection, 1),
     "persistentvolume-protection-controller": Entry(VolumeProtection, 1),
     "namespace-controller": Entry(NamespaceController, 10, "concurrent-namespace-syncs"),
+    "validatingadmissionpolicy-status-controller": Entry(ValidatingPolicyStatus, 1),
     "pod-garbage-collector-controller": Entry(PodGarbageCollector, 4),
 }
 

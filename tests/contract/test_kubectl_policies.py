@@ -14,6 +14,7 @@ from apimachinery.meta import Object
 from tests.support.apiserver import ApiServerProcess, running
 from tests.support.clients import kubectl_current
 from tests.support.kubectl import Kubectl, in_new_namespace
+from tests.support.manager import managing
 
 GROUP = "admissionregistration.k8s.io"
 
@@ -223,6 +224,24 @@ def test_an_expression_that_does_not_compile_is_refused_with_the_policy(kubectl:
         'The ValidatingAdmissionPolicy "broken" is invalid: spec.validations[0].expression: Invalid value: '
         '"object.spec.replicas <": compilation failed: ERROR: <input>:1:23: Syntax error: '
     )
+
+
+def test_authors_are_warned_of_fields_that_are_not_there(
+    server: ApiServerProcess, kubectl: Kubectl, policies: Policies
+) -> None:
+    with managing(server):
+        name = policies.validating("typed", DEPLOYMENTS, validations=[{"expression": "object.replicas > 1"}])
+        policy = f"validatingadmissionpolicy/{name}"
+        kubectl("wait", policy, "--for=jsonpath={.status.observedGeneration}=1", "--timeout=30s")
+        told = kubectl(
+            "get", policy, "-o", "jsonpath={.status.typeChecking.expressionWarnings[*]['fieldRef','warning']}"
+        )
+        assert told == (
+            "spec.validations[0].expression apps/v1, Kind=Deployment: "
+            "ERROR: <input>:1:7: undefined field 'replicas'\n"
+            " | object.replicas > 1\n"
+            " | ......^\n"
+        )
 
 
 def test_mutating_policies_are_found_in_the_version_that_serves_them(kubectl: Kubectl) -> None:
