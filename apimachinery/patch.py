@@ -69,7 +69,8 @@ def _merge_map(document: Object, patch: Object, node: Definition) -> Object | No
             continue
         if key.startswith(_DELETE_FROM):
             field, deleted = key.removeprefix(_DELETE_FROM), set(map(_identity, _list(patch, key)))
-            merged[field] = [item for item in merged.get(field) or [] if _identity(item) not in deleted]
+            if isinstance(merged.get(field), list):
+                merged[field] = [item for item in merged[field] if _identity(item) not in deleted]
             continue
         if value is None:
             merged.pop(key, None)
@@ -79,9 +80,11 @@ def _merge_map(document: Object, patch: Object, node: Definition) -> Object | No
         if key.startswith(_ORDER):
             field, order = key.removeprefix(_ORDER), _list(patch, key)
             if isinstance(merged.get(field), list):
-                before = document.get(field) if isinstance(document.get(field), list) else []
                 merge_by = (field_schema(definition, field) or {}).get("x-kubernetes-patch-merge-key")
-                merged[field] = _ordered(merged[field], order, before or [], merge_by)
+                _check_order(patch.get(field), order, merge_by)
+                before = document.get(field) if isinstance(document.get(field), list) else []
+                before = _places_kept(before or [], patch.get(field), merge_by)
+                merged[field] = _ordered(merged[field], order, before, merge_by)
     return merged
 
 
@@ -92,9 +95,32 @@ def _list(patch: Object, key: str) -> list[Any]:
     return value
 
 
+def _check_order(patch: Any, order: list[Any], key: str | None) -> None:
+    """What a patch has for a list must be in the order that it asks for."""
+    if not order or not isinstance(patch, list):
+        return
+    wanted = iter(_identity(item, key) for item in order)
+    for item in patch:
+        if not (isinstance(item, dict) and _DIRECTIVE in item) and _identity(item, key) not in wanted:
+            raise bad_request(f"The order in patch list:\n{patch}\n doesn't match {_ORDER} list:\n{order}\n")
+
+
+def _places_kept(before: list[Any], patch: Any, key: str | None) -> list[Any]:
+    """The list as it was, to order by: what a patch adds takes the places that become free by what it deletes."""
+    listed = [item for item in patch if isinstance(item, dict)] if key is not None and isinstance(patch, list) else []
+    deleted = {_identity(item, key) for item in listed if item.get(_DIRECTIVE) == "delete"}
+    if not deleted:
+        return before
+    had = set(_places(before, key))
+    added = [item for item in listed if _DIRECTIVE not in item and _identity(item, key) not in had]
+    return [*(item for item in before if _identity(item, key) not in deleted), *added][: len(before)]
+
+
 def _merge_value(old: Any, value: Any, node: Definition) -> Any:
     strategy = str(node.get("x-kubernetes-patch-strategy", ""))
     if isinstance(value, dict):
+        if strategy == "replace":
+            return value
         return _merge_map(old if isinstance(old, dict) else {}, value, node)
     if isinstance(value, list):
         if "merge" in strategy.split(","):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from apimachinery.errors import ApiError
 from apimachinery.patch import json_patch, merge_patch, strategic_merge_patch
-from apimachinery.resources import DEPLOYMENTS, PODS
+from apimachinery.resources import DEPLOYMENTS, PODDISRUPTIONBUDGETS, PODS
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=3),
@@ -140,6 +140,31 @@ def test_set_element_order_and_retain_keys_as_kubectl_sends_them() -> None:
     finalizers = {"metadata": {"$deleteFromPrimitiveList/finalizers": ["x"], "finalizers": ["z"]}}
     merged = strategic_merge_patch(PODS, {"metadata": {"finalizers": ["x", "y"]}}, finalizers)
     assert merged == {"metadata": {"finalizers": ["z", "y"]}}
+
+
+def test_what_is_added_takes_the_places_of_what_is_deleted() -> None:
+    order = {"$setElementOrder/containers": [{"name": "b"}, {"name": "new"}]}
+    listed = [{"name": "new"}, {"name": "a", "$patch": "delete"}]
+    merged = strategic_merge_patch(PODS, _containers("a", "b", "injected"), {"spec": {**order, "containers": listed}})
+    assert merged == _containers("b", "injected", "new")
+
+
+def test_a_list_in_another_order_than_it_asks_for_is_refused() -> None:
+    patch = {"spec": {"$setElementOrder/containers": [{"name": "a"}, {"name": "b"}], **_containers("b", "a")["spec"]}}
+    with pytest.raises(ApiError, match=r"The order in patch list:[^$]*doesn't match \$setElementOrder/ list:"):
+        strategic_merge_patch(PODS, _containers("a"), patch)
+
+
+def test_what_is_a_whole_by_its_schema_is_replaced() -> None:
+    document = {"spec": {"minAvailable": 1, "selector": {"matchLabels": {"app": "a", "tier": "b"}}}}
+    patch = {"spec": {"selector": {"matchLabels": {"app": "c"}}}}
+    merged = strategic_merge_patch(PODDISRUPTIONBUDGETS, document, patch)
+    assert merged == {"spec": {"minAvailable": 1, "selector": {"matchLabels": {"app": "c"}}}}
+
+
+def test_to_delete_from_a_list_that_is_not_there_makes_none() -> None:
+    patch = {"metadata": {"$deleteFromPrimitiveList/finalizers": ["x"]}}
+    assert strategic_merge_patch(PODS, {"metadata": {"name": "a"}}, patch) == {"metadata": {"name": "a"}}
 
 
 def test_long_lists_are_merged_in_one_go() -> None:
