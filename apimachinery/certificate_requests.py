@@ -49,13 +49,15 @@ def read(request: Object) -> Asked:
     except (ValueError, binascii.Error) as error:
         raise ValueError(f"unable to parse the certificate request: {error}") from error
     names = [str(attribute.value) for attribute in parsed.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+    if len(names) > 1:
+        raise ValueError("the subject has several common names, of which only one could be looked at")
     groups = parsed.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)
     try:
         found = parsed.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
         found = x509.SubjectAlternativeName([])
     return Asked(
-        names[-1] if names else "",
+        names[0] if names else "",
         tuple(str(attribute.value) for attribute in groups),
         tuple(found.get_values_for_type(x509.DNSName)),
         tuple(map(str, found.get_values_for_type(x509.IPAddress))),

@@ -21,6 +21,7 @@ from apiserver.bootstrap_tokens import BootstrapTokens
 from apiserver.connection import Connection
 from apiserver.front_proxy import ANONYMOUS_NAME, FrontProxy, named_user
 from apiserver.logs import kv
+from apiserver.pki import KUBELET_CLIENT
 from apiserver.request_info import AUTHENTICATED, UNAUTHENTICATED, User
 from apiserver.serviceaccounts.verification import TokenError, TokenVerifier
 
@@ -70,6 +71,9 @@ class Authenticator:
                 named = named_user(request.headers, self._proxies)
                 if named is not None:
                     return named
+            if certified.user.name == KUBELET_CLIENT:
+                # This server itself: it has been told that an agent listens where in truth it does.
+                raise unauthorized()
             if certified.client:
                 return certified.user
         header = request.headers.get("Authorization")

@@ -75,7 +75,8 @@ def certified(peer: Mapping[str, Any] | None) -> Certified | None:
         names.setdefault(kind, []).append(value)
     if not names.get("commonName"):
         return None
-    user = User(names["commonName"][0], groups=(*names.get("organizationName", ()), AUTHENTICATED))
+    # Of several names the last one counts, as for whoever decides which certificates are signed.
+    user = User(names["commonName"][-1], groups=(*names.get("organizationName", ()), AUTHENTICATED))
     return Certified(user, ssl.cert_time_to_seconds(peer["notAfter"]))
 
 

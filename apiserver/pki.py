@@ -32,6 +32,8 @@ from apiserver.options import FRONT_PROXY_CLIENT, Options, first_service_address
 
 RENEW_BEFORE_SECONDS = 90 * 86400.0
 MASTERS = "system:masters"
+# This server, as it shows itself to node agents.
+KUBELET_CLIENT = "kube-apiserver-kubelet-client"
 CLUSTER_DOMAIN = "cluster.local"
 SIGNING_KEY = "pki/sa.key"
 # The authorities by the names of their files, and what they call themselves.
@@ -70,7 +72,7 @@ def wanted(options: Options) -> list[Wanted]:
     url = options.server_url
     return [
         Wanted("pki/apiserver", "kube-apiserver", names=names),
-        Wanted("pki/kubelet-client", "kube-apiserver-kubelet-client", (MASTERS,)),
+        Wanted("pki/kubelet-client", KUBELET_CLIENT, (MASTERS,)),
         Wanted("pki/front-proxy-client", FRONT_PROXY_CLIENT, authority=FRONT_PROXY),
         Wanted("admin.kubeconfig", "kubernetes-admin", (MASTERS,), server=url),
         Wanted("scheduler.kubeconfig", "system:kube-scheduler", server=url),

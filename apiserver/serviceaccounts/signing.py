@@ -9,7 +9,6 @@ Sources: RFC 7515, RFC 7517, RFC 7518 (3.3, 3.4)
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -144,7 +143,7 @@ def unverified(token: str) -> tuple[dict[str, Any], dict[str, Any]] | None:
         return None
     try:
         header, claims = (orjson.loads(_decoded(part)) for part in parts[:2])
-    except (binascii.Error, ValueError):
+    except ValueError:
         return None
     return (header, claims) if isinstance(header, dict) and isinstance(claims, dict) else None
 
@@ -154,7 +153,7 @@ def is_signed(token: str, header: Mapping[str, Any], keys: Sequence[VerifyingKey
     signed, _, signature = token.rpartition(".")
     try:
         raw = _decoded(signature)
-    except binascii.Error:
+    except ValueError:
         return False
     named = [key for key in keys if key.id == header.get("kid")]
     return any(key.algorithm == header.get("alg") and key.verify(signed.encode(), raw) for key in named or keys)

@@ -15,6 +15,7 @@ import aiohttp
 import orjson
 import pytest
 
+from apiclient.kubeconfig import load
 from apiclient.rest import Client
 from apimachinery.errors import ApiError
 from apimachinery.meta import Object, find_condition
@@ -442,5 +443,8 @@ async def test_a_front_proxy_names_users_and_nobody_else_does(server: ApiServerP
     assert status == 201
     assert found["userInfo"] == {"username": "jane", "groups": ["developers", "system:authenticated"]}
     assert (await who("front-proxy-client.crt", "front-proxy-client.key", {}))[0] == 401
-    _, found = await who("kubelet-client.crt", "kubelet-client.key", named)
-    assert found["userInfo"]["username"] == "kube-apiserver-kubelet-client"
+    admin = load(str(server.kubeconfig))
+    (tmp_path / "admin.crt").write_text(admin.client_cert_pem or "")
+    (tmp_path / "admin.key").write_text(admin.client_key_pem or "")
+    _, found = await who(str(tmp_path / "admin.crt"), str(tmp_path / "admin.key"), named)
+    assert found["userInfo"]["username"] == "kubernetes-admin"

@@ -18,10 +18,10 @@ CLIENT_USAGES, SERVER_USAGES = ["digital signature", "client auth"], ["digital s
 KEY = ec.generate_private_key(ec.SECP256R1())
 
 
-def pem(common_name: str, *organizations: str, names: tuple[str, ...] = ()) -> bytes:
-    """A request of a subject; names with a slash are URIs, with an @ mail addresses."""
+def pem(common_name: str, *organizations: str, names: tuple[str, ...] = (), also: str = "") -> bytes:
+    """A request of a subject; names with a slash are URIs, with an @ mails; `also` is another common name."""
     subject = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, group) for group in organizations]
-    subject.append(x509.NameAttribute(NameOID.COMMON_NAME, common_name))
+    subject += [x509.NameAttribute(NameOID.COMMON_NAME, name) for name in (common_name, also) if name]
     builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name(subject))
     if names:
         builder = builder.add_extension(x509.SubjectAlternativeName(list(map(_general, names))), critical=False)

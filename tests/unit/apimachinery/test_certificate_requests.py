@@ -21,6 +21,11 @@ def test_a_request_is_read() -> None:
     assert read(request(pem("joe"))) == Asked("joe")
 
 
+def test_nobody_is_called_two_things_at_once() -> None:
+    with pytest.raises(ValueError, match="several common names"):
+        read(request(pem("system:kube-controller-manager", "system:nodes", also="system:node:n1")))
+
+
 @pytest.mark.parametrize("body", [b"", b"nothing", b"-----BEGIN CERTIFICATE REQUEST-----\nx\n"])
 def test_what_is_no_request_is_told(body: bytes) -> None:
     with pytest.raises(ValueError, match="unable to parse"):

@@ -44,6 +44,12 @@ def test_a_certificates_common_name_is_the_user_and_its_organizations_are_the_gr
     assert found.expires == 1_800_000_000.0
 
 
+def test_of_several_common_names_the_last_one_counts() -> None:
+    found = certified({**PEER, "subject": ((("commonName", "kubernetes-admin"),), (("commonName", "n"),))})
+    assert found is not None
+    assert found.user.name == "n"
+
+
 @pytest.mark.parametrize("peer", [None, {}, {**PEER, "subject": ((("organizationName", "system:masters"),),)}])
 def test_a_certificate_without_a_name_is_nobodys(peer: Any) -> None:
     assert certified(peer) is None
@@ -51,6 +57,13 @@ def test_a_certificate_without_a_name_is_nobodys(peer: Any) -> None:
 
 def test_a_valid_certificate_is_enough(authenticator: Authenticator) -> None:
     assert authenticator.authenticate(request(shown=Certified(JANE, NOW + 1))) == JANE
+
+
+def test_the_server_is_not_taken_in_by_itself(authenticator: Authenticator) -> None:
+    itself = User("kube-apiserver-kubelet-client", groups=("system:masters", AUTHENTICATED))
+    with pytest.raises(ApiError) as refused:
+        authenticator.authenticate(request("Bearer secret", Certified(itself, NOW + 1)))
+    assert refused.value.code == 401
 
 
 def test_a_certificate_that_expires_while_its_connection_lives_ends_with_its_time(

@@ -52,6 +52,12 @@ def test_of_several_keys_the_one_that_has_signed_is_found() -> None:
     assert signed(token, VerifyingKey(public_pem(RSA), "a"), VerifyingKey(public_pem(P256), "b"))
 
 
+@pytest.mark.parametrize("signature", ["", "é", "AA\x00", "=", "A" * 60_000, "*"])
+def test_what_is_no_signature_at_all_is_nobodys(signature: str) -> None:
+    head, claims, _ = SigningKey(pem(P256), "key").sign(CLAIMS).split(".")
+    assert not signed(f"{head}.{claims}.{signature}", VerifyingKey(public_pem(P256), "key"))
+
+
 def test_a_token_that_was_changed_is_signed_by_nobody() -> None:
     token = SigningKey(pem(P256), "key").sign(CLAIMS)
     header, _, signature = token.split(".")
