@@ -20,6 +20,7 @@ from apiclient.leaderelection import LeaderElector
 from apiclient.logs import kv
 from apiclient.process_identity import own_identity
 from apiclient.rest import Client
+from controllers.attributes_class_protection import AttributesClassProtection
 from controllers.certificate_approval import CertificateApproval
 from controllers.certificate_cleaner import CertificateCleaner
 from controllers.cluster_role_aggregation import ClusterRoleAggregation
@@ -73,6 +74,7 @@ CONTROLLERS = {
     "resourcequota-controller": Entry(ResourceQuotaController, 5, "concurrent-resource-quota-syncs"),
     "persistentvolumeclaim-protection-controller": Entry(ClaimProtection, 1),
     "persistentvolume-protection-controller": Entry(VolumeProtection, 1),
+    "volumeattributesclass-protection-controller": Entry(AttributesClassProtection, 1),
     "namespace-controller": Entry(NamespaceController, 10, "concurrent-namespace-syncs"),
     "validatingadmissionpolicy-status-controller": Entry(ValidatingPolicyStatus, 1),
     "pod-garbage-collector-controller": Entry(PodGarbageCollector, 4),

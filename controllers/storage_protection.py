@@ -75,7 +75,8 @@ def _finalizers(obj: Object) -> list[str]:
     return found
 
 
-async def _let_go(client: Client, resource: Resource, obj: Object, finalizer: str) -> None:
+async def let_go(client: Client, resource: Resource, obj: Object, finalizer: str) -> None:
+    """Take a finalizer away from an object that has not changed since, if it is there still."""
     left = [one for one in _finalizers(obj) if one != finalizer]
     known = {"uid": uid(obj), "resourceVersion": resource_version(obj)}
     await unless_gone(client.patch(resource, name(obj), {"metadata": {**known, "finalizers": left}}, namespace(obj)))
@@ -114,7 +115,7 @@ class ClaimProtection:
         used = claims_in_use(kept, pods)
         unused = [claim for claim in kept if name(claim) not in used]
         await settle_or_raise(
-            _let_go(self._client, PERSISTENTVOLUMECLAIMS, claim, CLAIM_FINALIZER) for claim in unused
+            let_go(self._client, PERSISTENTVOLUMECLAIMS, claim, CLAIM_FINALIZER) for claim in unused
         )
 
 
@@ -138,4 +139,4 @@ class VolumeProtection:
         if volume is None or not is_kept(volume, VOLUME_FINALIZER):
             return
         if get_path(volume, "status", "phase") != "Bound":
-            await _let_go(self._client, PERSISTENTVOLUMES, volume, VOLUME_FINALIZER)
+            await let_go(self._client, PERSISTENTVOLUMES, volume, VOLUME_FINALIZER)

@@ -1,18 +1,19 @@
-"""StorageObjectInUseProtection: claims and volumes stay while they are used, though their deletion is asked for.
+"""StorageObjectInUseProtection: what storage is claimed by stays while it is used, though its deletion is asked for.
 
-A finalizer keeps them; a controller takes it away once nothing uses them any more.
+A finalizer keeps claims, volumes and their classes of attributes; a controller takes it away once nothing uses them any more.
 
 Source: https://kubernetes.io/docs/concepts/storage/persistent-volumes/#storage-object-in-use-protection
 """
 
 from __future__ import annotations
 
-from apimachinery.resources import PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES
+from apimachinery.resources import PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, VOLUMEATTRIBUTESCLASSES
 from apiserver.admission.plugin import CREATE, Attributes, Cluster, Plugin
 
 _FINALIZERS = {
     PERSISTENTVOLUMES.key: "kubernetes.io/pv-protection",
     PERSISTENTVOLUMECLAIMS.key: "kubernetes.io/pvc-protection",
+    VOLUMEATTRIBUTESCLASSES.key: "kubernetes.io/vac-protection",
 }
 
 

@@ -10,7 +10,14 @@ import pytest
 
 from apiclient.rest import Client
 from apimachinery.meta import deletion_requested
-from apimachinery.resources import NAMESPACES, PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, PODS, SERVICEACCOUNTS
+from apimachinery.resources import (
+    NAMESPACES,
+    PERSISTENTVOLUMECLAIMS,
+    PERSISTENTVOLUMES,
+    PODS,
+    SERVICEACCOUNTS,
+    VOLUMEATTRIBUTESCLASSES,
+)
 from tests.support.apiserver import ApiServerProcess, running
 from tests.support.clients import kubectl_current
 from tests.support.kubectl import Kubectl
@@ -76,3 +83,15 @@ async def test_a_namespace_goes_with_all_its_claims(client: Client, scope: str, 
         named = {"metadata": {"name": f"data-{number}"}, "spec": CLAIM}
         await client.create(PERSISTENTVOLUMECLAIMS, named, scope)
     await asyncio.to_thread(kubectl, "delete", "namespace", scope, "--timeout=30s")
+
+
+async def test_a_class_of_attributes_waits_for_its_claims(client: Client, scope: str, kubectl: Kubectl) -> None:
+    made = {"metadata": {"name": scope}, "driverName": "csi.example.com", "parameters": {"iops": "1"}}
+    await client.create(VOLUMEATTRIBUTESCLASSES, made)
+    spec = {**CLAIM, "volumeAttributesClassName": scope}
+    await client.create(PERSISTENTVOLUMECLAIMS, {"metadata": {"name": "data"}, "spec": spec}, scope)
+    await asyncio.to_thread(kubectl, "delete", "vac", scope, "--wait=false")
+    going = await client.get(VOLUMEATTRIBUTESCLASSES, scope)
+    assert deletion_requested(going) and going["metadata"]["finalizers"] == ["kubernetes.io/vac-protection"]
+    await asyncio.to_thread(kubectl, "delete", "pvc", "data")
+    await asyncio.to_thread(kubectl, "wait", "vac", scope, "--for=delete", "--timeout=30s")

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from apimachinery.meta import Object
-from apimachinery.resources import PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, PODS
+from apimachinery.resources import PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, PODS, VOLUMEATTRIBUTESCLASSES
+from controllers.attributes_class_protection import FINALIZER as CLASS_FINALIZER
+from controllers.attributes_class_protection import AttributesClassProtection, is_used
 from controllers.storage_protection import (
     CLAIM_FINALIZER,
     VOLUME_FINALIZER,
@@ -105,3 +107,31 @@ async def test_a_volume_goes_when_it_is_bound_no_more(clock: ManualClock) -> Non
         await api.patch(PERSISTENTVOLUMES, "v", {"metadata": {}, "status": {"phase": "Released"}})
         await clock.advance(1)
         assert finalizers(api, PERSISTENTVOLUMES) == {"v": []}
+
+
+@pytest.mark.parametrize(
+    ("claim", "used"),
+    [
+        ({}, False),
+        ({"spec": {"volumeAttributesClassName": "gold"}}, True),
+        ({"status": {"currentVolumeAttributesClassName": "gold"}}, True),
+        ({"status": {"modifyVolumeStatus": {"targetVolumeAttributesClassName": "gold"}}}, True),
+        ({"spec": {"volumeAttributesClassName": "silver"}}, False),
+    ],
+)
+def test_classes_are_used_by_claims_that_have_or_want_them(claim: Object, used: bool) -> None:
+    assert is_used("gold", [claim], []) is used
+    assert is_used("gold", [], [claim]) is (used and "spec" in claim)
+
+
+async def test_a_class_goes_when_no_claim_has_to_do_with_it(clock: ManualClock) -> None:
+    api = StagedApi()
+    await api.create(VOLUMEATTRIBUTESCLASSES, {"metadata": {"name": "gold", "finalizers": [CLASS_FINALIZER]}})
+    await api.create(PERSISTENTVOLUMECLAIMS, {**claim("c"), "spec": {"volumeAttributesClassName": "gold"}})
+    async with running(api, clock, AttributesClassProtection):
+        await api.patch(VOLUMEATTRIBUTESCLASSES, "gold", {"metadata": GOING})
+        await clock.advance(1)
+        assert finalizers(api, VOLUMEATTRIBUTESCLASSES) == {"gold": [CLASS_FINALIZER]}
+        await api.delete(PERSISTENTVOLUMECLAIMS, "c", "default")
+        await clock.advance(1)
+        assert finalizers(api, VOLUMEATTRIBUTESCLASSES) == {"gold": []}
