@@ -1,6 +1,7 @@
 """StorageObjectInUseProtection: what storage is claimed by stays while it is used, though its deletion is asked for.
 
-A finalizer keeps claims, volumes and their classes of attributes; a controller takes it away once nothing uses them any more.
+A finalizer keeps claims, volumes and their classes of attributes; a controller takes it away once nothing uses them
+any more.
 
 Source: https://kubernetes.io/docs/concepts/storage/persistent-volumes/#storage-object-in-use-protection
 """
