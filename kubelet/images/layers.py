@@ -136,12 +136,16 @@ class Layers:
 
     def _make_incoming(self) -> Incoming:
         while True:
+            # Until it is locked, somebody who sweeps may take it for a dead process's and remove it.
             path = Path(tempfile.mkdtemp(dir=self._folders["incoming"]))
-            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            except FileNotFoundError:
+                continue
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             if path.exists():
                 return Incoming(path, descriptor)
-            os.close(descriptor)  # swept in the moment before it was locked
+            os.close(descriptor)
 
     def place(self, incoming: Incoming, made: Unpacked) -> None:
         """Move a finished layer (`fs`, `split` and perhaps `kept`) to its place; the caller holds its lock."""

@@ -71,6 +71,7 @@ async def test_a_pod_runs_with_an_address_of_its_own_and_is_gone_after_its_delet
     await here.delete("simple")
     await here.wait_gone("simple")
     await here.eventually(lambda: not here.traces(pod))
+    await here.event("simple", "Killing")
     reasons = [reason for reason, _ in await here.events("simple")]
     assert reasons == ["Pulled", "Created", "Started", "Killing"]
 
@@ -240,7 +241,7 @@ async def test_readiness_and_liveness_probes_are_followed(here: Node) -> None:
     await here.running("probed")
     pod = await here.wait_for("probed", lambda pod: statuses(pod)["web"]["restartCount"] == 1)
     assert "Liveness probe failed" in await here.event("probed", "Unhealthy")
-    assert ("Killing", "Container web failed liveness probe, will be restarted") in await here.events("probed")
+    assert await here.event("probed", "Killing") == "Container web failed liveness probe, will be restarted"
     assert get_path(statuses(pod)["web"], "lastState", "terminated", "exitCode") == 0
     await here.delete("probed")
     await here.wait_gone("probed")
@@ -276,7 +277,7 @@ async def test_a_failing_post_start_hook_ends_the_container(here: Node) -> None:
     hook = {"postStart": {"exec": {"command": ["false"]}}}
     await here.create("badhook", shell(FOREVER, lifecycle=hook), restartPolicy="Never")
     pod = await here.phase("badhook", "Succeeded")
-    assert ("FailedPostStartHook", "PostStartHook failed") in await here.events("badhook")
+    assert await here.event("badhook", "FailedPostStartHook") == "PostStartHook failed"
     assert terminated(pod)["exitCode"] == 0
 
 
@@ -425,7 +426,7 @@ async def test_an_image_that_is_changed_in_place_restarts_its_container(here: No
     patch = {"spec": {"containers": [{"name": "web", "image": "localhost/host:latest"}]}}
     await here.client.patch(PODS, "edited", patch, "default", kind="strategic")
     await here.wait_for("edited", lambda pod: statuses(pod)["web"]["restartCount"] == 1)
-    assert ("Killing", "Container web definition changed, will be restarted") in await here.events("edited")
+    assert await here.event("edited", "Killing") == "Container web definition changed, will be restarted"
 
 
 async def test_the_node_is_registered_with_what_it_can_give(here: Node) -> None:

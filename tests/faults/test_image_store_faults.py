@@ -149,10 +149,13 @@ def test_pods_that_come_and_go_while_images_are_removed_never_lose_theirs(store:
             mine = ImageStore(store.root)
             (tmp_path / f"node-{number}").mkdir()
             usage = ImageUsage(store.root, tmp_path / f"node-{number}")
-            for turn in range(25):
+            for turn in range(10):
                 found = mine.find(name)
                 if found is None:
-                    subprocess.run(command(mine, "pull", "-q", name), check=True, timeout=60)
+                    pull = command(mine, "pull", "-q", name)
+                    done = subprocess.run(pull, capture_output=True, text=True, timeout=60, check=False)
+                    if done.returncode:
+                        lost.append(f"agent {number}, turn {turn}: {done.stderr}")
                     continue
                 usage.use(f"pod-{turn}", found.id)
                 if mine.find(found.id) is not None:
