@@ -24,6 +24,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from apimachinery.errors import ApiError, service_unavailable
+from apiserver.authentication import TOKEN_PROTOCOL
 from apiserver.proxying.links import Links
 from apiserver.proxying.targets import Place
 from apiserver.responses import headers_of
@@ -40,6 +41,7 @@ _HOP_BY_HOP = (
 _OF_THE_CLIENT = ("authorization", "expect")
 _OF_THE_CLIENT_PREFIXES = ("impersonate-", "x-remote-")
 _MADE_BY_AIOHTTP = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
+_PROTOCOLS = "Sec-WebSocket-Protocol"
 _TEXT = "text/html"
 REDIRECTED = "the backend attempted to redirect this request, which is not permitted"
 
@@ -138,6 +140,11 @@ def request_headers(http: web.BaseRequest, upgrade: str) -> CIMultiDict[str]:
         for name, value in http.headers.items()
         if (lower := name.lower()) not in left_out and not lower.startswith(_OF_THE_CLIENT_PREFIXES)
     )
+    if offered := found.popall(_PROTOCOLS, None):
+        kept = [word for header in offered for word in map(str.strip, header.split(",")) if word]
+        # Browsers have no other place for a token than this.
+        if kept := [word for word in kept if not word.startswith(TOKEN_PROTOCOL)]:
+            found[_PROTOCOLS] = ", ".join(kept)
     if upgrade:
         found["Connection"], found["Upgrade"] = "Upgrade", upgrade
     if http.remote:

@@ -5,6 +5,7 @@
     nodes/[SCHEME:]NAME[:PORT]/proxy       the node's agent, or another port of the node
 
 Only pods' own addresses are ever asked: whoever may write endpoints could otherwise have this server ask anybody.
+What nodes say of themselves is believed as far as it leads to other machines.
 Pure but for the choice among equals.
 
 Source: kubernetes/pkg/registry/core/pod/strategy.go, node/strategy.go and service/storage/storage.go.
@@ -23,6 +24,8 @@ from apimachinery.resources import PODS, SERVICES
 from apiserver.admission import Cluster
 from apiserver.service_resolver import endpoints, name_of_port
 
+# No number that is longer is looked at: reading one takes longer than it is long.
+PORT_DIGITS_MAX = 10
 _SCHEMES = ("http", "https")
 
 
@@ -80,7 +83,7 @@ def of_service(cluster: Cluster, namespace: str, text: str) -> Place:
     """Where one of a service's pods is. Raises ApiError 400, 404 and 503."""
     named = split("service", text)
     port = named.port
-    if port.isascii() and port.isdigit():
+    if _is_number(port):
         service = cluster.get(SERVICES, namespace, named.name)
         if service is None:
             raise not_found(SERVICES.plural, named.name)
@@ -110,15 +113,23 @@ def _may_be_asked(address: str) -> bool:
         found = ipaddress.ip_address(address)
     except ValueError:
         return False
+    if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped is not None:
+        found = found.ipv4_mapped
     return not (found.is_loopback or found.is_link_local or found.is_multicast or found.is_unspecified)
 
 
 def _number(port: str) -> int:
-    if not port.isascii() or not port.isdigit() or not 0 < int(port) < 1 << 16:
+    if not _is_number(port) or not 0 < int(port) < 1 << 16:
         raise bad_request(f'invalid port "{port}"')
     return int(port)
 
 
+def _is_number(port: str) -> bool:
+    return port.isascii() and port.isdigit() and len(port) < PORT_DIGITS_MAX
+
+
 def of_node_port(named: Named, address: str) -> Place:
     """Where another port of a node than its agent's is. Raises ApiError 400."""
+    if not _may_be_asked(address):
+        raise bad_request("address not allowed")
     return Place(named.scheme, address, _number(named.port))

@@ -205,9 +205,11 @@ async def test_nothing_by_which_the_server_knows_its_client_is_passed_on(
         "Impersonate-User": "admin",
         "Cookie": "c=d",
         "Impersonate-Group": "system:masters",
+        "Sec-WebSocket-Protocol": "v4.channel.k8s.io, base64url.bearer.authorization.k8s.io.YWRtaW4",
     }
     await asked(session, f"{PODS_PATH}/web:{backend.port}/proxy/", headers=headers)
     sent = backend.requests[-1].headers
+    assert sent.getall("Sec-WebSocket-Protocol") == ["v4.channel.k8s.io"]
     assert not {"Authorization", "X-Remote-User", "Impersonate-User", "Impersonate-Group"} & set(sent)
     assert sent["Cookie"] == "c=d" and "127.0.0.1" in sent["X-Forwarded-For"]
     await asked(session, f"{PODS_PATH}/web:{backend.port}/proxy/")

@@ -72,14 +72,22 @@ def test_a_pod_is_asked_at_the_port_that_is_named_or_the_first_that_it_has() -> 
     assert of_pod(Objects(pod()), "a", "web") == Place("http", "10.0.0.5", None)
 
 
-@pytest.mark.parametrize("ip", ["", "127.0.0.1", "169.254.169.254", "::1", "0.0.0.0", "224.0.0.1"])
+@pytest.mark.parametrize(
+    "ip",
+    [
+        *("", "127.0.0.1", "169.254.169.254", "::1", "0.0.0.0", "224.0.0.1", "fe80::1", "localhost"),
+        *("::ffff:127.0.0.1", "::ffff:169.254.169.254", "::ffff:0.0.0.0"),
+    ],
+)
 def test_nobody_is_led_to_this_machine_or_its_cloud(ip: str) -> None:
     assert refusal(of_pod, Objects(pod("web", ip, 80)), "a", "web") == (400, "address not allowed")
+    assert refusal(of_node_port, Named("http", "n1", "2379"), ip) == (400, "address not allowed")
 
 
 def test_a_pod_that_is_not_there_is_not_found() -> None:
     assert refusal(of_pod, Objects(), "a", "web:80") == (404, 'pods "web" not found')
-    assert refusal(of_pod, Objects(pod()), "a", "web:http") == (400, 'invalid port "http"')
+    for port in ("http", "0", "65536", "9" * 5000, "٣"):
+        assert refusal(of_pod, Objects(pod()), "a", f"web:{port}") == (400, f'invalid port "{port}"')
 
 
 def test_a_service_leads_to_one_of_its_pods() -> None:
