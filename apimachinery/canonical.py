@@ -70,11 +70,11 @@ def _canonicalize(steps: dict[str, Any], value: Any) -> Any:
         return steps[""](value)
     if isinstance(value, dict):
         every = steps.get("*")
-        # The steps are fewer than the fields of most objects.
-        for key, below in steps.items() if every is None else [(key, every) for key in value]:
-            inner = value.get(key)
+        # Only a few fields have such a form, and of those most objects have few.
+        for key in steps.keys() & value.keys() if every is None else value:
+            inner = value[key]
             if inner is not None:
-                value[key] = _canonicalize(below, inner)
+                value[key] = _canonicalize(every or steps[key], inner)
     elif isinstance(value, list) and "[]" in steps:
         value[:] = [_canonicalize(steps["[]"], item) for item in value]
     return value

@@ -11,7 +11,8 @@ from apimachinery import meta
 from apimachinery.field import forbidden_field
 from apimachinery.meta import Object
 from apimachinery.resources import PODS
-from apiserver.registry.checks import Errors
+from apiserver.registry.checks import Errors, Fields
+from apiserver.registry.known_specs import check_once
 from apiserver.registry.pod_containers import validate_image
 from apiserver.registry.pod_defaults import default_pod
 from apiserver.registry.pod_parts import (
@@ -91,12 +92,7 @@ def validate(pod: Object) -> Errors:
     errors: Errors = []
     spec = pod.get("spec") or {}
     validate_pod_annotations(meta.annotations(pod), spec, "metadata.annotations", errors)
-    validate_pod_spec(spec, pod["metadata"].get("name") or "", "spec", errors, in_pod=True)
-    if not spec.get("serviceAccountName"):
-        _forbid_tokens(spec, errors)
-    for key in ("containers", "initContainers"):
-        for number, container in enumerate(spec.get(key) or ()):
-            validate_image(container, f"spec.{key}[{number}]", errors)
+    errors += check_once(spec, lambda: _spec_errors(spec, pod["metadata"].get("name") or ""))
     # One that is stored has a version; these join only later.
     if spec.get("ephemeralContainers") and not pod["metadata"].get("resourceVersion"):
         errors.append(forbidden_field("spec.ephemeralContainers", "cannot be set on create"))
@@ -106,7 +102,19 @@ def validate(pod: Object) -> Errors:
     return errors
 
 
-def _forbid_tokens(spec: dict[str, Any], errors: Errors) -> None:
+def _spec_errors(spec: Fields, name: str) -> Errors:
+    """What is wrong with the spec of a pod of this name."""
+    errors: Errors = []
+    validate_pod_spec(spec, name, "spec", errors, in_pod=True)
+    if not spec.get("serviceAccountName"):
+        _forbid_tokens(spec, errors)
+    for key in ("containers", "initContainers"):
+        for number, container in enumerate(spec.get(key) or ()):
+            validate_image(container, f"spec.{key}[{number}]", errors)
+    return errors
+
+
+def _forbid_tokens(spec: Fields, errors: Errors) -> None:
     for number, volume in enumerate(spec.get("volumes") or ()):
         for index, source in enumerate((volume.get("projected") or {}).get("sources") or ()):
             if source.get("serviceAccountToken") is not None:
