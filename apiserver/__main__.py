@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import gc
 import os
+import resource
 import socket
 import sys
 import time
@@ -40,6 +41,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _serve(options: flags.Options) -> int:
     os.umask(0o077)  # the database holds secrets too
+    _open_as_many_files_as_allowed()
     gc.disable()  # until all is imported: what is made then stays, and looking for what does not takes long
     held = _hold(options.data_dir)
     listener = _bind(options.bind_address, options.secure_port)
@@ -52,6 +54,12 @@ def _serve(options: flags.Options) -> int:
         return status
     finally:
         os.close(held)
+
+
+def _open_as_many_files_as_allowed() -> None:
+    """Each connection is one: what shells give a process at first is used up by the watches of a small cluster."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _hold(folder: Path) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
 import socket
 import ssl
@@ -91,6 +92,19 @@ def test_a_token_file_that_is_missing_is_one_clear_line(tmp_path: Path) -> None:
 async def test_nothing_that_it_writes_is_for_others_eyes(server: ApiServerProcess) -> None:
     for path in server.data_dir.rglob("*"):
         assert path.stat().st_mode & 0o077 == 0, path
+
+
+async def test_it_has_room_for_more_clients_than_a_shell_would_give_it(tmp_path: Path) -> None:
+    few, most = 128, resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (few, most))
+    try:
+        with running(tmp_path) as server:
+            await server.wait_ready()
+            assert server.process is not None
+            assert resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE) == (most, most)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 async def test_a_restart_keeps_keys_and_objects(server: ApiServerProcess, client: Client) -> None:
