@@ -69,6 +69,8 @@ def _values(kind: Type, element: str, left: Any, right: Any, changes: Changes) -
         changes.changed[element] = everything(kind, right)
     elif right is _ABSENT:
         changes.removed[element] = everything(kind, left)
+    elif left is None or right is None:
+        _nulls(kind, element, left, right, changes)
     elif isinstance(left, dict) and isinstance(right, dict) and kind.granular:
         inner = Changes({}, {})
         _maps(kind, left, right, inner)
@@ -82,6 +84,19 @@ def _values(kind: Type, element: str, left: Any, right: Any, changes: Changes) -
         gone = everything(kind, left)
         if gone:
             changes.removed[element] = {inner: below for inner, below in gone.items() if inner != SELF}
+
+
+def _nulls(kind: Type, element: str, left: Any, right: Any, changes: Changes) -> None:
+    """The difference to a null: beside what has parts it is as good as an empty one."""
+    other = left if right is None else right
+    parts = (kind.granular and isinstance(other, dict)) or (kind.list_kind != ATOMIC and isinstance(other, list))
+    if not other or not parts:
+        changes.changed[element] = everything(kind, right)
+        if gone := everything(kind, left):
+            changes.removed[element] = {inner: below for inner, below in gone.items() if inner != SELF}
+        return
+    empty: Any = {} if isinstance(other, dict) else []
+    _values(kind, element, empty if left is None else left, empty if right is None else right, changes)
 
 
 def _put(changes: Changes, element: str, inner: Changes) -> None:

@@ -253,3 +253,19 @@ def test_entries_are_read_in_whatever_form_they_are_written() -> None:
 def test_an_empty_list_or_one_empty_entry_asks_for_all_managers_to_be_forgotten() -> None:
     assert is_reset([]) and is_reset([{}])
     assert not is_reset(None) and not is_reset([{"manager": "x"}])
+
+
+def test_beside_what_has_parts_a_null_is_as_good_as_empty() -> None:
+    data = {"type": "object", "nullable": True, "additionalProperties": {"type": "string"}}
+    kind = Kind({"v1": custom({"type": "object", "properties": {"data": data}})})
+
+    def thing(data: Any) -> Object:
+        return {"apiVersion": "v1", "kind": "Thing", "metadata": {"name": "a"}, "data": data}
+
+    first = created(kind, thing(None), by("one"))
+    second = updated(kind, first, thing(None), thing({"a": "1"}), by("two"))
+    assert (fields(second, "one"), fields(second, "two")) == ({"f:data": {}}, {"f:data": {"f:a": {}}})
+    third = updated(kind, second, thing({"a": "1"}), thing(None), by("three"))
+    assert [(entry.manager, sets.loads(entry.fields)) for entry in third] == [("one", {"f:data": {}})]
+    fourth = updated(kind, third, thing(None), thing({}), by("four"))
+    assert [(entry.manager, sets.loads(entry.fields)) for entry in fourth] == [("four", {"f:data": {}})]
