@@ -1,14 +1,15 @@
-"""The entry point of `kctl`: finds the command, reads its flags, runs it, and tells errors in one line."""
+"""The entry point of `kctl`: finds the command, reads its flags, runs it, and tells errors in one line.
+
+Only what the command needs is imported: what is said at once need not wait for an event loop.
+"""
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import importlib
-import inspect
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Coroutine, Sequence
 from typing import NoReturn
 
 from kctl.commands import COMMANDS, Command
@@ -54,16 +55,17 @@ def _run(arguments: list[str]) -> int:
     rest = list(arguments)
     rest.remove(command.name)
     outcome = module.run(parser.parse_args(rest))
-    if inspect.iscoroutine(outcome):
+    if isinstance(outcome, Coroutine):
+        import asyncio
+
         outcome = asyncio.run(_telling_api_errors(outcome))
     return int(outcome or 0)
 
 
-async def _telling_api_errors(outcome: object) -> object:
+async def _telling_api_errors(outcome: Awaitable[object]) -> object:
     from apiclient.kubeconfig import KubeconfigError
     from apimachinery.errors import ApiError
 
-    assert inspect.isawaitable(outcome)
     try:
         return await outcome
     except ApiError as error:

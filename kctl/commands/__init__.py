@@ -6,11 +6,10 @@ that name); the number is the exit status. Only the module asked for is imported
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(NamedTuple):
     """A command's name, the module that holds it and its line in `kctl --help`."""
 
     name: str
