@@ -64,6 +64,9 @@ class Options:
     compaction_interval_seconds: float
     default_not_ready_toleration_seconds: int
     default_unreachable_toleration_seconds: int
+    enable_admission_plugins: tuple[str, ...]
+    disable_admission_plugins: tuple[str, ...]
+    admission_control_config_file: Path | None
     verbosity: int
 
     @property
@@ -117,6 +120,9 @@ def parse(arguments: Sequence[str]) -> Options:
         compaction_interval_seconds=found.etcd_compaction_interval,
         default_not_ready_toleration_seconds=found.default_not_ready_toleration_seconds,
         default_unreachable_toleration_seconds=found.default_unreachable_toleration_seconds,
+        enable_admission_plugins=found.enable_admission_plugins,
+        disable_admission_plugins=found.disable_admission_plugins,
+        admission_control_config_file=found.admission_control_config_file,
         verbosity=found.v,
     )
 
@@ -242,6 +248,11 @@ def _arguments() -> argparse.ArgumentParser:
     for condition in ("not-ready", "unreachable"):
         flag = f"--default-{condition}-toleration-seconds"
         add(flag, type=_seconds, default=DEFAULT_TOLERATION_SECONDS, metavar="SECONDS", help=help_text)
+    help_text = "admission plugins that are not left out; all are enabled"
+    add("--enable-admission-plugins", type=_list, default=(), metavar="LIST", help=help_text)
+    add("--disable-admission-plugins", type=_list, default=(), metavar="LIST", help="those that are left out")
+    help_text = "an AdmissionConfiguration, which PodSecurity and ResourceQuota go by"
+    add("--admission-control-config-file", type=Path, metavar="FILE", help=help_text)
     add(
         "-v", "--v", type=_seconds, default=0, metavar="LEVEL", help="1 and more also logs what is for finding faults"
     )

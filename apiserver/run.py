@@ -22,6 +22,7 @@ from apimachinery.errors import ApiError
 from apimachinery.resources import COMPONENTSTATUSES, CONFIGMAPS, EVENTS
 from apiserver import admission, bootstrap, logs
 from apiserver.access import Access, access
+from apiserver.admission import configuration
 from apiserver.admission.served import Served
 from apiserver.aggregation import trust
 from apiserver.aggregation.aggregator import Aggregator
@@ -78,7 +79,7 @@ def run(options: Options, listener: socket.socket) -> int:
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_run(options, listener))
-    except (StorageError, TokenFileError, TlsError, ApiError, OSError) as error:
+    except (StorageError, TokenFileError, TlsError, ApiError, admission.ConfigurationError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
@@ -194,10 +195,14 @@ def _paths(
 def _plugins(
     options: Options, store: Store, catalog: Catalog, who: Access, webhooks: WebhookClient
 ) -> admission.Chain:
+    file = options.admission_control_config_file
     settings = admission.Settings(
         default_not_ready_toleration_seconds=options.default_not_ready_toleration_seconds,
         default_unreachable_toleration_seconds=options.default_unreachable_toleration_seconds,
         service_cluster_ip_range=options.service_cluster_ip_range,
+        configuration=admission.Configuration() if file is None else configuration.read(file),
+        enabled=options.enable_admission_plugins,
+        disabled=options.disable_admission_plugins,
     )
     return admission.plugins(settings, who.authorizer, StoredCluster(store), Served(catalog), webhooks)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from apiserver.admission import (
     certificate_requests,
@@ -27,6 +27,7 @@ from apiserver.admission import (
     storage_object_in_use_protection,
     taint_nodes_by_condition,
 )
+from apiserver.admission.configuration import Configuration, ConfigurationError
 from apiserver.admission.plugin import (
     CONNECT,
     CREATE,
@@ -56,6 +57,8 @@ __all__ = [
     "Attributes",
     "Chain",
     "Cluster",
+    "Configuration",
+    "ConfigurationError",
     "Plugin",
     "Settings",
     "mutate",
@@ -66,11 +69,21 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What an operator can set. A pod leaves a lost node after these seconds unless it says otherwise."""
+    """What an operator can set. A pod leaves a lost node after these seconds unless it says otherwise.
+
+    `enabled` and `disabled` are names of plugins; all that there are here are enabled already.
+    """
 
     default_not_ready_toleration_seconds: int = 5
     default_unreachable_toleration_seconds: int = 5
     service_cluster_ip_range: str = "10.96.0.0/12"
+    configuration: Configuration = field(default_factory=Configuration)
+    enabled: tuple[str, ...] = ()
+    disabled: tuple[str, ...] = ()
+
+
+# What Kubernetes does where it stores objects; nobody can do without.
+_NOT_TO_BE_DISABLED = ("CertificateRequests", "RoleEscalation", "ServiceAddresses")
 
 
 def plugins(
@@ -82,16 +95,20 @@ def plugins(
     *,
     now: Callable[[], float] = time.time,
 ) -> Chain:
-    """All plugins; some ask what the writer may do besides the write itself, and some ask others."""
+    """All plugins; some ask what the writer may do besides the write itself, and some ask others.
+
+    Raises ConfigurationError if some are named that there are not.
+    """
     webhooks = Webhooks(cluster, served, authorizer, client)
-    return Chain(
+    return _chosen(
+        settings,
         (
             namespace_lifecycle.PLUGIN,
             limit_ranger.PLUGIN,
             *service_account.PLUGINS,
             node_restriction.plugin(authorizer),
             taint_nodes_by_condition.PLUGIN,
-            pod_security.PLUGIN,
+            pod_security.plugin(settings.configuration.pod_security),
             priority.PLUGIN,
             default_toleration_seconds.plugin(
                 settings.default_not_ready_toleration_seconds, settings.default_unreachable_toleration_seconds
@@ -112,6 +129,18 @@ def plugins(
             validating_policies.plugin(cluster, served, authorizer),
             validating_webhooks.plugin(webhooks),
             # What is charged has been let through by all others.
-            *resource_quota.plugins(now),
-        )
+            *resource_quota.plugins(now, settings.configuration.limited),
+        ),
     )
+
+
+def _chosen(settings: Settings, every: tuple[Plugin, ...]) -> Chain:
+    known = {plugin.name for plugin in every}.difference(_NOT_TO_BE_DISABLED)
+    for flag, names in (("enable", settings.enabled), ("disable", settings.disabled)):
+        for name in names:
+            if name not in known:
+                raise ConfigurationError(f'{flag}-admission-plugins plugin "{name}" is unknown')
+    if both := sorted({*settings.enabled} & {*settings.disabled}):
+        told = f"[{' '.join(both)}] in enable-admission-plugins and disable-admission-plugins overlapped"
+        raise ConfigurationError(told)
+    return Chain(plugin for plugin in every if plugin.name not in settings.disabled)

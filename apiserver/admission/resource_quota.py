@@ -21,6 +21,8 @@ from apimachinery.quantity import Quantity
 from apimachinery.quota.evaluators import IGNORED, Evaluator, evaluator
 from apimachinery.resources import PERSISTENTVOLUMECLAIMS, PODS, RESOURCECLAIMS, RESOURCEQUOTAS, SERVICES
 from apiserver import encoding
+from apiserver.admission import covering_quota
+from apiserver.admission.covering_quota import Limited
 from apiserver.admission.plugin import CREATE, UPDATE, Attributes, Cluster, Plugin, refused
 from apiserver.rest.call import storage_key
 from apiserver.storage.group_commit import Look, Side
@@ -36,16 +38,19 @@ _CHANGING: Mapping[tuple[str, str], tuple[str, ...]] = {
 }
 
 
-def plugins(now: Callable[[], float]) -> list[Plugin]:
-    """The plugin, for what is created and for what is changed: it must come last."""
+def plugins(now: Callable[[], float], limited: Sequence[Limited] = ()) -> list[Plugin]:
+    """The plugin, for what is created and for what is changed: it must come last.
+
+    `limited` is what nobody may use without a quota.
+    """
 
     async def charge(attributes: Attributes, cluster: Cluster) -> None:
         resource, scope = attributes.resource, attributes.namespace
         if not scope or resource.key in IGNORED or not _matters(attributes):
             return
         quotas = [name(quota) for quota in cluster.list(RESOURCEQUOTAS, scope)]
-        if quotas:
-            attributes.also = _Charge(attributes, evaluator(*resource.key), quotas, now())
+        if quotas or limited:
+            attributes.also = _Charge(attributes, evaluator(*resource.key), quotas, limited, now())
 
     return [
         Plugin(NAME, (CREATE,), validate=charge),
@@ -62,24 +67,30 @@ def _matters(attributes: Attributes) -> bool:
 class _Charge:
     """Charges one write to the quotas of its namespace, as they are at the moment when it is written."""
 
-    def __init__(self, attributes: Attributes, of: Evaluator, quotas: Sequence[str], now: float) -> None:
+    def __init__(
+        self, attributes: Attributes, of: Evaluator, quotas: Sequence[str], limited: Sequence[Limited], now: float
+    ) -> None:
         self._attributes = attributes
         self._evaluator = of
         self._quotas = quotas
+        self._limited = limited
         self._now = now
         self._usage: _Usage | None = None
 
     def __call__(self, look: Look) -> list[Side]:
         """The new versions of the quotas. Raises ApiError 403."""
         scope = self._attributes.namespace
-        entries = [look(_KEY, scope, quota) for quota in self._quotas]
-        concerned = [
-            (entry.obj, limits) for entry in entries if entry is not None and (limits := self._limits(entry.obj))
-        ]
-        if not concerned:
+        entries = (look(_KEY, scope, quota) for quota in self._quotas)
+        quotas = [entry.obj for entry in entries if entry is not None]
+        concerned = [(quota, limits) for quota in quotas if (limits := self._limits(quota))]
+        if not concerned and not self._limited:
             return []
         if self._usage is None:
             self._usage = _usage(self._attributes, self._evaluator, self._now)
+        if self._limited:
+            covered = {limit for _, limits in concerned for limit in limits}
+            added = self._usage.all_added()
+            covering_quota.check(self._attributes, self._limited, self._evaluator, added, covered, quotas)
         charged = [self._charged(quota, limits, self._usage) for quota, limits in concerned]
         return [
             Side(_KEY, scope, name(quota), partial(encoding.encode, RESOURCEQUOTAS, quota))
@@ -133,6 +144,11 @@ class _Usage:
     new: Amounts
     old: Amounts | None
     old_obj: Object
+
+    def all_added(self) -> Amounts:
+        """By how much the usage grows, of all that grows."""
+        added = ((limit, self.added(limit, self.old)) for limit in self.new)
+        return {limit: amount for limit, amount in added if amount is not None}
 
     def added(self, limit: str, before: Amounts | None) -> Quantity | None:
         """By how much the usage grows; None if it doesn't."""

@@ -115,3 +115,39 @@ def test_pods_that_are_there_can_be_labelled_and_debugged_only_harmlessly(kubect
     kubectl(*debug, "--profile=baseline")
     containers: list[dict[str, Any]] = kubectl.get("pod", "q")["spec"]["ephemeralContainers"]
     assert [one["name"] for one in containers] == ["debugger"]
+
+
+CONFIGURATION = """
+apiVersion: apiserver.config.k8s.io/v1
+kind: AdmissionConfiguration
+plugins:
+- name: PodSecurity
+  configuration:
+    apiVersion: pod-security.admission.config.k8s.io/v1
+    kind: PodSecurityConfiguration
+    defaults: {enforce: baseline, enforce-version: v1.30}
+    exemptions: {namespaces: [kube-system]}
+"""
+
+
+async def test_an_operator_says_what_holds_where_namespaces_say_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "admission.yaml"
+    file.write_text(CONFIGURATION)
+    flags = (f"--admission-control-config-file={file}", "--disable-admission-plugins=ServiceAccount")
+    with running(tmp_path / "configured", flags) as server:
+        await server.wait_ready()
+        kubectl = Kubectl(kubectl_current(), server.kubeconfig, "default", tmp_path)
+        told = await asyncio.to_thread(kubectl, "run", "p", "--image=i", "--overrides", PRIVILEGED, fails=True)
+        assert told.endswith(f'violates PodSecurity "baseline:v1.30": {PRIVILEGED_TOLD}\n')
+        made = await asyncio.to_thread(
+            kubectl, "run", "p", "--image=i", "--overrides", PRIVILEGED, "-n", "kube-system"
+        )
+        assert made == "pod/p created\n"
+
+
+async def test_a_server_that_is_told_what_can_not_be_does_not_start(tmp_path: Path) -> None:
+    with running(tmp_path / "wrong", ["--enable-admission-plugins=Nothing"]) as server:
+        assert server.process is not None
+        assert await asyncio.to_thread(server.process.wait, 30) == 1
+        assert server.log().splitlines()[-1] == 'error: enable-admission-plugins plugin "Nothing" is unknown'
+        server.process = None

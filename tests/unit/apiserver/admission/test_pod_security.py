@@ -22,7 +22,7 @@ from apimachinery.resources import (
     Resource,
 )
 from apiserver.admission.plugin import CREATE, UPDATE, Attributes
-from apiserver.admission.pod_security import PLUGIN
+from apiserver.admission.pod_security import Configuration, parse, plugin
 from apiserver.admission.pod_security.checks import CHECKS
 from apiserver.admission.pod_security.evaluation import NEWEST_MINOR, details, violations
 from apiserver.admission.pod_security.existing_pods import CHECK_SECONDS_MAX, warnings_about
@@ -420,6 +420,7 @@ def test_labels_that_cannot_be_read_enforce_the_strictest_and_audit_and_warn_of_
 # Writes
 
 USER = User("alice")
+PLUGIN = plugin(Configuration())
 
 
 def namespace(said: dict[str, str], name: str = "x") -> Object:
@@ -437,11 +438,18 @@ def privileged(name: str = "web") -> Object:
 
 
 async def write(
-    resource: Resource, obj: Object, said: dict[str, str], *, old: Object | None = None, subresource: str = ""
+    resource: Resource,
+    obj: Object,
+    said: dict[str, str],
+    *,
+    old: Object | None = None,
+    subresource: str = "",
+    configured: Configuration | None = None,
 ) -> Attributes:
     operation, within = UPDATE if old is not None else CREATE, "x" if resource.namespaced else ""
     attributes = Attributes(operation, resource, within, obj["metadata"]["name"], USER, obj, old, subresource)
-    return await admit(PLUGIN, attributes, FakeCluster((NAMESPACES, namespace(said))))
+    looking = PLUGIN if configured is None else plugin(configured)
+    return await admit(looking, attributes, FakeCluster((NAMESPACES, namespace(said))))
 
 
 PRIVILEGED_TOLD = 'privileged (container "c" must not set securityContext.privileged=true)'
@@ -619,3 +627,76 @@ def test_the_pods_of_one_controller_are_looked_at_last_but_for_one_of_them():
     assert warnings_about(many, "x", BASELINE, lambda: 0.0)[0] == (
         "new PodSecurity enforce level only checked against the first 3000 of 3001 existing pods"
     )
+
+
+# What an operator says
+
+
+def configured(defaults: Object | None = None, **exemptions: list[str]) -> Configuration:
+    return parse(
+        {
+            "apiVersion": "pod-security.admission.config.k8s.io/v1",
+            "kind": "PodSecurityConfiguration",
+            "defaults": defaults or {},
+            "exemptions": exemptions,
+        }
+    )
+
+
+async def test_namespaces_that_say_nothing_go_by_the_defaults():
+    defaults = configured({"enforce": "baseline", "enforce-version": "v1.30", "warn": "restricted"})
+    assert defaults.defaults == Policy(Standard("baseline", 30), Standard(), RESTRICTED)
+    with pytest.raises(ApiError) as caught:
+        await write(PODS, privileged(), {}, configured=defaults)
+    assert 'violates PodSecurity "baseline:v1.30"' in caught.value.message
+    attributes = await write(PODS, privileged(), labels(enforce="privileged"), configured=defaults)
+    assert len(attributes.warnings) == 1
+    assert configured({"enforce": "baseline"}).defaults == Policy(enforce=BASELINE)
+
+
+async def test_some_may_do_what_others_may_not():
+    said = labels(enforce="baseline")
+    await write(PODS, privileged(), said, configured=configured(usernames=["alice"]))
+    await write(PODS, privileged(), said, configured=configured(namespaces=["x"]))
+    sandboxed = privileged()
+    sandboxed["spec"]["runtimeClassName"] = "sandbox"
+    await write(PODS, sandboxed, said, configured=configured(runtimeClasses=["sandbox"]))
+    others = configured(usernames=["bob"], namespaces=["y"], runtimeClasses=["other"])
+    with pytest.raises(ApiError):
+        await write(PODS, sandboxed, said, configured=others)
+
+
+async def test_whoever_labels_a_namespace_where_nothing_is_looked_at_is_told():
+    exempt = configured(namespaces=["x"])
+    said = namespace(labels(enforce="baseline", audit="restricted", audit_version="v1.20"))
+    attributes = await write(NAMESPACES, said, {}, configured=exempt)
+    assert attributes.warnings == [
+        'namespace "x" is exempt from Pod Security, and the policy (enforce=baseline:latest, audit=restricted:v1.20) '
+        "will be ignored"
+    ]
+    assert (await write(NAMESPACES, namespace({}), {}, configured=exempt)).warnings == []
+    assert (await write(NAMESPACES, namespace(labels(enforce="privileged")), {}, configured=exempt)).warnings == []
+    update = await write(NAMESPACES, said, {}, old=namespace({}), configured=exempt)
+    assert update.warnings == attributes.warnings
+    assert (await write(NAMESPACES, said, {}, old=said, configured=exempt)).warnings == []
+
+
+@pytest.mark.parametrize(
+    ("defaults", "exemptions", "why"),
+    [
+        (
+            {"enforce": "strict", "warn-version": "1.2"},
+            {},
+            'defaults.enforce: Invalid value: "strict": must be one of privileged, baseline, restricted; '
+            'defaults.warn-version: Invalid value: "1.2": must be "latest" or "v1.x"',
+        ),
+        ({}, {"usernames": ["a", "a"]}, 'exemptions.usernames[1]: Duplicate value: "a"'),
+        ({}, {"usernames": [""]}, 'exemptions.usernames[0]: Invalid value: "": username must not be empty'),
+        ({}, {"namespaces": ["A"]}, 'exemptions.namespaces[0]: Invalid value: "A": a lowercase RFC 1123 label'),
+        ({}, {"runtimeClasses": ["_"]}, 'exemptions.runtimeClasses[0]: Invalid value: "_": a lowercase RFC 1123'),
+    ],
+)
+def test_a_configuration_that_can_not_be_is_told(defaults, exemptions, why):
+    with pytest.raises(ValueError) as caught:
+        configured(defaults, **exemptions)
+    assert str(caught.value).startswith(why)

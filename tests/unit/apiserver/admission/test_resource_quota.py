@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -19,6 +20,7 @@ from apimachinery.resources import (
     SERVICES,
     Resource,
 )
+from apiserver.admission.covering_quota import Limited
 from apiserver.admission.plugin import CREATE, UPDATE, Attributes, Chain, validate
 from apiserver.admission.resource_quota import plugins
 from apiserver.request_info import User
@@ -53,9 +55,9 @@ def asked(obj: Object, resource: Resource = PODS, old: Object | None = None, sub
 class Quotas:
     """A namespace with quotas, to which writes are charged one after the other."""
 
-    def __init__(self, *quotas: Object) -> None:
+    def __init__(self, *quotas: Object, limited: Sequence[Limited] = ()) -> None:
         self._cluster = FakeCluster(*((RESOURCEQUOTAS, one) for one in quotas))
-        self._chain = Chain(plugins(lambda: NOW))
+        self._chain = Chain(plugins(lambda: NOW, limited))
         self.written: list[str] = []
 
     async def charge(self, attributes: Attributes) -> None:
@@ -203,3 +205,34 @@ async def test_nobody_else_is_concerned():
     binding = asked({"metadata": {"name": "a"}}, subresource="binding")
     await quotas.charge(binding)
     assert quotas.written == [] and binding.also is None
+
+
+# What nobody may use without a quota
+
+HIGH = {"scopeName": "PriorityClass", "operator": "In", "values": ["high", "higher"]}
+
+
+async def test_what_is_limited_needs_a_quota_that_covers_it():
+    limited = [Limited(PODS.key, contains=("memory",))]
+    some = container(requests={"memory": "1Gi", "cpu": "1"})
+    told = await Quotas(limited=limited).refusal(asked(pod(some)))
+    assert told == "insufficient quota to consume: memory,requests.memory"
+    told = await Quotas(quota("q", {"requests.memory": "8Gi"}), limited=limited).refusal(asked(pod(some)))
+    assert told == "insufficient quota to consume: memory"
+    await Quotas(quota("q", {"requests.memory": "8Gi", "memory": "8Gi"}), limited=limited).charge(asked(pod(some)))
+    await Quotas(limited=limited).charge(asked(pod(container(requests={"cpu": "1"}))))
+    await Quotas(limited=limited).charge(asked({"metadata": {"name": "a"}}, CONFIGMAPS))
+
+
+async def test_a_class_may_be_kept_for_namespaces_with_a_quota_for_it():
+    limited = [Limited(PODS.key, scopes=(HIGH,))]
+    high = asked(pod(priorityClassName="high"))
+    told = "insufficient quota to match these scopes: [{PriorityClass In [high higher]}]"
+    other = quota("q", {"pods": "1"}, scopeSelector={"matchExpressions": [{**HIGH, "values": ["low"]}]})
+    for quotas in (Quotas(limited=limited), Quotas(other, limited=limited)):
+        with pytest.raises(ApiError) as caught:
+            await quotas.charge(high)
+        assert (caught.value.code, caught.value.message) == (500, told)
+    await Quotas(limited=limited).charge(asked(pod(priorityClassName="low")))
+    covering = quota("q", {"pods": "1"}, scopeSelector={"matchExpressions": [HIGH]})
+    await Quotas(covering, limited=limited).charge(high)
