@@ -6,15 +6,11 @@ from typing import Any
 
 import pytest
 
-from apimachinery.errors import ApiError
 from apimachinery.meta import Object
 from apimachinery.resources import (
     CONFIGMAPS,
-    LEASES,
-    LIMITRANGES,
     NAMESPACES,
     NODES,
-    PERSISTENTVOLUMECLAIMS,
     PODS,
     PRIORITYCLASSES,
     SERVICEACCOUNTS,
@@ -22,17 +18,12 @@ from apimachinery.resources import (
     Resource,
 )
 from apiserver.admission import (
-    CREATE,
     DELETE,
     UPDATE,
-    Attributes,
     Chain,
-    Plugin,
     Settings,
-    limit_ranger,
     mutate,
     namespace_lifecycle,
-    node_restriction,
     plugins,
     pod_topology_labels,
     priority,
@@ -45,43 +36,10 @@ from apiserver.admission.default_toleration_seconds import plugin as default_tol
 from apiserver.admission.served import Served
 from apiserver.catalog import Catalog
 from apiserver.registry import strategy
-from apiserver.request_info import User
 from apiserver.webhook_client import WebhookClient
 from tests.support.access import Objects, authorizer_of
-from tests.support.admission import FakeCluster, admit
-
-ADMIN = User("kubernetes-admin", groups=("system:masters",))
-NODE = User("system:node:n1", groups=("system:nodes",))
-
-
-def named(name: str = "x", namespace: str = "default", **fields: Any) -> Object:
-    return {"metadata": {"name": name, "namespace": namespace}, **fields}
-
-
-def write(
-    resource: Resource,
-    obj: Object | None,
-    *,
-    operation: str = CREATE,
-    old: Object | None = None,
-    user: User = ADMIN,
-    subresource: str = "",
-) -> Attributes:
-    metadata = (obj or old or {})["metadata"]
-    namespace = metadata.get("namespace", "") if resource.namespaced else ""
-    return Attributes(operation, resource, namespace, metadata.get("name", ""), user, obj, old, subresource)
-
-
-async def admitted(plugin: Plugin, attributes: Attributes, cluster: FakeCluster | None = None) -> Object | None:
-    """What becomes of a write."""
-    return (await admit(plugin, attributes, cluster or FakeCluster())).obj
-
-
-async def refused(plugin: Plugin, attributes: Attributes, cluster: FakeCluster | None = None) -> ApiError:
-    with pytest.raises(ApiError) as caught:
-        await admitted(plugin, attributes, cluster)
-    return caught.value
-
+from tests.support.admission import FakeCluster
+from tests.unit.apiserver.admission.writes import admitted, named, refused, write
 
 # Namespaces
 
@@ -285,175 +243,6 @@ async def test_a_pod_bears_the_zone_and_region_of_its_node():
 async def test_a_pod_without_a_node_is_nowhere(spec):
     pod = await admitted(pod_topology_labels.PLUGIN, write(PODS, named(spec=spec)))
     assert pod is not None and "labels" not in pod["metadata"]
-
-
-# Nodes
-
-RESTRICTION = node_restriction.plugin(authorizer_of(Objects()))
-
-
-def node(name: str = "n1", labels: dict[str, str] | None = None, **spec: Any) -> Object:
-    return {"metadata": {"name": name, "labels": labels or {}}, "spec": spec}
-
-
-def by_node(resource: Resource, obj: Object, **more: Any) -> Attributes:
-    return write(resource, obj, user=NODE, **more)
-
-
-def lease(name: str, namespace: str) -> Object:
-    return named(name, namespace, spec={})
-
-
-@pytest.mark.parametrize(
-    "attributes",
-    [
-        by_node(NODES, node(labels={"kubernetes.io/hostname": "n1", "disk": "ssd", "node.kubernetes.io/x": "y"})),
-        by_node(NODES, node(labels={"disk": "ssd"}), operation=UPDATE, old=node()),
-        by_node(NODES, node(taints=[]), operation=UPDATE, old=node(), subresource="status"),
-        by_node(LEASES, lease("n1", "kube-node-lease")),
-        write(NODES, node("n2", labels={"node-restriction.kubernetes.io/a": "b"})),
-    ],
-)
-async def test_a_node_registers_itself_and_says_that_it_lives(attributes):
-    await admitted(RESTRICTION, attributes)
-
-
-@pytest.mark.parametrize(
-    ("attributes", "why"),
-    [
-        (by_node(NODES, node("n2")), 'nodes "n2" is forbidden: node "n1" is not allowed to modify node "n2"'),
-        (
-            by_node(NODES, node(labels={"node-restriction.kubernetes.io/a": "b", "node-role.kubernetes.io/c": ""})),
-            'nodes "n1" is forbidden: node "n1" is not allowed to set the following labels: '
-            "node-restriction.kubernetes.io/a, node-role.kubernetes.io/c",
-        ),
-        (
-            by_node(NODES, node(), operation=UPDATE, old=node(labels={"a.k8s.io/b": "c"}), subresource="status"),
-            'nodes "n1" is forbidden: is not allowed to modify labels: a.k8s.io/b',
-        ),
-        (
-            by_node(NODES, node(), operation=UPDATE, old=node(taints=[{"key": "a", "effect": "NoSchedule"}])),
-            'nodes "n1" is forbidden: node "n1" is not allowed to modify taints',
-        ),
-        (
-            by_node(
-                PODS,
-                {"metadata": {"name": "p", "namespace": "default", "labels": {"a": "b"}}},
-                operation=UPDATE,
-                old=named("p"),
-                subresource="status",
-            ),
-            'pods "p" is forbidden: node "n1" cannot update labels through pod status',
-        ),
-        (
-            by_node(
-                PODS,
-                named("p", status={"resourceClaimStatuses": [{"name": "gpu", "resourceClaimName": "mine"}]}),
-                operation=UPDATE,
-                old=named("p"),
-                subresource="status",
-            ),
-            'pods "p" is forbidden: node "n1" cannot update resource claim statues',
-        ),
-        (
-            by_node(
-                NODES,
-                {"metadata": {"name": "n1", "ownerReferences": [{"name": "x"}]}},
-                operation=UPDATE,
-                old=node(),
-            ),
-            'nodes "n1" is forbidden: node "n1" is not allowed to modify ownerReferences',
-        ),
-        (
-            by_node(LEASES, lease("n2", "kube-node-lease")),
-            'leases.coordination.k8s.io "n2" is forbidden: '
-            "can only access node lease with the same name as the requesting node",
-        ),
-        (
-            by_node(LEASES, lease("n1", "default")),
-            'leases.coordination.k8s.io "n1" is forbidden: '
-            'can only access leases in the "kube-node-lease" system namespace',
-        ),
-    ],
-)
-async def test_a_node_can_not_give_itself_more_than_it_has(attributes, why):
-    error = await refused(RESTRICTION, attributes)
-    assert (error.code, error.message) == (403, why)
-
-
-# Limits
-
-
-def limits(*items: dict[str, Any]) -> FakeCluster:
-    return FakeCluster((LIMITRANGES, named("l", spec={"limits": list(items)})))
-
-
-def container(**resources: Any) -> Object:
-    return named(spec={"containers": [{"name": "c", "resources": resources}]})
-
-
-async def test_containers_get_what_they_do_not_ask_for():
-    item = {"type": "Container", "default": {"cpu": "1", "memory": "1Gi"}, "defaultRequest": {"cpu": "100m"}}
-    pod = await admitted(limit_ranger.PLUGIN, write(PODS, container(limits={"memory": "2Gi"})), limits(item))
-    assert pod is not None
-    assert pod["spec"]["containers"][0]["resources"] == {
-        "limits": {"memory": "2Gi", "cpu": "1"},
-        "requests": {"cpu": "100m"},
-    }
-    assert pod["metadata"]["annotations"] == {
-        "kubernetes.io/limit-ranger": "LimitRanger plugin set: cpu request for container c; cpu limit for container c"
-    }
-
-
-@pytest.mark.parametrize(
-    ("item", "resources", "why"),
-    [
-        (
-            {"type": "Container", "max": {"cpu": "1"}},
-            {"limits": {"cpu": "2"}},
-            "maximum cpu usage per Container is 1, but limit is 2",
-        ),
-        (
-            {"type": "Container", "max": {"cpu": "1"}},
-            {},
-            "maximum cpu usage per Container is 1.  No limit is specified",
-        ),
-        (
-            {"type": "Container", "min": {"memory": "1Gi"}},
-            {"requests": {"memory": "1Mi"}},
-            "minimum memory usage per Container is 1Gi, but request is 1Mi",
-        ),
-        (
-            {"type": "Pod", "min": {"cpu": "1"}},
-            {},
-            "minimum cpu usage per Pod is 1.  No request is specified",
-        ),
-        (
-            {"type": "Container", "maxLimitRequestRatio": {"cpu": "2"}},
-            {"limits": {"cpu": "3"}, "requests": {"cpu": "1"}},
-            "cpu max limit to request ratio per Container is 2, but provided ratio is 3.000000",
-        ),
-        (
-            {"type": "Container", "max": {"cpu": "1"}, "min": {"memory": "1Gi"}},
-            {},
-            "[minimum memory usage per Container is 1Gi.  No request is specified, "
-            "maximum cpu usage per Container is 1.  No limit is specified]",
-        ),
-    ],
-)
-async def test_what_is_out_of_bounds_is_refused(item, resources, why):
-    error = await refused(limit_ranger.PLUGIN, write(PODS, container(**resources)), limits(item))
-    assert error.message == f'pods "x" is forbidden: {why}'
-
-
-async def test_claims_have_bounds_too():
-    item = {"type": "PersistentVolumeClaim", "max": {"storage": "1Gi"}}
-    claim = named(spec={"resources": {"requests": {"storage": "2Gi"}}})
-    error = await refused(limit_ranger.PLUGIN, write(PERSISTENTVOLUMECLAIMS, claim), limits(item))
-    assert error.message == (
-        'persistentvolumeclaims "x" is forbidden: '
-        "maximum storage usage per PersistentVolumeClaim is 1Gi, but request is 2Gi"
-    )
 
 
 # Services
