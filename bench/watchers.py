@@ -1,8 +1,9 @@
-"""Many watches of one collection, in a process of their own, until each has seen so many objects being made.
+"""Many watches of one collection, in a process of their own, until each has seen so many updates of objects.
 
-    python -m bench.watchers --port 6443 --token T --path /api/v1/… --watchers 100 --events 200
+    python -m bench.watchers --port 6443 --token T --path /api/v1/… --watchers 100 --events 1000
 
-Prints `ready` once all are connected, then one line of JSON: the seconds from the first event to the last.
+Each update has an annotation `sent` that tells when it was sent (`bench.load`). Prints `ready` once all are there,
+then one line of JSON: the seconds from the first event to the last, and how long events took to come, in ms.
 """
 
 from __future__ import annotations
@@ -10,15 +11,17 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import re
 import ssl
+import statistics
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 
 import uvloop
 
 TIMEOUT_SECONDS = 120.0
-EVENT = b'{"type":"ADDED"'
+SENT = re.compile(rb'"sent":"([0-9]{19})"')
 
 
 @dataclass
@@ -28,10 +31,11 @@ class Run:
     request: bytes
     events: int
     first: float = 0.0
+    delays_ms: list[float] = field(default_factory=list)
 
 
 class Watch(asyncio.Protocol):
-    """Counts events."""
+    """Counts updates."""
 
     def __init__(self, run: Run, connected: asyncio.Future[None], done: asyncio.Future[None]) -> None:
         self._run = run
@@ -46,15 +50,16 @@ class Watch(asyncio.Protocol):
         self._transport.write(self._run.request)
 
     def data_received(self, data: bytes) -> None:
-        """Count; an event's beginning may be cut by the end of what has arrived."""
+        """Note when events were sent; the end of what has arrived may be the middle of one."""
         if not self._connected.done():
             self._connected.set_result(None)
-        data = self._tail + data
-        count = data.count(EVENT)
-        self._tail = data[-len(EVENT) + 1 :]
-        if count and not self._run.first:
+        lines, _, self._tail = (self._tail + data).rpartition(b"\n")
+        now = time.perf_counter_ns()
+        delays = [(now - int(sent)) / 1e6 for sent in SENT.findall(lines)]
+        if delays and not self._run.first:
             self._run.first = time.perf_counter()
-        self._seen += count
+        self._run.delays_ms += delays
+        self._seen += len(delays)
         if self._seen >= self._run.events and not self._done.done():
             self._done.set_result(None)
             self._transport.close()
@@ -96,7 +101,9 @@ def main() -> None:
     head = f"GET {found.path}?{query} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {found.token}\r\n\r\n"
     run = Run(head.encode(), found.events)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        print(json.dumps({"seconds": runner.run(follow(found.port, run, found.watchers))}))
+        seconds = runner.run(follow(found.port, run, found.watchers))
+    cuts = statistics.quantiles(run.delays_ms, n=100)
+    print(json.dumps({"seconds": seconds, "p50_ms": cuts[49], "p99_ms": cuts[98]}))
 
 
 if __name__ == "__main__":
