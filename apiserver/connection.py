@@ -15,6 +15,7 @@ from apimachinery.errors import ApiError, bad_request, internal
 from apiserver.logs import kv
 from apiserver.request_info import AUTHENTICATED, User
 from apiserver.responses import error_response
+from apiserver.upgrade import answered
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +102,11 @@ class Connection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """The answer to what is no HTTP that we understand; handlers' own errors never come this far."""
+        """The answer to what is no HTTP that we understand; of handlers' own errors only one comes this far."""
+        if isinstance(exc, ConnectionError):
+            # An answer was broken off: to whoever reads it, only the end of the connection tells that.
+            log.info(kv("an answer was broken off", path=request.path, reason=exc))
+            return answered()
         if status == 400:
             error: ApiError = bad_request(message or "Bad Request")
         else:

@@ -89,7 +89,7 @@ def is_upgraded(http: web.BaseRequest) -> bool:
 
 
 class _Answered(ReadyResponse):
-    """Stands for an answer that was sent when the connection was taken over."""
+    """Stands for an answer that was sent already: when the connection was taken over, or in part."""
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
         """Nothing is to be sent; the connection ends."""
@@ -98,5 +98,5 @@ class _Answered(ReadyResponse):
 
 
 def answered() -> web.StreamResponse:
-    """What a handler returns whose request was upgraded."""
+    """What a handler returns that has no more to send on its connection."""
     return _Answered(b"", status=101)
