@@ -24,7 +24,8 @@ def read_aggregated(document: Any, group: str, version: str) -> list[Entry]:
             continue
         for served in _list(item.get("versions"), "versions"):
             if _map(served, "a version").get("version") == version:
-                return [_resource(_map(one, "a resource")) for one in _list(served.get("resources"), "resources")]
+                listed = [_map(one, "a resource") for one in _list(served.get("resources"), "resources")]
+                return [_resource(one, group, version) for one in listed]
     return []
 
 
@@ -42,7 +43,9 @@ def read_legacy(document: Any, group: str, version: str) -> list[Entry]:
             "version": _text(one, "version", "") or version,
             "kind": _text(one, "kind", ""),
         }
-        entry = found.setdefault(name, {"resource": name, "scope": _scope(one), "verbs": []})
+        # A subresource alone has somebody that it belongs to all the same: clients insist on it.
+        nothing = {"resource": name, "responseKind": {**kind, "kind": ""}, "scope": _scope(one), "verbs": []}
+        entry = found.setdefault(name, nothing)
         if subresource:
             told = {"subresource": subresource, "responseKind": kind, "verbs": _texts(one, "verbs")}
             entry.setdefault("subresources", []).append(told)
@@ -56,28 +59,32 @@ def read_legacy(document: Any, group: str, version: str) -> list[Entry]:
     return list(found.values())
 
 
-def _resource(one: Mapping[str, Any]) -> Entry:
+def _resource(one: Mapping[str, Any], group: str, version: str) -> Entry:
     entry: Entry = {
         "resource": _text(one, "resource"),
         "scope": _text(one, "scope", "Cluster"),
         "singularResource": _text(one, "singularResource", ""),
         "verbs": _texts(one, "verbs"),
-        **_kind(one),
+        "responseKind": _kind(one, group, version),
         **_names(one),
     }
     if one.get("subresources"):
         entry["subresources"] = [
-            {"subresource": _text(sub, "subresource"), "verbs": _texts(sub, "verbs"), **_kind(sub)}
+            {
+                "subresource": _text(sub, "subresource"),
+                "responseKind": _kind(sub, group, version),
+                "verbs": _texts(sub, "verbs"),
+            }
             for sub in (_map(sub, "a subresource") for sub in _list(one["subresources"], "subresources"))
         ]
     return entry
 
 
-def _kind(one: Mapping[str, Any]) -> Entry:
-    if one.get("responseKind") is None:
-        return {}
-    kind = _map(one["responseKind"], "responseKind")
-    return {"responseKind": {key: _text(kind, key, "") for key in ("group", "version", "kind")}}
+def _kind(one: Mapping[str, Any], group: str, version: str) -> Entry:
+    """What is sent and answered; where nobody says, something nameless of the same group."""
+    kind = _map(one.get("responseKind") or {}, "responseKind")
+    found = {key: _text(kind, key, "") for key in ("group", "version", "kind")}
+    return found if found["version"] else {"group": group, "version": version, "kind": found["kind"]}
 
 
 def _names(one: Mapping[str, Any]) -> Entry:

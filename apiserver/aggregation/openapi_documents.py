@@ -14,6 +14,7 @@ from typing import Any
 DEFINITION, PARAMETER = "#/definitions/", "#/parameters/"
 _SCHEMA = "#/components/schemas/"
 _METHODS = ("get", "put", "post", "delete", "options", "head", "patch")
+_LISTS = ("tags", "produces", "consumes", "schemes")
 # What of a parameter of OpenAPI 2 is its schema in OpenAPI 3.
 _OF_SCHEMA = ("type", "format", "items", "enum", "default", "minimum", "maximum", "pattern", "uniqueItems")
 _OF_PARAMETER = ("name", "in", "description", "required")
@@ -78,6 +79,16 @@ def plain(part: Document) -> Document:
     return {"paths": paths, "definitions": definitions}
 
 
+def _text(holder: dict[str, Any], key: str) -> str:
+    value = holder.get(key)
+    return value if isinstance(value, str) else ""
+
+
+def _schema_of(holder: dict[str, Any]) -> dict[str, Any]:
+    value = holder.get("schema")
+    return value if isinstance(value, dict) else {}
+
+
 def _objects(document: Any, key: str) -> dict[str, dict[str, Any]]:
     found = (document if isinstance(document, dict) else {}).get(key) or {}
     if not isinstance(found, dict) or not all(isinstance(value, dict) for value in found.values()):
@@ -100,12 +111,19 @@ def _inlined(item: dict[str, Any], parameters: Mapping[str, Any]) -> dict[str, A
         return found
 
     made = {**item, "parameters": resolved(item.get("parameters"))}
-    for method in _METHODS:
-        if method in item:
-            if not isinstance(item[method], dict):
-                raise ValueError(f"{method} of a path is no object")
-            made[method] = {**item[method], "parameters": resolved(item[method].get("parameters"))}
+    operations = {method: item[method] for method in _METHODS if method in item}
+    for method, operation in _objects({"operations": operations}, "operations").items():
+        parameters, responses = resolved(operation.get("parameters")), _objects(operation, "responses")
+        lists = {key: _texts(operation, key) for key in _LISTS if key in operation}
+        made[method] = {**operation, **lists, "parameters": parameters, "responses": responses}
     return made
+
+
+def _texts(operation: dict[str, Any], key: str) -> list[str]:
+    values = operation[key]
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise ValueError(f"{key} of an operation is no list of texts")
+    return values
 
 
 def _references(node: Any) -> Iterator[str]:
@@ -174,14 +192,13 @@ def _operation(operation: dict[str, Any]) -> dict[str, Any]:
         made["requestBody"] = {"content": media, "required": bool(body.get("required"))}
     made["responses"] = {
         str(code): _response(one, operation.get("produces") or ("application/json",))
-        for code, one in (operation.get("responses") or {}).items()
-        if isinstance(one, dict)
+        for code, one in operation["responses"].items()
     }
     return made
 
 
 def _response(response: dict[str, Any], produces: Any) -> dict[str, Any]:
-    made: dict[str, Any] = {"description": response.get("description") or ""}
+    made: dict[str, Any] = {"description": _text(response, "description")}
     if "schema" in response:
         made["content"] = {kind: {"schema": _moved(response["schema"])} for kind in produces}
     return made
@@ -198,13 +215,12 @@ def _plain_item(item: dict[str, Any]) -> dict[str, Any]:
         if method in item:
             operation = item[method]
             responses = {
-                str(code): {"description": one.get("description") or ""}
+                str(code): {"description": _text(one, "description")}
                 | ({"schema": _plain_schema(one["schema"])} if isinstance(one.get("schema"), dict) else {})
-                for code, one in (operation.get("responses") or {}).items()
-                if isinstance(one, dict)
+                for code, one in operation["responses"].items()
             }
-            texts = {key: operation.get(key) or "" for key in ("description", "operationId")}
-            lists = {key: operation.get(key) or [] for key in ("tags", "produces", "consumes", "schemes")}
+            texts = {key: _text(operation, key) for key in ("description", "operationId")}
+            lists = {key: operation.get(key) or [] for key in _LISTS}
             extensions = {key: value for key, value in operation.items() if key.startswith("x-")}
             parameters = _plain_parameters(operation["parameters"])
             made[method] = {**texts, **lists, **extensions, "parameters": parameters, "responses": responses}
@@ -216,9 +232,9 @@ def _plain_parameters(parameters: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for one in parameters:
         described = {"name": one["name"], "in": one.get("in"), "required": bool(one.get("required"))}
         if described["in"] == "body":
-            found.append({**described, "schema": _plain_schema(one.get("schema") or {})})
+            found.append({**described, "schema": _plain_schema(_schema_of(one))})
         elif described["in"] in ("query", "path"):
-            more = {"description": one.get("description") or "", "type": one.get("type") or "string"}
+            more = {"description": _text(one, "description"), "type": _text(one, "type") or "string"}
             found.append({**described, **more, "uniqueItems": bool(one.get("uniqueItems"))})
     return found
 
