@@ -113,9 +113,9 @@ def _inlined(item: dict[str, Any], parameters: Mapping[str, Any]) -> dict[str, A
     made = {**item, "parameters": resolved(item.get("parameters"))}
     operations = {method: item[method] for method in _METHODS if method in item}
     for method, operation in _objects({"operations": operations}, "operations").items():
-        parameters, responses = resolved(operation.get("parameters")), _objects(operation, "responses")
+        sent, answers = resolved(operation.get("parameters")), _objects(operation, "responses")
         lists = {key: _texts(operation, key) for key in _LISTS if key in operation}
-        made[method] = {**operation, **lists, "parameters": parameters, "responses": responses}
+        made[method] = {**operation, **lists, "parameters": sent, "responses": answers}
     return made
 
 
