@@ -66,9 +66,7 @@ class Encryption:
         return PREFIX + nonce + self._cipher.encrypt(nonce, value, place.encode())
 
     def open(self, place: str, stored: bytes) -> bytes:
-        """The value of what is stored. Raises StorageError if it was tampered with or the key is another one."""
-        if not stored.startswith(PREFIX):
-            return stored
+        """The value of what `is_sealed`. Raises StorageError if it was tampered with or the key is another one."""
         nonce, sealed = stored[len(PREFIX) :][:NONCE_BYTES], stored[len(PREFIX) + NONCE_BYTES :]
         cipher = self._cipher
         from cryptography.exceptions import InvalidTag
@@ -79,3 +77,8 @@ class Encryption:
             raise StorageError(
                 f"{place} can't be decrypted: it was altered, or {self._key_file} is not the key it was made with"
             ) from error
+
+
+def is_sealed(stored: bytes) -> bool:
+    """Whether it has been encrypted."""
+    return stored.startswith(PREFIX)

@@ -108,10 +108,16 @@ def at_revision(entry: Entry, revision: int) -> Entry:
 
 def from_stored(namespace: str, name: str, revision: int, stored: bytes) -> Entry:
     """The version of what was stored for it."""
-    if b"\n" not in stored:
-        return Entry(namespace, name, revision, stored)
-    raw, *rest = stored.split(b"\n")
-    return Entry(namespace, name, revision, raw, from_lines(rest))
+    raw, _, managed = stored.partition(b"\n")
+    return (
+        Entry(namespace, name, revision, raw, _managed(managed)) if managed else Entry(namespace, name, revision, raw)
+    )
+
+
+# Many objects that are stored one after the other have the same managers.
+@lru_cache(maxsize=64)
+def _managed(stored: bytes) -> Managed:
+    return from_lines(stored.split(b"\n"))
 
 
 class _Parsed:

@@ -21,6 +21,8 @@ SCHEMA_VERSION = 1
 BUSY_TIMEOUT_MS = 5000
 # A compaction works in slices of so many revisions, so that writes get through in between.
 COMPACT_REVISIONS = 2000
+# So many rows are fetched at once: one at a time takes twice as long.
+FETCHED_ROWS = 256
 
 _metadata = sa.MetaData()
 _Revision = sa.BigInteger().with_variant(sa.Integer, "sqlite")
@@ -178,7 +180,7 @@ class Log:
     def _reading(self) -> Iterator[sa.Connection]:
         try:
             with self._engine.connect() as connection:
-                yield connection
+                yield connection.execution_options(yield_per=FETCHED_ROWS)
         except sa.exc.SQLAlchemyError as error:
             raise StorageError(f"{self.path} can't be read: {_reason(error)}") from error
 

@@ -21,7 +21,7 @@ from apimachinery.errors import expired
 from apimachinery.managedfields.entries import Managed
 from apiserver.logs import kv
 from apiserver.storage.collection import Collection, Key, Listener
-from apiserver.storage.encryption import Encryption
+from apiserver.storage.encryption import Encryption, is_sealed
 from apiserver.storage.entry import Entry, from_stored
 from apiserver.storage.group_commit import Also, Conflict, Encode, GroupCommit
 from apiserver.storage.log import Log, Row, StorageError, place
@@ -307,8 +307,10 @@ class Store:
         return found
 
     def _entry(self, row: Row) -> Entry:
-        where = place(row.resource, row.namespace, row.name, row.revision)
-        return from_stored(row.namespace, row.name, row.revision, self._encryption.open(where, row.value))
+        value = row.value
+        if is_sealed(value):
+            value = self._encryption.open(place(row.resource, row.namespace, row.name, row.revision), value)
+        return from_stored(row.namespace, row.name, row.revision, value)
 
     async def _on(self, thread: ThreadPoolExecutor, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(thread, call)
