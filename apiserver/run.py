@@ -24,6 +24,7 @@ from apiserver import admission, bootstrap, logs
 from apiserver.access import Access, access
 from apiserver.admission import configuration
 from apiserver.admission.served import Served
+from apiserver.aggregation import figures as aggregation_figures
 from apiserver.aggregation import trust
 from apiserver.aggregation.aggregator import Aggregator
 from apiserver.aggregation.index import ApiServices
@@ -175,7 +176,8 @@ def _paths(
 ) -> Paths:
     def page() -> bytes:
         objects = [(resource, len(store.objects(storage_key(resource)))) for resource in catalog.stored()]
-        return metrics.text(objects, store.watcher_count(), figures.lines(flows))
+        more = (*figures.lines(flows), *aggregation_figures.lines(services))
+        return metrics.text(objects, store.watcher_count(), more)
 
     def openapi() -> OpenAPI:
         from apiserver.openapi import OpenAPI

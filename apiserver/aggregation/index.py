@@ -6,6 +6,7 @@ too, by `upkeep`.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -76,6 +77,8 @@ class ApiServices:
     def __init__(self, store: Store) -> None:
         self.extensions: dict[GroupVersion, Extension] = {}
         self.generation = 0
+        # How often each has become unavailable, by reason.
+        self.losses: Counter[tuple[str, str]] = Counter()
         self._priorities: dict[GroupVersion, Priority] = {}
         self._listeners: list[Callable[[str], None]] = []
         for entry in store.objects(KEY):
@@ -116,7 +119,7 @@ class ApiServices:
 
     def _changed(self, event: Event) -> None:
         if event.type == DELETED:
-            self._forget(group_version(event.entry.name))
+            self._forget(event.entry.name)
         else:
             self._take(event.entry.obj)
         for listener in self._listeners:
@@ -143,9 +146,12 @@ class ApiServices:
             return
         found.where, found.available = where, available
 
-    def _forget(self, key: GroupVersion) -> None:
+    def _forget(self, name: str) -> None:
+        key = group_version(name)
         self._priorities.pop(key, None)
         self.extensions.pop(key, None)
+        for one in [one for one in self.losses if one[0] == name]:
+            del self.losses[one]
         self.generation += 1
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 import orjson
 
 from apimachinery.errors import ApiError
+from apimachinery.meta import find_condition
 from apimachinery.resources import APISERVICES, ENDPOINTS, ENDPOINTSLICES, SERVICES
 from apimachinery.time import rfc3339
 from apiserver.admission import Cluster
@@ -201,6 +202,7 @@ class Upkeep:
             wanted = availability.told(entry.copy(), verdict, rfc3339(self._now()))
             if wanted is None:
                 return
+            before = find_condition(entry.obj, availability.AVAILABLE)
             try:
                 await self._own.update(APISERVICES, entry, wanted, status=True)
             except Conflict:
@@ -209,7 +211,10 @@ class Upkeep:
                 # It is looked at again after a while.
                 log.error(kv("the status of an APIService could not be written", of=name, error=error))
                 return
-            log.info(kv("availability changed", of=name, available=verdict.status, reason=verdict.reason))
+            if before is None or before.get("status") != verdict.status:
+                log.info(kv("availability changed", of=name, available=verdict.status, reason=verdict.reason))
+                if not verdict.good:
+                    self._services.losses[name, verdict.reason] += 1
             return
 
     def _set_stale(self, extension: Extension) -> None:

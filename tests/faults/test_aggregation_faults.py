@@ -154,6 +154,17 @@ async def test_nonsense_stays_out_of_what_everybody_reads(
     assert "deployments" in listed and GROUP not in listed
 
 
+async def test_a_connection_that_was_upgraded_outlives_the_time_of_a_request(
+    client: Client, extension: ExtensionServer, session: aiohttp.ClientSession
+) -> None:
+    await register(client, extension)
+    async with session.ws_connect(f"{FLUNDERS}/one/console") as console:
+        extension.mood = "hang"
+        assert await status_of(session, FLUNDERS) == 504  # so much later
+        await console.send_str("still here")
+        assert await console.receive_str(timeout=AT_ONCE_SECONDS) == "STILL HERE"
+
+
 async def test_what_was_known_survives_a_restart_of_this_server(
     server: ApiServerProcess, client: Client, extension: ExtensionServer, session: aiohttp.ClientSession
 ) -> None:
@@ -177,5 +188,9 @@ async def test_a_server_that_refuses_to_say_what_it_serves_is_not_available(
     await client.patch(SERVICES, "api", {"metadata": {"labels": {"a": "b"}}}, NAMESPACE)
     found = await condition(client, "False", "FailedDiscoveryCheck")
     assert found["message"].endswith(": 500")
+    _, _, page = await client.request("GET", "/metrics")
+    assert f'aggregator_unavailable_apiservice{{name="{NAME}"}} 1.0'.encode() in page
+    lost = f'aggregator_unavailable_apiservice_total{{name="{NAME}",reason="FailedDiscoveryCheck"}} 1'
+    assert lost.encode() in page
     await all_else_is_well(client)
     assert await status_of(session, FLUNDERS) == 503

@@ -57,6 +57,25 @@ def test_all_that_the_architecture_lists_is_made(tmp_path: Path) -> None:
     }
 
 
+def test_a_folder_of_before_there_were_front_proxies_gets_what_they_need_and_keeps_all_else(tmp_path: Path) -> None:
+    make(tmp_path)
+    before = contents(tmp_path)
+    for path in (tmp_path / "pki").glob("front-proxy-*"):
+        path.unlink()
+    assert not pki.complete(tmp_path, pki.wanted(settings(tmp_path)), NOW)
+    make(tmp_path)
+    made = {f"pki/front-proxy-{name}" for name in ("ca.crt", "ca.key", "client.crt", "client.key")}
+    assert changed(before, tmp_path) == {*made, "pki/issued.json"}
+
+
+def test_front_proxies_have_an_authority_of_their_own(tmp_path: Path) -> None:
+    make(tmp_path)
+    client = certificate(tmp_path / "pki" / "front-proxy-client.crt")
+    client.verify_directly_issued_by(certificate(tmp_path / "pki" / "front-proxy-ca.crt"))
+    with pytest.raises(ValueError):
+        client.verify_directly_issued_by(certificate(tmp_path / "pki" / "ca.crt"))
+
+
 def test_nobody_else_can_read_a_key(tmp_path: Path) -> None:
     make(tmp_path)
     for path in tmp_path.rglob("*"):
