@@ -52,7 +52,10 @@ class Mount:
 
 @dataclass(frozen=True, slots=True)
 class Ingredients:
-    """What goes into a container besides its spec. `seccomp` is a Localhost profile, read from its file."""
+    """What goes into a container besides its spec.
+
+    `seccomp` is a Localhost profile, read from its file. `target_id` is the container whose processes this one sees.
+    """
 
     image: Image
     user: User
@@ -60,6 +63,7 @@ class Ingredients:
     mounts: Sequence[Mount] = ()
     seccomp: Mapping[str, Any] = field(default_factory=dict)
     node_memory_bytes: int = 0
+    target_id: str = ""
 
 
 def sandbox_spec(pod: Object, *, pids_max: int, cluster_domain: str) -> SandboxSpec:
@@ -119,6 +123,7 @@ def container_spec(
         log_path=log_path,
         stdin=bool(container.get("stdin")),
         stdin_once=bool(container.get("stdinOnce")),
+        target_container_id=given.target_id,
         tty=bool(container.get("tty")),
     )
 

@@ -89,8 +89,13 @@ class ContainerStarter:
         self._rng = rng
         self._accounts: dict[tuple[str, str], str] = {}
 
-    async def start(self, pod: Object, container: Container, *, attempt: int, place: PodPlace) -> Started:
-        """Start a container and return when it runs and its postStart hook is done. Raises StartFailure."""
+    async def start(
+        self, pod: Object, container: Container, *, attempt: int, place: PodPlace, running: Mapping[str, str]
+    ) -> Started:
+        """Start a container and return when it runs and its postStart hook is done. Raises StartFailure.
+
+        `running` are the ids of the pod's containers that run, by name.
+        """
         name = container["name"]
         image = await self._puller.ensure(pod, container)
         container_id = f"{self._rng.getrandbits(256):064x}"
@@ -106,6 +111,7 @@ class ContainerStarter:
                     mounts=mounts,
                     seccomp=self._seccomp(pod, container),
                     node_memory_bytes=self._node_memory_bytes(),
+                    target_id=_target(container, running),
                 )
                 spec = container_config.container_spec(
                     pod,
@@ -237,6 +243,14 @@ class ContainerStarter:
 
     def _node_memory_bytes(self) -> int:
         return quantity.value(get_path(self._node(), "status", "capacity", "memory", default=0))
+
+
+def _target(container: Container, running: Mapping[str, str]) -> str:
+    """The id of the container whose processes an ephemeral one is to see. Raises ConfigFailure."""
+    name = container.get("targetContainerName") or ""
+    if name and name not in running:
+        raise ConfigFailure(CONFIG_ERROR, f"unable to find target container {name}")
+    return running.get(name, "")
 
 
 def shown_image(image: Image, container: Container) -> tuple[str, str]:

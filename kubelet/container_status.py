@@ -56,6 +56,15 @@ def container_statuses(pod: Object, containers: Sequence[Container], facts: Cont
     return [container_status(pod, container, facts, known.get(container["name"], {})) for container in containers]
 
 
+def ephemeral_statuses(pod: Object, facts: ContainerFacts) -> list[Status]:
+    """The entries of the ephemeral containers, which nobody asks whether they have started or are ready."""
+    found = container_statuses(pod, pod_spec.ephemeral_containers(pod), facts, "ephemeralContainerStatuses")
+    for status in found:
+        status.pop("started", None)
+        status["ready"] = False
+    return found
+
+
 def container_status(pod: Object, container: Container, facts: ContainerFacts, known: Status) -> Status:
     """One container's entry; `known` is the one that the API has."""
     name = container["name"]

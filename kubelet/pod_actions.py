@@ -2,11 +2,12 @@
 
 Init containers run one after another and each to its end, sidecars among them are only started; then all
 containers at once. Afterwards whatever ended is started again as its restart policy says, and the pod has
-finished once nothing will ever be started again.
+finished once nothing will ever be started again. Ephemeral containers are started once, whenever they come.
 
 Sources: https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/,
-https://kubernetes.io/docs/concepts/workloads/pods/init-containers/ and
-https://kubernetes.io/docs/concepts/workloads/pods/sidecar-containers/
+https://kubernetes.io/docs/concepts/workloads/pods/init-containers/,
+https://kubernetes.io/docs/concepts/workloads/pods/sidecar-containers/ and
+https://kubernetes.io/docs/concepts/workloads/pods/ephemeral-containers/
 """
 
 from __future__ import annotations
@@ -54,14 +55,14 @@ class Actions:
 def next_actions(pod: Object, seen: Observed, now: float) -> Actions:
     """What to do about a pod that is to run."""
     actions = Actions()
-    initialized = _initialize(pod, seen, now, actions)
-    if not initialized:
-        return actions
-    for container in pod_spec.containers(pod):
-        _keep_running(pod, container, seen, now, actions)
-    actions.finished = _has_finished(pod, seen, actions)
+    if _initialize(pod, seen, now, actions):
+        for container in pod_spec.containers(pod):
+            _keep_running(pod, container, seen, now, actions)
+        actions.finished = _has_finished(pod, seen, actions)
     if actions.finished:
         return Actions(finished=True)
+    for container in pod_spec.ephemeral_containers(pod):
+        _start_once(container["name"], seen, now, actions)
     return actions
 
 
@@ -78,6 +79,8 @@ def should_restart(pod: Object, container: Container, exit_code: int) -> bool:
 
 def will_restart(pod: Object, container: Container, run: ContainerState) -> bool:
     """Whether a run that has ended is followed by another; an init container's success is its end."""
+    if pod_spec.is_ephemeral(pod, container["name"]):
+        return False
     if pod_spec.is_sidecar(pod, container["name"]):
         return True
     code = run.exit_code if run.exit_code is not None else 137
@@ -134,6 +137,12 @@ def _keep_running(pod: Object, container: Container, seen: Observed, now: float,
     elif name in seen.unhealthy:
         again = ", will be restarted" if will_restart(pod, container, _killed(run)) else ""
         actions.stop[name] = f"{seen.unhealthy[name]}{again}"
+
+
+def _start_once(name: str, seen: Observed, now: float, actions: Actions) -> None:
+    """Start a container of which no run is known, not even in an earlier sandbox."""
+    if name not in seen.busy and name not in seen.latest and name not in seen.earlier and name not in seen.done:
+        _start(name, seen, now, actions)
 
 
 def _killed(run: ContainerState) -> ContainerState:

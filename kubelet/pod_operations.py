@@ -97,7 +97,11 @@ class PodOperations:
         attempt = self._runs.begin(name)
         try:
             started = await self._services.starter.start(
-                self.pod, container, attempt=attempt, place=self._setup.place
+                self.pod,
+                container,
+                attempt=attempt,
+                place=self._setup.place,
+                running={other: run.id for other, run in self._runs.running().items()},
             )
             self._runs.started(name, started)
         except PostStartFailure as failure:

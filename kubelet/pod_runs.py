@@ -224,11 +224,14 @@ class PodRuns:
             code = run.exit_code if run is not None else _last_code(listed.get(name, {}))
             if code is not None and not pod_actions.should_restart(self.pod, container, code):
                 yield name
+        for entry in get_path(self.pod, "status", "ephemeralContainerStatuses", default=[]):
+            if _last_code(entry) is not None:
+                yield entry["name"]
 
     def _first_attempt(self, name: str) -> int:
         """The number of a run before which none is known here: what the API and the logs have counted."""
         listed: list[dict[str, Any]] = []
-        for key in ("initContainerStatuses", "containerStatuses"):
+        for key in ("initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses"):
             listed += get_path(self.pod, "status", key, default=[])
         entry = next((entry for entry in listed if entry["name"] == name), {})
         counted = int(entry.get("restartCount") or 0)

@@ -27,14 +27,21 @@ def init_containers(pod: Object) -> list[Container]:
     return listed
 
 
+def ephemeral_containers(pod: Object) -> list[Container]:
+    """`spec.ephemeralContainers`, which come into a pod that runs, to look into it; never None."""
+    listed: list[Container] = pod["spec"].get("ephemeralContainers") or []
+    return listed
+
+
 def all_containers(pod: Object) -> list[Container]:
-    """Init containers, then containers."""
+    """Init containers, then containers: those that the pod was made of."""
     return [*init_containers(pod), *containers(pod)]
 
 
 def container(pod: Object, name: str) -> Container | None:
-    """The container of this name, init containers included."""
-    return next((entry for entry in all_containers(pod) if entry["name"] == name), None)
+    """The container of this name, whatever kind it is of."""
+    listed = (*all_containers(pod), *ephemeral_containers(pod))
+    return next((entry for entry in listed if entry["name"] == name), None)
 
 
 def is_sidecar(pod: Object, name: str) -> bool:
@@ -47,9 +54,18 @@ def is_init(pod: Object, name: str) -> bool:
     return any(entry["name"] == name for entry in init_containers(pod))
 
 
+def is_ephemeral(pod: Object, name: str) -> bool:
+    """True for a container that came into the pod later on."""
+    return any(entry["name"] == name for entry in ephemeral_containers(pod))
+
+
 def field_path(pod: Object, name: str) -> str:
     """Where a container stands in its pod, as events name it: `spec.containers{web}`."""
-    section = "initContainers" if is_init(pod, name) else "containers"
+    section = "containers"
+    if is_init(pod, name):
+        section = "initContainers"
+    elif is_ephemeral(pod, name):
+        section = "ephemeralContainers"
     return f"spec.{section}{{{name}}}"
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from apimachinery.meta import Object, find_condition, get_path
 from apimachinery.time import rfc3339
 from kubelet import pod_actions, pod_spec, qos
-from kubelet.container_status import ContainerFacts, Status, container_statuses, unknown
+from kubelet.container_status import ContainerFacts, Status, container_statuses, ephemeral_statuses, unknown
 
 Condition = dict[str, Any]
 
@@ -48,9 +48,10 @@ def pod_status(pod: Object, facts: PodFacts, now: float) -> Status:
     old: Status = pod.get("status") or {}
     inits = container_statuses(pod, pod_spec.init_containers(pod), facts.containers, "initContainerStatuses")
     mains = container_statuses(pod, pod_spec.containers(pod), facts.containers, "containerStatuses")
+    later = ephemeral_statuses(pod, facts.containers)
     phase = _phase(pod, [*inits, *mains], facts)
     if facts.stopped:
-        mains = _settled(mains)
+        mains, later = _settled(mains), _settled(later)
     status: Status = {
         "phase": phase,
         "startTime": old.get("startTime") or facts.start_time or rfc3339(now),
@@ -61,6 +62,8 @@ def pod_status(pod: Object, facts: PodFacts, now: float) -> Status:
         status["observedGeneration"] = pod["metadata"]["generation"]
     if inits:
         status["initContainerStatuses"] = inits
+    if later:
+        status["ephemeralContainerStatuses"] = later
     if phase == "Failed" and facts.verdict is not None:
         status |= {"reason": facts.verdict.reason, "message": facts.verdict.message}
     elif phase == old.get("phase"):

@@ -38,6 +38,7 @@ OWN_FIELDS = (
     "podIPs",
     "initContainerStatuses",
     "containerStatuses",
+    "ephemeralContainerStatuses",
 )
 # Lists that a strategic merge patch would merge with what is there; ours replace it.
 _MERGED_FIELDS = ("hostIPs", "podIPs")

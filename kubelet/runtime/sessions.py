@@ -256,7 +256,7 @@ class Attachment:
             self._keyboard.resume()
 
     def finish(self, exit_code: int) -> None:
-        """The container has ended: report it once the last output is with the viewer."""
+        """It is over, as the container is or what was to be typed: report it once the last output is shown."""
         self._exit_code = exit_code
         if self._keyboard is not None:
             self._keyboard.close()
@@ -278,7 +278,7 @@ class Attachment:
             sink.close()
         if self._keyboard is not None:
             self._keyboard.close()
-            self._input_ended()
+            self._end_input()
         if self in self._container.viewers:
             self._container.viewers.remove(self)
             self._container.pace_output()
@@ -308,11 +308,19 @@ class Attachment:
                 self._keyboard.pause()
 
     def _input_ended(self) -> None:
-        """Who may type only once has done so; at a terminal somebody else may go on."""
+        """Who has nothing more to type leaves, unless the container's input ends with it: then its end is awaited."""
+        if not self._end_input():
+            self.finish(0)
+
+    def _end_input(self) -> bool:
+        """End the container's input where only one viewer may type; at a terminal somebody else may go on."""
         plan = self._container.plan
-        if plan["stdin_once"] and not plan["tty"] and self._container.input is not None:
+        if not plan["stdin_once"] or plan["tty"]:
+            return False
+        if self._container.input is not None:
             self._container.input.finish()
             self._container.input = None
+        return True
 
 
 def _nothing() -> None:

@@ -255,6 +255,17 @@ async def test_a_viewer_who_types_once_ends_the_input_by_leaving(node: Node) -> 
     screen.close()
 
 
+async def test_a_viewer_with_nothing_more_to_type_leaves_a_container_that_waits_for_others(node: Node) -> None:
+    started = await node.run("while read line; do echo got $line; done", stdin=True)
+    screen, handle = await viewer(node, started.id)
+    screen.type("hello\n")
+    await screen.shows("got hello")
+    screen.close_keyboard()
+    assert await code(handle) == 0
+    assert node.find(started.id).status == "running"
+    screen.close()
+
+
 async def test_a_viewer_may_leave_and_come_back(node: Node) -> None:
     started = await node.run("while read line; do echo got $line; done", stdin=True)
     first, _ = await viewer(node, started.id)

@@ -63,6 +63,30 @@ def test_a_sidecar_does_not_keep_a_finished_pod_alive() -> None:
     assert actions.finished and actions.start == []
 
 
+def test_an_ephemeral_container_is_started_once_however_it_ends() -> None:
+    looked_into = pod(container(), ephemeralContainers=[container("debugger")])
+    assert next_actions(looked_into, seen(running()), NOW).start == ["debugger"]
+    for nothing in (
+        seen(running(), running("debugger")),
+        seen(running(), exited(1, "debugger")),
+        seen(running(), earlier={"debugger": exited(1, "debugger")}),
+        seen(running(), done=frozenset({"debugger"})),
+        seen(running(), busy=frozenset({"debugger"})),
+    ):
+        assert next_actions(looked_into, nothing, NOW).start == []
+
+
+def test_an_ephemeral_container_can_look_into_a_pod_that_does_not_come_up() -> None:
+    stuck = pod(container(), initContainers=[container("setup")], ephemeralContainers=[container("debugger")])
+    assert next_actions(stuck, seen(running("setup")), NOW).start == ["debugger"]
+
+
+def test_an_ephemeral_container_does_not_keep_a_finished_pod_alive() -> None:
+    looked_into = pod(container(), ephemeralContainers=[container("debugger")], restartPolicy="Never")
+    actions = next_actions(looked_into, seen(exited(0), running("debugger")), NOW)
+    assert actions.finished and actions.start == []
+
+
 @pytest.mark.parametrize(
     ("policy", "code", "restarts"),
     [

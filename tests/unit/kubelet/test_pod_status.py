@@ -82,6 +82,17 @@ def test_a_pod_runs_until_its_sidecars_have_stopped(runs: list[ContainerState], 
     assert status_of(with_sidecar, facts(*runs))["phase"] == phase
 
 
+def test_an_ephemeral_container_is_told_of_and_changes_nothing_else() -> None:
+    looked_into = pod(ephemeralContainers=[container("debugger")])
+    ends = facts(running(), exited(3, "debugger"))
+    (entry,) = status_of(looked_into, ends)["ephemeralContainerStatuses"]
+    assert (entry["state"]["terminated"]["exitCode"], entry["ready"], "started" in entry) == (3, False, False)
+    for known in (facts(running()), facts(running(), running("debugger")), ends):
+        status = status_of(looked_into, known)
+        ready = find_condition(status["conditions"], "Ready")
+        assert ready is not None and (status["phase"], ready["status"]) == ("Running", "True")
+
+
 def test_a_crash_looping_container_waits_with_its_last_end_beside_and_the_pod_still_runs() -> None:
     held = {"waiting": {"web": Waiting("CrashLoopBackOff", "back-off 10s restarting")}}
     status = status_of(pod(), facts(exited(1, attempt=3), containers=held))
