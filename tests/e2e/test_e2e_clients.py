@@ -68,9 +68,7 @@ def test_the_python_client_runs_commands(core: Any) -> None:
 
 
 def test_the_python_client_follows_a_log(core: Any) -> None:
-    from kubernetes.watch import Watch
-
-    watch = Watch()
+    watch = pytest.importorskip("kubernetes").watch.Watch()
     lines = watch.stream(core.read_namespaced_pod_log, POD, SCOPE, tail_lines=1)
     assert [next(lines), next(lines)] == ["tick", "tick"]
     watch.stop()
