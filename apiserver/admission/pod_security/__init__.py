@@ -48,7 +48,7 @@ def plugin(configuration: Configuration, clock: Callable[[], float] = time.monot
     async def look(attributes: Attributes, cluster: Cluster) -> None:
         key = attributes.resource.key
         if key == NAMESPACES.key:
-            _look_at_namespace(attributes, cluster, configuration, clock)
+            await _look_at_namespace(attributes, cluster, configuration, clock)
         elif not _is_exempt(attributes, configuration):
             _look_at_pods(attributes, cluster, configuration, _TEMPLATES.get(key))
 
@@ -65,7 +65,7 @@ def _is_exempt(attributes: Attributes, configuration: Configuration) -> bool:
     return attributes.namespace in configuration.namespaces or attributes.user.name in configuration.usernames
 
 
-def _look_at_namespace(
+async def _look_at_namespace(
     attributes: Attributes, cluster: Cluster, configuration: Configuration, clock: Callable[[], float]
 ) -> None:
     namespace, old = attributes.obj, attributes.old
@@ -82,8 +82,8 @@ def _look_at_namespace(
     elif _asks_for_more(policy.enforce, before.enforce):
         from apiserver.admission.pod_security.existing_pods import warnings_about
 
-        pods = [pod for pod in cluster.list(PODS, attributes.name) if not _runs_exempt(pod, configuration)]
-        for warning in warnings_about(pods, attributes.name, policy.enforce, clock):
+        pods = (pod for pod in cluster.list(PODS, attributes.name) if not _runs_exempt(pod, configuration))
+        for warning in await warnings_about(pods, attributes.name, policy.enforce, clock):
             attributes.warn(warning)
 
 

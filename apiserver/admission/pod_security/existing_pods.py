@@ -5,25 +5,28 @@ Source: k8s.io/pod-security-admission/admission/admission.go (EvaluatePodsInName
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
 from apimachinery.meta import Object, controller_of, name
 from apiserver.admission.pod_security.evaluation import reasons, violations
 from apiserver.admission.pod_security.levels import Standard
 
 PODS_CHECKED_MAX = 3000
-# A person waits for the answer, and so does everybody else whom this server serves.
+# A person waits for the answer.
 CHECK_SECONDS_MAX = 1.0
+# Others are served after so many pods.
+SLICE = 64
 
 
-def warnings_about(
+async def warnings_about(
     pods: Iterable[Object], namespace: str, standard: Standard, clock: Callable[[], float]
 ) -> Sequence[str]:
     """What of a namespace's pods would be refused now, in short."""
-    ordered = _one_of_each_first(pods)
+    ordered = await _one_of_each_first(pods)
     ends, checked = clock() + CHECK_SECONDS_MAX, 0
     who: dict[str, list[str]] = {}
-    for pod in ordered[:PODS_CHECKED_MAX]:
+    async for pod in _in_turn(ordered[:PODS_CHECKED_MAX]):
         checked += 1
         if found := violations(standard, pod["metadata"], pod.get("spec") or {}):
             who.setdefault(reasons(found), []).append(name(pod))
@@ -41,12 +44,20 @@ def warnings_about(
     return [*told, *sorted(f"{_pods(names)}: {why}" for why, names in who.items())]
 
 
-def _one_of_each_first(pods: Iterable[Object]) -> list[Object]:
+async def _in_turn(pods: Iterable[Object]) -> AsyncIterator[Object]:
+    """One pod after another, and others' requests in between."""
+    for number, pod in enumerate(pods, 1):
+        yield pod
+        if number % SLICE == 0:
+            await asyncio.sleep(0)
+
+
+async def _one_of_each_first(pods: Iterable[Object]) -> list[Object]:
     """Pods of the same controller are alike: the second of them is looked at only after all that may be others."""
     first: list[Object] = []
     others: list[Object] = []
     seen: set[str] = set()
-    for pod in pods:
+    async for pod in _in_turn(pods):
         controller = controller_of(pod)
         if controller is None:
             first.append(pod)

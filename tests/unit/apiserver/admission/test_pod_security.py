@@ -272,7 +272,7 @@ async def test_another_version_is_looked_at_even_if_the_level_is_lower():
     assert len(await update(new, old, privileged())) == 2
 
 
-def test_the_pods_of_one_controller_are_looked_at_last_but_for_one_of_them():
+async def test_the_pods_of_one_controller_are_looked_at_last_but_for_one_of_them():
     def replica(number: int) -> Object:
         owner = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "r", "uid": "u", "controller": True}
         made = privileged(f"r-{number}")
@@ -281,16 +281,15 @@ def test_the_pods_of_one_controller_are_looked_at_last_but_for_one_of_them():
     pods = [replica(1), replica(2), replica(3), pod("host", hostIPC=True)]
     # The time is up after the second pod.
     times = iter([0.0, 0.0, CHECK_SECONDS_MAX])
-    assert warnings_about(pods, "x", BASELINE, lambda: next(times)) == [
+    assert await warnings_about(pods, "x", BASELINE, lambda: next(times)) == [
         "new PodSecurity enforce level only checked against the first 2 of 4 existing pods",
         'existing pods in namespace "x" violate the new PodSecurity enforce level "baseline:latest"',
         "host: host namespaces",
         "r-1: privileged",
     ]
     many = [privileged(f"p{number}") for number in range(3001)]
-    assert warnings_about(many, "x", BASELINE, lambda: 0.0)[0] == (
-        "new PodSecurity enforce level only checked against the first 3000 of 3001 existing pods"
-    )
+    told = await warnings_about(many, "x", BASELINE, lambda: 0.0)
+    assert told[0] == ("new PodSecurity enforce level only checked against the first 3000 of 3001 existing pods")
 
 
 # What an operator says
