@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from functools import cache
 from http import HTTPStatus
 
@@ -18,6 +20,8 @@ from apimachinery.errors import ApiError
 JSON = "application/json"
 # Larger bodies are not copied behind their head.
 JOINED_BYTES_MAX = 64 << 10
+# A client that takes nothing for so long is gone, though its connection does not show it.
+STUCK_SECONDS_MAX = 60.0
 _UNSENDABLE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 Headers = Iterable[tuple[str, str]]
@@ -38,6 +42,21 @@ class AnswerHeaders:
 def set_headers(request: web.BaseRequest, headers: AnswerHeaders) -> None:
     """Have the answer to a request bear these headers, whatever it will be."""
     request[_KNOWN] = headers
+
+
+@contextlib.asynccontextmanager
+async def patience(request: web.BaseRequest) -> AsyncIterator[None]:
+    """Wait for a client to take what is sent. Raises ConnectionResetError, and ends the connection, if it does not.
+
+    Nothing else would: closing the connection waits for what has not been taken.
+    """
+    try:
+        async with asyncio.timeout(STUCK_SECONDS_MAX):
+            yield
+    except TimeoutError:
+        if request.transport is not None:
+            request.transport.abort()
+        raise ConnectionResetError("the client takes nothing any more") from None
 
 
 def with_headers(request: web.BaseRequest, response: web.StreamResponse) -> web.StreamResponse:
@@ -96,10 +115,11 @@ class ReadyResponse(web.StreamResponse):
         if request.method == "HEAD" or self.status in (204, 304):
             transport.write(head)
         elif len(self._content) <= JOINED_BYTES_MAX:
-            transport.write(head + self._content)
+            transport.write(head + self._content)  # less than what is let through without waiting
         else:
             transport.writelines([head, self._content])
-        await request.writer.drain()
+            async with patience(request):
+                await request.writer.drain()
         return None
 
     async def write_eof(self, data: bytes = b"") -> None:

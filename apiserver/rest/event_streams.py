@@ -10,20 +10,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from aiohttp import web
 
 from apimachinery.errors import bad_request
 from apiserver.authentication import TOKEN_PROTOCOL
-from apiserver.responses import JSON, headers_of
+from apiserver.responses import JSON, headers_of, patience
 from apiserver.rest.call import Call
 from apiserver.rest.sending import warnings
 
-# A client that takes nothing for so long is gone, though its connection does not show it.
-STUCK_SECONDS_MAX = 60.0
 CLOSE_SECONDS = 2.0
+# As much is written without waiting for anybody (less than the high-water mark of connections).
+UNWAITED_BYTES_MAX = 32 << 10
 
 
 class EventStream(Protocol):
@@ -62,10 +62,10 @@ class _Answer:
         transport = self._http.transport
         if transport is None:
             raise ConnectionResetError("the client of a watch is gone")
-        if transport.get_write_buffer_size() == 0:
+        if transport.get_write_buffer_size() == 0 and len(data) < UNWAITED_BYTES_MAX:
             await self._response.write(data)  # nothing is in the way: this waits for nobody
             return
-        async with _patience():
+        async with patience(self._http):
             await self._response.write(data)
 
     def when_closed(self, ended: Callable[[], None]) -> None:
@@ -85,18 +85,19 @@ async def _open_socket(call: Call, headers: list[tuple[str, str]]) -> _Socket:
         await socket.prepare(call.http)
     except web.HTTPException as error:
         raise bad_request(f"the upgrade to a WebSocket is not understood: {error.text}") from error
-    return _Socket(socket)
+    return _Socket(call.http, socket)
 
 
 class _Socket:
     """A WebSocket. What the client sends means nothing, but that it goes."""
 
-    def __init__(self, socket: web.WebSocketResponse) -> None:
+    def __init__(self, http: web.BaseRequest, socket: web.WebSocketResponse) -> None:
+        self._http = http
         self._socket = socket
         self._reading: asyncio.Task[None] | None = None
 
     async def send(self, events: Sequence[bytes]) -> None:
-        async with _patience():
+        async with patience(self._http):
             for event in events:
                 await self._socket.send_str(event.decode())
 
@@ -115,12 +116,3 @@ class _Socket:
                 await self._reading
         await self._socket.close()
         return self._socket
-
-
-@contextlib.asynccontextmanager
-async def _patience() -> AsyncIterator[None]:
-    try:
-        async with asyncio.timeout(STUCK_SECONDS_MAX):
-            yield
-    except TimeoutError:
-        raise ConnectionResetError("the client of a watch takes nothing any more") from None

@@ -34,7 +34,7 @@ from apiserver.storage.watch import ADDED, Ended, Watcher
 BOOKMARK_SECONDS = 60.0
 # The last bookmark comes so long before the end, for the client to resume from.
 LAST_BOOKMARK_SECONDS = 2.0
-EVENTS_PER_WRITE_MAX = 256
+EVENTS_PER_WRITE_MAX, BYTES_PER_WRITE_MAX = 256, 1 << 20
 
 
 async def watch(
@@ -123,7 +123,17 @@ async def _follow(
 
 
 def _pieces(events: list[tuple[str, Entry]]) -> Iterator[list[tuple[str, Entry]]]:
-    return (events[n : n + EVENTS_PER_WRITE_MAX] for n in range(0, len(events), EVENTS_PER_WRITE_MAX))
+    """As many events as are sent at a time: few if they are large, since each watcher has them copied."""
+    some: list[tuple[str, Entry]] = []
+    size = 0
+    for event in events:
+        some.append(event)
+        size += len(event[1].raw)
+        if len(some) >= EVENTS_PER_WRITE_MAX or size >= BYTES_PER_WRITE_MAX:
+            yield some
+            some, size = [], 0
+    if some:
+        yield some
 
 
 class _Lines:

@@ -1,6 +1,7 @@
 """Answers that are ready leave as whole and correct HTTP, whoever asks and however."""
 
 import asyncio
+import socket
 
 import pytest
 from aiohttp import web
@@ -54,6 +55,22 @@ async def test_an_answer_is_complete() -> None:
 async def test_a_large_body_arrives_whole() -> None:
     large = b"x" * (JOINED_BYTES_MAX * 20)
     assert split(await ask(ReadyResponse(large), get(CLOSE)))[2] == large
+
+
+async def test_a_client_that_takes_nothing_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("apiserver.responses.STUCK_SECONDS_MAX", 0.05)
+
+    async def handle(request: web.BaseRequest) -> web.StreamResponse:
+        return ReadyResponse(b"x" * (64 << 20))
+
+    http = web.Server(handle)
+    server = await asyncio.get_running_loop().create_server(http, "127.0.0.1", 0)
+    with socket.create_connection(server.sockets[0].getsockname()[:2]) as client:
+        client.sendall(get())
+        async with asyncio.timeout(SECONDS_MAX):
+            while http.requests_count == 0 or http.connections:  # noqa: ASYNC110 - there is no event for this
+                await asyncio.sleep(0.01)
+    server.close()
 
 
 async def test_nothing_but_the_head_is_sent_to_whom_asks_for_it() -> None:
