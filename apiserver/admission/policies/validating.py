@@ -8,6 +8,7 @@ Source: https://kubernetes.io/docs/reference/access-authn-authz/validating-admis
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -69,6 +70,7 @@ class _Review:
     cluster: Cluster
     permissions: Permissions
     denials: list[tuple[str, str]] = field(default_factory=list)
+    _known: dict[tuple[str, str, str], Mapping[str, object]] = field(default_factory=dict)
 
     async def look(self, candidate: Candidate[Bound[ValidatingPolicy]]) -> None:
         """Hold the request to a policy, wherever it is bound."""
@@ -101,11 +103,19 @@ class _Review:
         from apiserver.admission.policies.decisions import judge
 
         attributes = self.attributes
-        obj, old = await self.policies.shown(attributes, matched)
         namespace = namespace_of(attributes, self.cluster) if is_inside_namespace(attributes) else None
-        request = admission_request(attributes, matched)
-        bindings = {**self.permissions.bindings(), "object": obj, "oldObject": old, "request": request}
-        return judge(policy, {**bindings, "params": param}, namespace)
+        return judge(policy, {**await self._bindings(matched), "params": param}, namespace)
+
+    async def _bindings(self, matched: Resource) -> Mapping[str, object]:
+        """What expressions of all policies see that have asked for the request in this form."""
+        form = (matched.group, matched.version, matched.plural)
+        found = self._known.get(form)
+        if found is None:
+            obj, old = await self.policies.shown(self.attributes, matched)
+            request = admission_request(self.attributes, matched)
+            seen = {"object": obj, "oldObject": old, "request": request}
+            found = self._known[form] = {**self.permissions.bindings(), **seen}
+        return found
 
     def _take(
         self, policy: ValidatingPolicy, binding: Binding, judgement: Judgement, told: dict[str, list[str]]
