@@ -7,15 +7,16 @@ import itertools
 import json
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.apiserver import ApiServerProcess, running
-from tests.support.clients import helm as released_helm
-from tests.support.clients import kubectl_current
+from tests.support.clients import helm as helm_4
+from tests.support.clients import helm_3, kubectl_current
 from tests.support.instant_nodes import pods_run_at_once
 from tests.support.kubectl import Kubectl, in_new_namespace
 from tests.support.manager import managing
@@ -66,17 +67,54 @@ metadata:
   annotations: {helm.sh/hook: %(event)s, helm.sh/hook-delete-policy: before-hook-creation}
 data: {revision: "{{ .Release.Revision }}"}
 """
+DEFINITION = """
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: shelves.%(group)s}
+spec:
+  group: %(group)s
+  scope: Namespaced
+  names: {plural: shelves, kind: Shelf}
+  versions:
+  - name: v1
+    served: true
+    storage: true
+    schema:
+      openAPIV3Schema: {type: object, properties: {spec: {type: object, properties: {boards: {type: integer}}}}}
+"""
+SHELF = """
+apiVersion: %(group)s/v1
+kind: Shelf
+metadata: {name: "{{ .Release.Name }}"}
+spec: {boards: {{ .Values.replicas }}}
+"""
 _numbers = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class Version:
+    """A Helm, how it is told where to apply, and what has it take a failed upgrade back."""
+
+    binary: Callable[[], str]
+    side: tuple[str, ...] = ()
+    takes_back: str = "--rollback-on-failure"
+
+
+VERSIONS = [
+    pytest.param(Version(helm_4, ("--server-side=true",)), id="server-side"),
+    pytest.param(Version(helm_4, ("--server-side=false",)), id="client-side"),
+    pytest.param(Version(helm_3, takes_back="--atomic"), id="helm-3"),
+]
 
 
 class Helm:
     """One Helm with one chart in one namespace."""
 
-    def __init__(self, server: ApiServerProcess, kubectl: Kubectl, folder: Path, *, server_side: bool) -> None:
+    def __init__(self, server: ApiServerProcess, kubectl: Kubectl, folder: Path, version: Version) -> None:
         self.kubectl = kubectl
-        self._side = f"--server-side={str(server_side).lower()}"
+        self.version = version
         self.chart = folder / "shop"
-        self._command = [released_helm(), "--kubeconfig", str(server.kubeconfig), "--namespace", kubectl.namespace]
+        self._command = [version.binary(), "--kubeconfig", str(server.kubeconfig), "--namespace", kubectl.namespace]
         homes = {f"HELM_{kind}_HOME": str(folder / kind) for kind in ("CACHE", "CONFIG", "DATA")}
         self._environment = {**os.environ, "HOME": str(folder), **homes}
         templates = self.chart / "templates"
@@ -90,7 +128,7 @@ class Helm:
         (self.chart / "templates" / f"{event}.yaml").write_text(HOOK % {"event": event})
 
     def __call__(self, *arguments: str, fails: bool = False) -> str:
-        side = [self._side] if arguments[0] in ("install", "upgrade", "rollback") else []
+        side = self.version.side if arguments[0] in ("install", "upgrade", "rollback") else ()
         done = subprocess.run(
             [*self._command, *arguments, *side],
             env=self._environment,
@@ -114,10 +152,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServerProces
             yield process
 
 
-@pytest.fixture(params=[True, False], ids=["server-side", "client-side"])
+@pytest.fixture(params=VERSIONS)
 def helm(request: pytest.FixtureRequest, server: ApiServerProcess, tmp_path: Path) -> Helm:
     kubectl = in_new_namespace(kubectl_current(), server.kubeconfig, tmp_path, account=False)
-    return Helm(server, kubectl, tmp_path, server_side=request.param)
+    return Helm(server, kubectl, tmp_path, request.param)
 
 
 def test_a_release_is_installed_changed_and_taken_back(helm: Helm) -> None:
@@ -195,7 +233,8 @@ def test_what_the_server_refuses_leaves_a_failed_release(helm: Helm) -> None:
 
 def test_a_failed_upgrade_is_taken_back_by_itself(helm: Helm) -> None:
     helm("install", "shop", str(helm.chart), "--wait")
-    told = helm("upgrade", "shop", str(helm.chart), "--set", "settings.colour=1", "--rollback-on-failure", fails=True)
+    back = helm.version.takes_back
+    told = helm("upgrade", "shop", str(helm.chart), "--set", "settings.colour=1", back, fails=True)
     assert "cannot unmarshal" in told or "Invalid value" in told or "rolled back" in told.lower(), told
     assert helm.kubectl.get("configmap", "shop-settings")["data"] == {"colour": "red"}
 
@@ -207,3 +246,17 @@ def test_several_releases_live_side_by_side(helm: Helm) -> None:
     helm("install", "two", str(helm.chart))
     assert [one["name"] for one in helm.json("list", "--filter", "t.o")] == ["two"]
     assert {one["name"] for one in helm.json("list", "--all-namespaces")} >= {"one", "two"}
+
+
+def test_a_chart_brings_its_own_kinds(helm: Helm) -> None:
+    group = {"group": f"{helm.kubectl.namespace}.example.com"}
+    (helm.chart / "crds").mkdir()
+    (helm.chart / "crds" / "shelves.yaml").write_text(DEFINITION % group)
+    (helm.chart / "templates" / "shelf.yaml").write_text(SHELF % group)
+    helm("install", "shop", str(helm.chart), "--set", "replicas=2")
+    helm("upgrade", "shop", str(helm.chart), "--set", "replicas=3")
+    assert helm.kubectl.get("shelf", "shop")["spec"] == {"boards": 3}
+    helm("uninstall", "shop")
+    assert helm.kubectl("get", "shelves", "-o", "name") == ""
+    # Definitions stay: others may have objects of these kinds.
+    helm.kubectl("delete", "crd", f"shelves.{group['group']}")

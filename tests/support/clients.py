@@ -21,6 +21,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 CACHE = REPOSITORY / ".cache" / "clients"
 # The minor version of Kubernetes that the server speaks.
 CURRENT = 35
+# With the kubectl of this minor version comes the last Helm 3.
+HELM_3 = 32
 # Debian's kubectl: of before WebSockets and aggregated discovery.
 OLD_PACKAGE = "kubernetes-client"
 FETCH_SECONDS_MAX = 180
@@ -60,6 +62,11 @@ def kubectl_old() -> str:
 def helm() -> str:
     """A released Helm 4."""
     return _released("helm", CURRENT)
+
+
+def helm_3() -> str:
+    """A released Helm 3, which applies on its own side only."""
+    return _released("helm", HELM_3)
 
 
 def _released(name: str, minor: int) -> str:
