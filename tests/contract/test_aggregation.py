@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import json
 import ssl
@@ -369,19 +370,54 @@ async def test_what_is_handed_back_is_gone(
     assert PATH[1:] not in (await read(client, "/openapi/v3"))["paths"]
 
 
-async def test_definitions_have_apiservices_that_are_kept(client: Client) -> None:
-    name, plural = "v1.crd.example.com", "things"
-    version = {"name": "v1", "served": True, "storage": True}
-    version |= {"schema": {"openAPIV3Schema": {"type": "object"}}}
-    definition = {
-        "metadata": {"name": f"{plural}.crd.example.com"},
+async def test_an_api_server_may_stand_behind_another(
+    server: ApiServerProcess,
+    client: Client,
+    session: aiohttp.ClientSession,
+    tmp_path: Path,
+    kubectl: Callable[..., Awaitable[str]],
+) -> None:
+    """Ours is an extension API server like any other: it believes the front proxy, and decides by its own roles."""
+    flags = ["--bind-address", own_address(), "--advertise-address", own_address()]
+    flags += ["--tls-san", f"{SERVICE}.{NAMESPACE}.svc"]
+    flags += ["--requestheader-client-ca-file", str(server.data_dir / "pki" / "front-proxy-ca.crt")]
+    with running(tmp_path / "behind", flags) as behind:
+        await behind.wait_ready()
+        async with await behind.client() as other:
+            await other.create(CUSTOMRESOURCEDEFINITIONS, definition(GROUP, VERSION, "flunders", "Flunder"))
+        bundle = base64.b64encode((behind.data_dir / "pki" / "ca.crt").read_bytes()).decode()
+        extension = ExtensionServer(b"")
+        extension.bundle, extension.port = bundle, behind.port
+        await register(client, extension)
+        assert [one["resource"] for one in (await discovered(client))["resources"]] == ["flunders"]
+        applied = await kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps(FLUNDER))
+        assert "serverside-applied" in applied
+        assert "one" in await kubectl("get", f"flunders.{GROUP}")
+        assert "How large it is." in await kubectl("explain", "flunders.size")
+        async with await behind.client() as other:
+            assert (await read(other, f"{FLUNDERS}/one"))["size"] == 3
+        # The roles here let her in, and those there do not.
+        async with session.get(FLUNDERS, headers={"Authorization": "Bearer jane"}) as answer:
+            assert answer.status == 403
+            assert 'User "jane" cannot list resource "flunders"' in (await answer.json())["message"]
+
+
+def definition(group: str, version: str, plural: str, kind: str) -> Object:
+    size = {"type": "integer", "description": "How large it is."}
+    schema = {"openAPIV3Schema": {"type": "object", "properties": {"size": size}}}
+    return {
+        "metadata": {"name": f"{plural}.{group}"},
         "spec": {
-            "group": "crd.example.com",
-            "names": {"plural": plural, "kind": "Thing"},
-            "scope": "Cluster",
-            "versions": [version],
+            "group": group,
+            "names": {"plural": plural, "kind": kind},
+            "scope": "Namespaced",
+            "versions": [{"name": version, "served": True, "storage": True, "schema": schema}],
         },
     }
+
+
+async def test_definitions_have_apiservices_that_are_kept(client: Client) -> None:
+    name, plural = "v1.crd.example.com", "things"
 
     async def there(*, gone: bool = False) -> Object | bool:
         try:
@@ -390,7 +426,7 @@ async def test_definitions_have_apiservices_that_are_kept(client: Client) -> Non
             return gone
         return not gone and found
 
-    await client.create(CUSTOMRESOURCEDEFINITIONS, definition)
+    await client.create(CUSTOMRESOURCEDEFINITIONS, definition("crd.example.com", "v1", plural, "Thing"))
     made = await until(there)
     assert made["metadata"]["labels"] == {"kube-aggregator.kubernetes.io/automanaged": "true"}
     assert made["spec"] == {
