@@ -99,6 +99,8 @@ def _parse(text: str) -> Quantity:
         family, factor = "exponent", Fraction(10) ** exponent
     nanos = Fraction(number.rstrip(".")) * factor * NANO
     whole = -(-nanos.numerator // nanos.denominator)
+    if family == "binary" and 0 < whole < NANO:
+        family = "decimal"  # less than one has no binary suffix
     return Quantity(-whole if sign == "-" else whole, family)
 
 

@@ -110,6 +110,18 @@ def field_schema(definition: Definition, name: str) -> Definition | None:
 
 def merge_key(api_version: str, kind: str, path: Iterable[str]) -> str | None:
     """The key by which a strategic merge patch matches the elements of the list at `path`; None: atomic."""
+    key: str | None = (_merged(api_version, kind, path) or {}).get("x-kubernetes-patch-merge-key")
+    return key
+
+
+def merges_values(api_version: str, kind: str, path: Iterable[str]) -> bool:
+    """Whether a strategic merge patch adds its values to those of the list at `path`."""
+    node = _merged(api_version, kind, path)
+    return node is not None and "x-kubernetes-patch-merge-key" not in node
+
+
+def _merged(api_version: str, kind: str, path: Iterable[str]) -> Definition | None:
+    """The schema of the list at `path` if strategic merge patches merge it."""
     name = definition_name(api_version, kind)
     node: Definition | None = definitions()[name] if name else None
     for step in path:
@@ -119,10 +131,7 @@ def merge_key(api_version: str, kind: str, path: Iterable[str]) -> str | None:
         if target.get("items") is not None:
             target = resolve(target["items"])
         node = field_schema(target, step)
-    if node is None or "merge" not in str(node.get("x-kubernetes-patch-strategy", "")):
-        return None
-    key: str | None = node.get("x-kubernetes-patch-merge-key")
-    return key
+    return node if node is not None and "merge" in str(node.get("x-kubernetes-patch-strategy", "")) else None
 
 
 @cache

@@ -17,6 +17,7 @@ from apimachinery.names import label_value, qualified_name
 _SET = re.compile(r"\s*([^\s!=<>,()]+)\s+(in|notin)\s*\(([^()]*)\)\s*")
 _COMPARISON = re.compile(r"\s*([^\s!=<>,()]+)\s*(==|=|!=|<|>)\s*([^\s!=<>,()]*)\s*")
 _EXISTENCE = re.compile(r"\s*(!?)\s*([^\s!=<>,()]+)\s*")
+_INTEGER = re.compile(r"[+-]?[0-9]{1,19}")
 _SET_OPERATORS = {"In": "in", "NotIn": "notin", "Exists": "exists", "DoesNotExist": "!"}
 
 
@@ -40,11 +41,10 @@ class Requirement:
                 return value is not None
             case "!":
                 return value is None
-        try:
-            bound, number = int(self.values[0]), int(value) if value is not None else None
-        except ValueError:
+        if value is None or not all(map(_INTEGER.fullmatch, (value, *self.values))):
             return False
-        return number is not None and (number < bound if self.operator == "<" else number > bound)
+        number, bound = int(value), int(self.values[0])
+        return number < bound if self.operator == "<" else number > bound
 
     def __str__(self) -> str:
         match self.operator:
@@ -106,8 +106,9 @@ def _requirement(text: str, position: int) -> tuple[Requirement, int]:
     else:
         raise _unparsable(text, f"found {text[position:]!r}, expected: a label")
     problems = qualified_name(requirement.key)
-    if requirement.operator in ("in", "notin"):
-        problems += [problem for value in requirement.values for problem in label_value(value)]
+    if requirement.operator in ("<", ">") and not _INTEGER.fullmatch(requirement.values[0]):
+        problems.append("for 'Gt', 'Lt' operators, the value must be an integer")
+    problems += [problem for value in requirement.values for problem in label_value(value)]
     if problems:
         raise _unparsable(text, f"{requirement}: {'; '.join(problems)}")
     return requirement, match.end()

@@ -2,7 +2,8 @@
 
 Pure. The patch names every field of the file that differs from the live object and sets to null the fields
 that the last applied form had and the file has not. Lists of objects are merged by the server according to
-the merge keys of the schema; elements that are gone from the file are named with `$patch: delete`.
+the merge keys of the schema; elements that are gone from the file are named with `$patch: delete`, plain values with
+`$deleteFromPrimitiveList`.
 
 Source: https://kubernetes.io/docs/tasks/manage-kubernetes-objects/declarative-config/#merge-patch-calculation
 """
@@ -14,7 +15,7 @@ from typing import Any
 import orjson
 
 from apimachinery.meta import Object
-from apimachinery.schemas import merge_key
+from apimachinery.schemas import merge_key, merges_values
 
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
@@ -50,12 +51,23 @@ def _map_patch(last: Any, desired: Object, live: Object, kind: tuple[str, str], 
             if inner:
                 patch[key] = inner
         elif isinstance(value, list) and isinstance(old, list):
+            if merges_values(*kind, here):
+                patch |= _values_patch(key, earlier or [], value, old)
+                continue
             inner_list = _list_patch(earlier or [], value, old, kind, here)
             if inner_list is not None:
                 patch[key] = inner_list
         elif value != old:
             patch[key] = value
     return patch
+
+
+def _values_patch(field: str, last: list[Any], desired: list[Any], live: list[Any]) -> Object:
+    """What adds to and deletes from a list of plain values."""
+    added = [value for value in desired if value not in live]
+    gone = [value for value in last if value in live and value not in desired]
+    patch: Object = {field: added} if added else {}
+    return patch | ({f"$deleteFromPrimitiveList/{field}": gone} if gone else {})
 
 
 def _list_patch(

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from apimachinery.meta import Object
 from apimachinery.patch import strategic_merge_patch
-from apimachinery.resources import DEPLOYMENTS
+from apimachinery.resources import DEPLOYMENTS, PODS
 from kctl.threeway import LAST_APPLIED, three_way_patch
+from tests.support.patch_worlds import model, pods
 
 
 def deployment(spec: dict[str, Any], last: Object | None = None) -> Object:
@@ -76,3 +77,36 @@ def test_after_the_patch_the_object_holds_the_file_and_what_others_set(
     merged = strategic_merge_patch(DEPLOYMENTS, deployment(live), patch)["spec"]["selector"]["matchLabels"]
     expected = {key: value for key, value in others.items() if key not in before} | file
     assert merged == expected
+
+
+def pod(body: Object, last: Object | None = None) -> Object:
+    annotations = {LAST_APPLIED: orjson.dumps(last).decode()} if last is not None else {}
+    return {"apiVersion": "v1", "kind": "Pod", **body, "metadata": {**body["metadata"], "annotations": annotations}}
+
+
+def nodes(value: Any, at: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
+    """Every value in a model by its path, and the members of sets; of what holds others only that it is there."""
+    if isinstance(value, set):
+        return {at: None, **{(*at, str(one)): True for one in value}}
+    if not isinstance(value, dict):
+        return {at: value}
+    inner = {path: leaf for name, inner in value.items() for path, leaf in nodes(inner, (*at, name)).items()}
+    return {at: None, **inner}
+
+
+@given(pods(), pods(), pods())
+def test_a_file_is_applied_whatever_was_applied_before_and_whatever_others_have_set(
+    before: Object, file: Object, others: Object
+) -> None:
+    live = strategic_merge_patch(PODS, others, before)
+    merged = strategic_merge_patch(PODS, live, three_way_patch(pod(file), pod(live, pod(before))))
+    said, applied, was, found = (nodes(model(one)) for one in (file, before, live, merged))
+    assert {path: value for path, value in found.items() if path in said} == said
+    gone = [path for path in applied if path not in said]
+    kept = {
+        path: value
+        for path, value in was.items()
+        if path not in said and not any(path[: len(one)] == one for one in gone)
+    }
+    assert {path: value for path, value in found.items() if path not in said} == kept
+    assert three_way_patch(pod(file), pod(merged, pod(file))) == {}
