@@ -20,7 +20,6 @@ resources: [config.yaml]
 labels: [{pairs: {of: shop}}]
 configMapGenerator: [{name: made, literals: [colour=red]}]
 """
-SETS = {"KUBECTL_APPLYSET": "true"}
 
 
 @pytest.fixture(scope="module")
@@ -66,9 +65,9 @@ def test_a_kustomization_is_applied_compared_and_deleted(kubectl: Kubectl, tmp_p
 def test_what_leaves_an_apply_set_is_pruned(kubectl: Kubectl, side: tuple[str, ...], parent: str) -> None:
     apply = ("apply", *side, "-f", "-", "--prune", f"--applyset={parent}")
     secret = {"kind": "Secret", "apiVersion": "v1", "metadata": {"name": "s"}, "stringData": {"x": "y"}}
-    kubectl(*apply, stdin=listed(config("a"), config("b"), secret), **SETS)
+    kubectl(*apply, stdin=listed(config("a"), config("b"), secret), KUBECTL_APPLYSET="true")
     kubectl("create", "configmap", "of-others")
-    pruned = kubectl(*apply, stdin=listed(config("a")), **SETS)
+    pruned = kubectl(*apply, stdin=listed(config("a")), KUBECTL_APPLYSET="true")
     assert "configmap/b pruned" in pruned and "secret/s pruned" in pruned
     names = kubectl("get", "configmaps", "-o", "name").split()
     assert {"configmap/a", "configmap/of-others"} <= set(names) and "configmap/b" not in names
