@@ -248,9 +248,9 @@ def _arguments() -> argparse.ArgumentParser:
     for condition in ("not-ready", "unreachable"):
         flag = f"--default-{condition}-toleration-seconds"
         add(flag, type=_seconds, default=DEFAULT_TOLERATION_SECONDS, metavar="SECONDS", help=help_text)
-    help_text = "admission plugins that are not left out; all are enabled"
+    help_text = "admission plugins that run besides the usual ones"
     add("--enable-admission-plugins", type=_list, default=(), metavar="LIST", help=help_text)
-    add("--disable-admission-plugins", type=_list, default=(), metavar="LIST", help="those that are left out")
+    add("--disable-admission-plugins", type=_list, default=(), metavar="LIST", help="usual ones that don't run")
     help_text = "an AdmissionConfiguration, which PodSecurity and ResourceQuota go by"
     add("--admission-control-config-file", type=Path, metavar="FILE", help=help_text)
     add(

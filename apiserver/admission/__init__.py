@@ -15,6 +15,7 @@ from apiserver.admission import (
     limit_ranger,
     namespace_lifecycle,
     node_restriction,
+    optional,
     persistent_volume_claim_resize,
     pod_security,
     pod_topology_labels,
@@ -71,7 +72,7 @@ __all__ = [
 class Settings:
     """What an operator can set. A pod leaves a lost node after these seconds unless it says otherwise.
 
-    `enabled` and `disabled` are names of plugins; all that there are here are enabled already.
+    `enabled` are plugins that run besides those that always do, `disabled` some of these that don't.
     """
 
     default_not_ready_toleration_seconds: int = 5
@@ -100,26 +101,37 @@ def plugins(
     Raises ConfigurationError if some are named that there are not.
     """
     webhooks = Webhooks(cluster, served, authorizer, client)
+
+    def asked(name: str) -> tuple[Plugin, ...]:
+        return (optional.load(name, authorizer, served),) if name in settings.enabled else ()
+
     return _chosen(
         settings,
         (
             namespace_lifecycle.PLUGIN,
+            *asked("LimitPodHardAntiAffinityTopology"),
             limit_ranger.PLUGIN,
             *service_account.PLUGINS,
             node_restriction.plugin(authorizer),
             taint_nodes_by_condition.PLUGIN,
+            *asked("AlwaysPullImages"),
             pod_security.plugin(settings.configuration.pod_security),
+            *asked("PodNodeSelector"),
             priority.PLUGIN,
             default_toleration_seconds.plugin(
                 settings.default_not_ready_toleration_seconds, settings.default_unreachable_toleration_seconds
             ),
+            *asked("PodTolerationRestriction"),
+            *asked("ExtendedResourceToleration"),
             default_storage_class.PLUGIN,
             storage_object_in_use_protection.PLUGIN,
+            *asked("OwnerReferencesPermissionEnforcement"),
             persistent_volume_claim_resize.PLUGIN,
             runtime_class.PLUGIN,
             certificate_requests.plugin(now),
             *certificates.plugins(authorizer),
             default_ingress_class.PLUGIN,
+            *asked("DenyServiceExternalIPs"),
             pod_topology_labels.PLUGIN,
             role_escalation.plugin(authorizer),
             # Those from outside the server come last, and look at what all others have made of a write.
@@ -135,7 +147,7 @@ def plugins(
 
 
 def _chosen(settings: Settings, every: tuple[Plugin, ...]) -> Chain:
-    known = {plugin.name for plugin in every}.difference(_NOT_TO_BE_DISABLED)
+    known = {plugin.name for plugin in every}.difference(_NOT_TO_BE_DISABLED).union(optional.MODULES)
     for flag, names in (("enable", settings.enabled), ("disable", settings.disabled)):
         for name in names:
             if name not in known:

@@ -80,15 +80,15 @@ def merge_tolerations(first: Sequence[Toleration], second: Sequence[Toleration])
     every = [*first, *second]
     merged: list[Toleration] = []
     for number, one in enumerate(every):
-        if any(_includes(other, one) for other in merged):
+        if any(includes(other, one) for other in merged):
             continue
-        if any(other != one and _includes(other, one) for other in every[number + 1 :]):
+        if any(other != one and includes(other, one) for other in every[number + 1 :]):
             continue
         merged.append(one)
     return merged
 
 
-def _includes(wider: Toleration, one: Toleration) -> bool:
+def includes(wider: Toleration, one: Toleration) -> bool:
     """Whether whatever one tolerates is tolerated by the other too."""
     if wider == one:
         return True

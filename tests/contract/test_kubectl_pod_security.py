@@ -133,7 +133,8 @@ plugins:
 async def test_an_operator_says_what_holds_where_namespaces_say_nothing(tmp_path: Path) -> None:
     file = tmp_path / "admission.yaml"
     file.write_text(CONFIGURATION)
-    flags = (f"--admission-control-config-file={file}", "--disable-admission-plugins=ServiceAccount")
+    flags = [f"--admission-control-config-file={file}", "--disable-admission-plugins=ServiceAccount"]
+    flags.append("--enable-admission-plugins=NodeRestriction,AlwaysPullImages")
     with running(tmp_path / "configured", flags) as server:
         await server.wait_ready()
         kubectl = Kubectl(kubectl_current(), server.kubeconfig, "default", tmp_path)
@@ -143,6 +144,8 @@ async def test_an_operator_says_what_holds_where_namespaces_say_nothing(tmp_path
             kubectl, "run", "p", "--image=i", "--overrides", PRIVILEGED, "-n", "kube-system"
         )
         assert made == "pod/p created\n"
+        pulled = "jsonpath={.spec.containers[0].imagePullPolicy}"
+        assert await asyncio.to_thread(kubectl, "get", "pod", "p", "-n", "kube-system", "-o", pulled) == "Always"
 
 
 async def test_a_server_that_is_told_what_can_not_be_does_not_start(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 from apiserver.admission import Chain, ConfigurationError, Settings, plugins
 from apiserver.admission.configuration import read
 from apiserver.admission.covering_quota import Limited
+from apiserver.admission.optional import MODULES
 from apiserver.admission.pod_security.levels import Standard
 from apiserver.admission.served import Served
 from apiserver.catalog import Catalog
@@ -91,6 +92,21 @@ def test_plugins_can_be_left_out() -> None:
 
 
 def test_they_run_in_kubernetes_order() -> None:
+    own = ("CertificateRequests", "RoleEscalation", "ServiceAddresses")
+    every = list(dict.fromkeys(plugin.name for plugin in chosen(enabled=tuple(MODULES)).plugins))
+    assert [name for name in every if name not in own] == [
+        *("NamespaceLifecycle", "LimitPodHardAntiAffinityTopology", "LimitRanger", "ServiceAccount"),
+        *("NodeRestriction", "TaintNodesByCondition", "AlwaysPullImages", "PodSecurity", "PodNodeSelector"),
+        *("Priority", "DefaultTolerationSeconds", "PodTolerationRestriction", "ExtendedResourceToleration"),
+        *("DefaultStorageClass", "StorageObjectInUseProtection", "OwnerReferencesPermissionEnforcement"),
+        *("PersistentVolumeClaimResize", "RuntimeClass", "CertificateApproval", "CertificateSigning"),
+        *("CertificateSubjectRestriction", "DefaultIngressClass", "DenyServiceExternalIPs", "PodTopologyLabels"),
+        *("MutatingAdmissionPolicy", "MutatingAdmissionWebhook", "ValidatingAdmissionPolicy"),
+        *("ValidatingAdmissionWebhook", "ResourceQuota"),
+    ]
+
+
+def test_what_runs_if_nothing_is_said_is_what_kubernetes_runs_then() -> None:
     names = list(dict.fromkeys(plugin.name for plugin in chosen().plugins))
     own = ("CertificateRequests", "RoleEscalation", "ServiceAddresses")
     assert [name for name in names if name not in own] == [
