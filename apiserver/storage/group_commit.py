@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, TypeVar
 
-from apimachinery.errors import internal, service_unavailable
+from apimachinery.errors import internal, request_entity_too_large, service_unavailable
 from apimachinery.managedfields.entries import Managed
 from apiserver.logs import kv
 from apiserver.storage.encryption import Encryption
@@ -29,6 +29,8 @@ from apiserver.storage.log import Log, Row, StorageError, place
 logger = logging.getLogger(__name__)
 
 GROUP_WRITES_MAX = 512
+# More than any body brings: patches and defaults could otherwise let an object grow without end.
+OBJECT_BYTES_MAX = 8 << 20
 
 T = TypeVar("T")
 Encode = Callable[[int], bytes]
@@ -255,6 +257,10 @@ class _Group:
         sides = write.also(self.look) if write.also is not None else ()
         revision = self._revision + 1
         entry = Entry(write.namespace, write.name, revision, write.encode(revision), write.managed)
+        if len(entry.raw) > OBJECT_BYTES_MAX and not write.deleted:
+            raise request_entity_too_large(
+                f"Request entity is too large: an object may have {OBJECT_BYTES_MAX} bytes"
+            )
         versions = [_Accepted(write.resource, entry, replaces, write.deleted, write)]
         for side in sides:
             versions.append(self._aside(side, revision + 1))

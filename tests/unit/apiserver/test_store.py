@@ -150,6 +150,19 @@ async def test_a_write_that_cannot_be_encoded_fails_alone(store: Store) -> None:
     assert store.revision == 2
 
 
+async def test_no_object_grows_without_end_and_each_can_be_removed(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large = await put(store, pod("a", x="y" * 1000))
+    monkeypatch.setattr("apiserver.storage.group_commit.OBJECT_BYTES_MAX", 500)
+    with pytest.raises(ApiError) as refused:
+        await put(store, pod("a", x="y" * 2000), expected=large.revision)
+    assert refused.value.code == 413
+    assert await names(store) == ["a"]
+    await remove(store, large)
+    assert await names(store) == []
+
+
 async def test_a_caller_that_goes_away_takes_nothing_back(store: Store) -> None:
     task = asyncio.create_task(put(store, pod("a")))
     await asyncio.sleep(0)
