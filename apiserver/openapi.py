@@ -74,6 +74,12 @@ class OpenAPI:
         self._refresh()
         return self._hashes.get(path)
 
+    def hash_2(self, *, protobuf: bool = False) -> str:
+        """What changes whenever the document of everything does."""
+        self._refresh()
+        made_of = "".join((*self._hashes.values(), "protobuf" if protobuf else "JSON"))
+        return hashlib.sha256(made_of.encode()).hexdigest().upper()
+
     def _refresh(self) -> None:
         generation = (self._catalog.generation, self._services.generation)
         if self._generation == generation:
@@ -114,9 +120,8 @@ class OpenAPI:
 
     async def version_2(self, *, protobuf: bool = False) -> bytes:
         """The compressed document of everything, as JSON or for older clients as protobuf."""
-        self._refresh()
+        digest = self.hash_2(protobuf=protobuf)
         form = "protobuf" if protobuf else "JSON"
-        digest = hashlib.sha256("".join(self._hashes.values()).encode()).hexdigest()
         parts = [await self._part(*part, form) for part in self._parts()]
         others = [one.schemas.version_2 for one in self._extensions.values() if one.schemas.version_2]
         ours = [await self._part(*part, "JSON") for part in self._parts()] if others else []

@@ -95,11 +95,14 @@ class Paths:
     async def _openapi_v2(self, http: web.BaseRequest) -> web.StreamResponse:
         from apiserver.openapi_protobuf import MEDIA_TYPE
 
-        accept = http.headers.get("Accept", "")
-        if "proto-openapi.spec.v2" in accept.partition(",")[0]:
-            return _compressed(http, await self._openapi.version_2(protobuf=True), {}, content_type=MEDIA_TYPE)
-        _refuse_all_but_json(http)
-        return _compressed(http, await self._openapi.version_2(), {})
+        protobuf = "proto-openapi.spec.v2" in http.headers.get("Accept", "").partition(",")[0]
+        if not protobuf:
+            _refuse_all_but_json(http)
+        headers = {"ETag": f'"{self._openapi.hash_2(protobuf=protobuf)}"'}
+        if headers["ETag"] in http.headers.get("If-None-Match", ""):
+            return web.Response(status=304, headers=headers)
+        body = await self._openapi.version_2(protobuf=protobuf)
+        return _compressed(http, body, headers, content_type=MEDIA_TYPE if protobuf else JSON)
 
     async def _openapi_v3(self, http: web.BaseRequest, path: str) -> web.StreamResponse:
         current, wanted = self._openapi.hash(path), http.query.get("hash")

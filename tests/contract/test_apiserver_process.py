@@ -211,6 +211,17 @@ async def test_the_documents_of_discovery_need_not_be_sent_twice(server: ApiServ
     assert (status, body) == (304, b"")
 
 
+async def test_the_document_of_all_schemas_need_not_be_sent_twice(client: Client) -> None:
+    protobuf = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+    for accept, other in (("application/json", protobuf), (protobuf, "application/json")):
+        _, headers, _ = await client.request("GET", "/openapi/v2", headers={"Accept": accept})
+        again = {"If-None-Match": headers["ETag"]}
+        status, _, body = await client.request("GET", "/openapi/v2", headers={"Accept": accept, **again})
+        assert (status, body) == (304, b"")
+        status, _, _ = await client.request("GET", "/openapi/v2", headers={"Accept": other, **again})
+        assert status == 200  # it says the same in another form
+
+
 async def test_an_openapi_document_is_for_ever_under_its_hash(client: Client) -> None:
     import orjson
 
