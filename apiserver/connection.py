@@ -105,7 +105,7 @@ class Connection(web.RequestHandler):
         """The answer to what is no HTTP that we understand; of handlers' own errors only one comes this far."""
         if isinstance(exc, ConnectionError):
             # An answer was broken off: to whoever reads it, only the end of the connection tells that.
-            log.info(kv("an answer was broken off", path=request.path, reason=exc))
+            log.debug(kv("an answer was broken off", path=request.path, reason=exc))
             return answered()
         if status == 400:
             error: ApiError = bad_request(message or "Bad Request")

@@ -133,12 +133,15 @@ class ApiServices:
             self._priorities[key] = priority
             self.generation += 1
         where = read_where(spec)
-        if where is None:
+        # By the group of APIServices one takes back what was handed over: it stays here.
+        if where is None or key[0] == priorities.OWN_GROUP:
             if self.extensions.pop(key, None) is not None:
                 self.generation += 1
             return
         condition = find_condition(api_service, "Available")
-        available = condition is not None and condition.get("status") == "True"
+        # That it was available as long as it was served here says nothing of whoever serves it now.
+        here = condition is not None and condition.get("reason") == "Local"
+        available = condition is not None and condition.get("status") == "True" and not here
         found = self.extensions.get(key)
         if found is None:
             self.extensions[key] = Extension(name, *key, where, available)

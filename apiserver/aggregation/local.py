@@ -121,8 +121,9 @@ class LocalServices:
         except Conflict:
             self._add(name)  # it has changed in this moment
         except ApiError as error:
-            log.error(kv("an APIService could not be written, it will be tried again", of=name, error=error))
-            asyncio.get_running_loop().call_later(RETRY_SECONDS, self._add, name)
+            log.error(kv("an APIService could not be written", of=name, error=error))
+            if error.code >= 500:  # what is refused for what it says will not get better by itself
+                asyncio.get_running_loop().call_later(RETRY_SECONDS, self._add, name)
 
     async def _keep(self, name: str, custom: set[GroupVersion], *, starting: bool) -> None:
         """Raises ApiError, or Conflict."""

@@ -114,6 +114,18 @@ def test_what_is_handed_back_is_served_here(
     assert services.generation > before
 
 
+def test_the_group_of_apiservices_itself_stays_here(stored: Stored, services: ApiServices) -> None:
+    stored.write(api_service(name="v1.apiregistration.k8s.io"))
+    assert find(services, "/apis/apiregistration.k8s.io/v1/apiservices") is None
+
+
+def test_what_was_served_here_is_not_available_elsewhere_for_that(stored: Stored, services: ApiServices) -> None:
+    made = api_service()
+    made["status"]["conditions"][0]["reason"] = "Local"
+    stored.write(made)
+    assert not services.extensions["example.com", "v1"].available
+
+
 def test_priorities_are_those_that_are_stored(stored: Stored, services: ApiServices) -> None:
     assert services.priority("example.com", "v1") == (1000, 100)
     stored.write(api_service(service=False))
