@@ -64,20 +64,26 @@ def canonicalize(resource: Resource, obj: Object) -> list[FieldError]:
         return list(_uncanonical(steps, obj, ""))
 
 
-def _canonicalize(steps: dict[str, Any], value: Any) -> Any:
+def _canonicalize(steps: dict[str, Any], value: Any) -> None:
     """Raises ValueError at the first that has no canonical form."""
-    if "" in steps:
-        return steps[""](value)
     if isinstance(value, dict):
         every = steps.get("*")
         # Only a few fields have such a form, and of those most objects have few.
         for key in steps.keys() & value.keys() if every is None else value:
-            inner = value[key]
-            if inner is not None:
-                value[key] = _canonicalize(every or steps[key], inner)
+            inner, below = value[key], every or steps[key]
+            if inner is None:
+                continue
+            if "" in below:
+                value[key] = below[""](inner)
+            else:
+                _canonicalize(below, inner)
     elif isinstance(value, list) and "[]" in steps:
-        value[:] = [_canonicalize(steps["[]"], item) for item in value]
-    return value
+        below = steps["[]"]
+        if "" in below:
+            value[:] = [below[""](item) for item in value]
+            return
+        for item in value:
+            _canonicalize(below, item)
 
 
 def _uncanonical(steps: dict[str, Any], value: Any, path: str) -> Iterator[FieldError]:

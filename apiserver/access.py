@@ -111,7 +111,12 @@ def _authorizer(store: Store) -> Authorizer:
     for resource in (resources.ROLEBINDINGS, resources.CLUSTERROLEBINDINGS):
         store.listen(storage_key(resource), lambda event: roles.binding_changed(*_before_and_after(event)))
     graph = NodeGraph(partial(cluster.list, resources.PODS))
-    store.listen(storage_key(resources.PODS), lambda event: graph.pod_changed(*_before_and_after(event)))
+
+    def pod_changed(event: Event) -> None:
+        if graph.follows(event.entry.namespace):
+            graph.pod_changed(*_before_and_after(event))
+
+    store.listen(storage_key(resources.PODS), pod_changed)
     return Authorizer(NodeAuthorizer(cluster, graph, policy.node_rules()), roles)
 
 

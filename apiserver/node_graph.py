@@ -36,6 +36,10 @@ class NodeGraph:
         self._pods_of = pods_of
         self._namespaces: dict[str, Counter[tuple[str, str, str]]] = {}
 
+    def follows(self, namespace: str) -> bool:
+        """Whether changes of pods in a namespace matter: not before somebody asks about it."""
+        return namespace in self._namespaces
+
     def pod_changed(self, old: Object | None, new: Object | None) -> None:
         """A pod has been made, changed or removed."""
         namespace = (new or old or {})["metadata"]["namespace"]

@@ -234,8 +234,10 @@ def test_a_pod_that_was_there_before_is_counted_once() -> None:
     """A namespace is read when it is first asked of; what changes before that must not be counted twice."""
     pods = [PODS[0]]
     graph = NodeGraph(lambda _: pods)
+    assert not graph.follows("a")
     graph.pod_changed(None, PODS[0])
     assert graph.refers("n1", SECRETS, "a", "used")
+    assert graph.follows("a") and not graph.follows("b")
     graph.pod_changed(PODS[0], None)
     pods.clear()
     assert not graph.refers("n1", SECRETS, "a", "used")
