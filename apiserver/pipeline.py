@@ -272,7 +272,7 @@ class Pipeline:
         patch, duplicates = await patching.read_patch(body, media_type)
         if media_type == patching.APPLY_PATCH:
             told = decode.duplicates_told(call, duplicates)
-            return await self._apply(call, part, managers.check_config(call, part, patch), told)
+            return await self._apply(call, part, await managers.check_config(call, part, patch), told)
 
         async def patched(shown: Entry, stored: Entry) -> Edited:
             shows = part.shows

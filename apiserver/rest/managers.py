@@ -9,10 +9,11 @@ Source: k8s.io/apiserver/pkg/endpoints/handlers (create.go, update.go, patch.go)
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, TypeVar
 
 import orjson
@@ -34,6 +35,7 @@ from apiserver.logs import kv
 from apiserver.registry.strategy import Scale, Strategy
 from apiserver.rest import versions, writing
 from apiserver.rest.call import Call, options_error
+from apiserver.rest.decode import JSON_BYTES_IN_LOOP_MAX
 from apiserver.rest.subresources import PART_RULES, SCALE, STATUS_RULES, Subresource
 from apiserver.rest.writing import Change
 from apiserver.storage.entry import Entry
@@ -193,7 +195,7 @@ async def _with_conversions(call: Call, work: Callable[[Kind], T]) -> T:
     """Do something with a kind; what only a webhook can convert is converted as soon as it turns out to be needed."""
     kind = versions.kind(call)
     try:
-        return work(kind)
+        return await _apart(call, partial(work, kind))
     except Unconverted as error:
         missing = error
     except RecursionError:
@@ -213,13 +215,20 @@ async def _with_conversions(call: Call, work: Callable[[Kind], T]) -> T:
         converted = await versions.convert(call, missing.obj, missing.api_version)
         made[orjson.dumps(missing.obj), missing.api_version] = converted
         try:
-            return work(kind)
+            return await _apart(call, partial(work, kind))
         except Unconverted as error:
             missing = error
     raise ApiError(500, "InternalError", "the fields of the object are managed in too many versions")
 
 
-def check_config(call: Call, part: Subresource, config: Any) -> Object:
+async def _apart(call: Call, work: Callable[[], T]) -> T:
+    """Do it, in a thread if what was sent is so much that others would notice."""
+    if (call.http.content_length or 0) <= JSON_BYTES_IN_LOOP_MAX:
+        return work()
+    return await asyncio.to_thread(work)
+
+
+async def check_config(call: Call, part: Subresource, config: Any) -> Object:
     """A configuration that can be applied to what the URL names. Raises ApiError 400."""
     kind = part.kind or call.resource
     if not isinstance(config, dict):
@@ -232,7 +241,7 @@ def check_config(call: Call, part: Subresource, config: Any) -> Object:
     if isinstance(metadata, dict) and metadata.get("managedFields") is not None:
         raise bad_request("metadata.managedFields must be nil")
     try:
-        told = problems(_kind(call, part).types[kind.api_version], config)
+        told = await _apart(call, partial(problems, _kind(call, part).types[kind.api_version], config))
     except RecursionError:
         raise bad_request("the object provided is nested too deeply") from None
     if told:
