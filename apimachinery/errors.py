@@ -130,6 +130,7 @@ def invalid(group: str, kind: str, name: str, causes: Sequence[FieldError]) -> A
     told = texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
     shown = f"{kind}.{group}" if group else kind
     details = {"name": name, "group": group, "kind": kind, "causes": listed}
+    details = {key: value for key, value in details.items() if value}
     return ApiError(422, "Invalid", f'{shown} "{name}" is invalid: {told}', details)
 
 

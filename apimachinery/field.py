@@ -30,6 +30,8 @@ _WITHOUT_VALUE = ("FieldValueRequired", "FieldValueForbidden", "FieldValueTooLon
 SHOWN_CHARS_MAX = 8 << 10
 TOLD_CHARS_MAX = 64 << 10
 
+# The path of what concerns no single field, as Kubernetes writes it.
+NOWHERE = "[]"
 # Not wrong, but to be told to who sent it; the detail is the whole message.
 WARNING = "Warning"
 

@@ -17,7 +17,7 @@ from urllib.parse import quote
 from multidict import MultiMapping
 
 from apimachinery.errors import bad_request, invalid
-from apimachinery.field import FieldError, forbidden_field, invalid_value, not_supported
+from apimachinery.field import NOWHERE, FieldError, forbidden_field, invalid_value, not_supported
 from apimachinery.meta import Object, name, namespace
 from apimachinery.time import parse_rfc3339
 
@@ -128,12 +128,14 @@ def _log_params(query: MultiMapping[str]) -> Iterator[tuple[str, str]]:
             raise bad_request(f'parsing time "{since}": it is no time of RFC 3339 (sinceTime)') from None
         params.append(("sinceTime", since))
         if "sinceSeconds" in query:
-            errors.append(forbidden_field("", "at most one of `sinceTime` or `sinceSeconds` may be specified"))
+            errors.append(forbidden_field(NOWHERE, "at most one of `sinceTime` or `sinceSeconds` may be specified"))
     if stream := query.get("stream"):
         if stream not in LOG_STREAMS:
             errors.append(not_supported("stream", stream, LOG_STREAMS))
         elif stream != "All" and "tailLines" in query:
-            errors.append(forbidden_field("", "`tailLines` and specific `stream` are mutually exclusive for now"))
+            errors.append(
+                forbidden_field(NOWHERE, "`tailLines` and specific `stream` are mutually exclusive for now")
+            )
         params.append(("stream", stream))
     if errors:
         raise invalid("", "PodLogOptions", "", errors)

@@ -6,7 +6,7 @@ Source: kubernetes/pkg/apis/core/validation/validation.go (ValidateConfigMap).
 from __future__ import annotations
 
 from apimachinery import names
-from apimachinery.field import forbidden_field, invalid_value, too_long
+from apimachinery.field import NOWHERE, forbidden_field, invalid_value, too_long
 from apimachinery.meta import Object
 from apimachinery.resources import CONFIGMAPS
 from apiserver.registry.base64_data import decoded_bytes
@@ -31,7 +31,7 @@ def validate(config: Object) -> Errors:
         errors += [invalid_value(f"binaryData[{key}]", key, why) for why in names.config_key(key)]
         size += decoded_bytes(value, f"binaryData[{key}]", errors)
     if size > DATA_BYTES_MAX:
-        errors.append(too_long("[]", DATA_BYTES_MAX))  # the path of nothing, as it is written
+        errors.append(too_long(NOWHERE, DATA_BYTES_MAX))
     return errors
 
 

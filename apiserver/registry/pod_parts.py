@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from apimachinery import meta
-from apimachinery.field import forbidden_field, invalid_value
+from apimachinery.field import NOWHERE, forbidden_field, invalid_value
 from apimachinery.meta import Object
 from apiserver.registry.checks import Errors, Fields
 from apiserver.registry.equality import differences, equal
@@ -38,7 +38,7 @@ def prepare_ephemeral_containers(pod: Object, old: Object) -> None:
 def validate_ephemeral_containers(pod: Object, old: Object) -> Errors:
     """One that is there stays as it is."""
     if MIRROR in meta.annotations(old):
-        return [forbidden_field("", "static pods do not support ephemeral containers")]
+        return [forbidden_field(NOWHERE, "static pods do not support ephemeral containers")]
     errors: Errors = []
     path = "spec.ephemeralContainers"
     new = {container.get("name"): container for container in pod["spec"].get("ephemeralContainers") or ()}
@@ -90,7 +90,7 @@ def validate_resize(pod: Object, old: Object) -> Errors:
     """Requests and limits of CPU and memory may be changed, and nothing else."""
     spec, before = pod.get("spec") or {}, old["spec"]
     if why := _never_resized(old, spec):
-        return [forbidden_field("", why)]
+        return [forbidden_field(NOWHERE, why)]
     if any(_names(spec, key) != _names(before, key) for key in _CONTAINERS):
         return [forbidden_field("spec", "containers can't be added, removed, reordered or renamed by a resize")]
     errors: Errors = []
