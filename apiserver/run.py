@@ -105,7 +105,8 @@ async def _run(options: Options, listener: socket.socket) -> None:
     try:
         await bootstrap.create_initial_objects(store, _place(options), known_by, now=time.time)
         health = Health()
-        health.add("storage", lambda: store.failure)
+        # Probes and balancers know the store by this name: `/readyz?exclude=etcd`.
+        health.add("etcd", lambda: store.failure)
         health.add("shutdown", lambda: "process is shutting down" if stop.is_set() else None, ["readyz"])
         nodes = Proxying(StoredCluster(store), node_tls)
         webhooks = WebhookClient(StoredCluster(store))
