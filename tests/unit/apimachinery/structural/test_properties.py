@@ -78,6 +78,15 @@ def test_the_quick_check_and_the_full_list_agree(schema: Schema, value: Any) -> 
     assert ValueCheck(schema).passes(value) == (validate(value, schema) == [])
 
 
+@given(st.data(), strategies.roots)
+def test_what_a_schema_says_twice_is_checked_at_both_places(data: DataObject, schema: Schema) -> None:
+    check = ValueCheck({"type": "object", "properties": {"one": schema, "other": {"type": "array", "items": schema}}})
+    value, other = data.draw(strategies.values(schema)), data.draw(strategies.anything)
+    fits = validate(other, schema) == []
+    assert check.passes({"one": value, "other": [value]})
+    assert check.passes({"one": other}) is check.passes({"other": [value, other]}) is fits
+
+
 @given(strategies.roots.flatmap(strategies.judged), strategies.anything, strategies.anything)
 def test_what_is_unchanged_passes(schema: Schema, value: Any, other: Any) -> None:
     node = compile_schema(schema)
