@@ -10,11 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import unquote
 
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete", "GET": "get", "HEAD": "get"}
 # These name a namespace's own subresources and not a resource inside it.
 _NAMESPACE_SUBRESOURCES = ("status", "finalize")
+# Longer paths are read each time: they are rare, and whoever asks needs no credentials for it.
+_REMEMBERED_PATH_MAX = 256
 # The groups of everybody who has shown valid credentials, and of those who have shown none.
 AUTHENTICATED, UNAUTHENTICATED = "system:authenticated", "system:unauthenticated"
 
@@ -61,6 +64,18 @@ class RequestInfo:
 
 def parse(method: str, path: str, query: Mapping[str, str]) -> RequestInfo:
     """Read a request; never fails: what is no resource path is a request for the path itself."""
+    if not query and len(path) <= _REMEMBERED_PATH_MAX:
+        return _without_query(method, path)
+    return _parse(method, path, query)
+
+
+# The same objects and collections are asked for again and again.
+@lru_cache(maxsize=1024)
+def _without_query(method: str, path: str) -> RequestInfo:
+    return _parse(method, path, {})
+
+
+def _parse(method: str, path: str, query: Mapping[str, str]) -> RequestInfo:
     steps = path.split("/")[1:]
     if steps[:1] == ["api"] and len(steps) >= 3 and steps[2]:
         group, version, rest = "", steps[1], steps[2:]
