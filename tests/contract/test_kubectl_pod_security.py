@@ -103,6 +103,15 @@ def test_pods_that_are_there_are_told_of_even_if_the_labels_are_only_tried_out(k
     assert said.partition("=")[0] not in kubectl.get("namespace", kubectl.namespace)["metadata"]["labels"]
 
 
+def test_all_namespaces_can_be_asked_which_of_their_pods_would_be_refused(kubectl: Kubectl) -> None:
+    kubectl("run", "p", "--image=i", "--overrides", PRIVILEGED)
+    said = "pod-security.kubernetes.io/enforce=baseline"
+    done = kubectl.run("label", "--dry-run=server", "--overwrite", "namespace", "--all", said)
+    assert f"namespace/{kubectl.namespace} labeled (server dry run)\n" in done.stdout
+    assert f'Warning: existing pods in namespace "{kubectl.namespace}" violate' in done.stderr
+    assert "Warning: p: privileged\n" in done.stderr
+
+
 def test_pods_that_are_there_can_be_labelled_and_debugged_only_harmlessly(kubectl: Kubectl) -> None:
     kubectl("run", "p", "--image=i", "--overrides", PRIVILEGED)
     label(kubectl, "enforce=baseline")

@@ -137,3 +137,20 @@ def test_plugins_that_there_are_not_can_not_be_chosen(
     with pytest.raises(ConfigurationError) as caught:
         chosen(enabled=enabled, disabled=disabled)
     assert str(caught.value) == why
+
+
+DOCUMENT = Path(__file__).resolve().parents[4] / "docs" / "admission.md"
+
+
+def test_the_documentation_names_them_all() -> None:
+    own = {"CertificateRequests", "RoleEscalation", "ServiceAddresses"}
+    listed = [line.split() for line in DOCUMENT.read_text().partition("## ")[0].splitlines() if line[:4] == " " * 4]
+    names = [name for line in listed for name in line]
+    assert sorted(names) == sorted({plugin.name for plugin in chosen().plugins} - own | MODULES.keys())
+
+
+def test_the_documented_file_can_be_read(tmp_path: Path) -> None:
+    lines = DOCUMENT.read_text().partition("    apiVersion: apiserver.config.k8s.io/v1\n")
+    text = lines[1] + lines[2].partition("## ")[0]
+    found = read(file(tmp_path, "\n".join(line[4:] for line in text.splitlines())))
+    assert found.pod_security.namespaces == {"kube-system"} and len(found.limited) == 1
