@@ -21,6 +21,7 @@ from apiclient.rest import Client
 from apiclient.workqueue import WorkQueue
 from apimachinery.meta import Object
 from apimachinery.resources import (
+    APISERVICES,
     CERTIFICATESIGNINGREQUESTS,
     CLUSTERROLES,
     CUSTOMRESOURCEDEFINITIONS,
@@ -103,8 +104,9 @@ class Informers:
     def custom(self) -> CustomResources:
         """The informers of custom resources; those who never ask for them have none running."""
         if self._custom is None:
-            definitions = self.of(CUSTOMRESOURCEDEFINITIONS)
-            self._custom = CustomResources(self._metadata_client, definitions, self._informer, self._clock)
+            # Other servers' resources come and go with APIServices that become available and are gone.
+            sources = [self.of(CUSTOMRESOURCEDEFINITIONS), self.of(APISERVICES)]
+            self._custom = CustomResources(self._metadata_client, sources, self._informer, self._clock)
         return self._custom
 
     def of(self, resource: Resource) -> Informer:

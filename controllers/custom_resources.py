@@ -1,6 +1,7 @@
 """What the server serves beyond the built-in resources, and the caches of it.
 
-Definitions are watched, though only to hear that one has changed: what follows from that the server is asked for.
+Definitions and APIServices are watched, though only to hear that one has changed: what follows from that the server
+is asked for.
 Then informers of what is new are started, one after another, and those of what is served no more are stopped a
 little later, once the last events have come.
 """
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from apiclient.clock import Clock
 from apiclient.discovery import discover
@@ -40,11 +41,11 @@ class CustomResources:
     """All custom resources at this moment."""
 
     def __init__(
-        self, client: Client, definitions: Informer, make: Callable[[Resource], Informer], clock: Clock
+        self, client: Client, sources: Sequence[Informer], make: Callable[[Resource], Informer], clock: Clock
     ) -> None:
-        """`make` makes the informer of a resource."""
+        """`sources` change whenever what is served does; `make` makes the informer of a resource."""
         self._client = client
-        self._definitions = definitions
+        self._sources = sources
         self._make = make
         self._clock = clock
         self._changed = asyncio.Event()
@@ -56,7 +57,8 @@ class CustomResources:
         self._stopped: list[Callable[[Informer], None]] = []
         self._new_kinds: list[Callable[[Kinds], None]] = []
         self._told: Kinds = frozenset()
-        definitions.add_handler(self._heard)
+        for source in sources:
+            source.add_handler(self._heard)
 
     def _heard(self, kind: str, old: Object | None, new: Object | None) -> None:
         self._changed.set()
@@ -96,8 +98,9 @@ class CustomResources:
         self._kinds = {(one.api_version, one.kind): one for versions in served.values() for one in versions}
 
     async def run(self) -> None:
-        """Follow the definitions until cancelled."""
-        await self._definitions.wait_synced()
+        """Follow what is served until cancelled."""
+        for source in self._sources:
+            await source.wait_synced()
         self._changed.set()
         async with asyncio.TaskGroup() as group:
             while True:

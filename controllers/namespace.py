@@ -138,19 +138,39 @@ class NamespaceController:
     async def _empty(self, key: str) -> tuple[Remaining, list[str]]:
         """Delete whatever may be deleted now, until nothing more can be; returns what is left, and what failed."""
         await self._custom.refresh()
-        remaining = await self._remaining(key, [*CONTENT, *self._custom.namespaced()])
+        remaining, unknown = await self._remaining(key, [*CONTENT, *self._custom.namespaced()])
         while doomed := plan_deletions(remaining):
-            results = await settle(self._client.delete_collection(resource, key) for resource in doomed)
+            results = await settle(self._delete(resource, key, remaining[resource]) for resource in doomed)
             errors = [one.message for one in results if isinstance(one, ApiError) and not is_not_found(one)]
             others = {resource: objects for resource, objects in remaining.items() if resource not in doomed}
-            remaining = {**others, **await self._remaining(key, doomed)}
+            left, more = await self._remaining(key, doomed)
+            remaining, errors = {**others, **left}, [*errors, *more]
             if errors or any(resource in plan_deletions(remaining) for resource in doomed):
-                return remaining, errors
-        return remaining, []
+                return remaining, [*unknown, *errors]
+        return remaining, unknown
 
-    async def _remaining(self, key: str, resources: Sequence[Resource]) -> dict[Resource, list[Object]]:
-        lists = await settle_or_raise(self._list(resource, key) for resource in resources)
-        return {resource: items for resource, items in zip(resources, lists, strict=True) if items}
+    async def _delete(self, resource: Resource, key: str, objects: list[Object]) -> None:
+        """Delete a whole collection, or one by one what can't be deleted otherwise."""
+        if "deletecollection" in resource.verbs:
+            await self._client.delete_collection(resource, key)
+        elif "delete" in resource.verbs:
+            calls = (self._client.delete(resource, name(obj), key) for obj in objects if not deletion_requested(obj))
+            await settle_or_raise(map(unless_gone, calls))
+
+    async def _remaining(self, key: str, resources: Sequence[Resource]) -> tuple[Remaining, list[str]]:
+        """What is left, and what could not be found out: one server that does not answer for its own resources must
+        not keep all others. Raises ApiError if it is about built-in ones.
+        """
+        found, errors = {}, []
+        lists = await settle(self._list(resource, key) for resource in resources)
+        for resource, items in zip(resources, lists, strict=True):
+            if not isinstance(items, ApiError):
+                found[resource] = items
+            elif resource in CONTENT:
+                raise items
+            else:
+                errors.append(f"{resource.group_resource}: {items.message}")
+        return {resource: items for resource, items in found.items() if items}, errors
 
     async def _list(self, resource: Resource, key: str) -> list[Object]:
         try:

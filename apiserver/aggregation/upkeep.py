@@ -137,12 +137,17 @@ class Upkeep:
         if loop.seen != (extension, extension.where):
             loop.seen, loop.read_at = (extension, extension.where), None
         verdict = await self._check(extension)
+        now = asyncio.get_running_loop().time()
+        reads = verdict.good and (loop.read_at is None or now - loop.read_at >= READ_AGAIN_SECONDS)
+        if reads:
+            # Before it is told that it is available: whoever waits for that finds what it serves.
+            await self._read(loop, extension)
         await self._tell(loop.name, verdict)
-        if not verdict.good:
+        if reads and extension.fresh:
+            await self._read_schemas(loop, extension)
+        elif not verdict.good:
             loop.read_at = None
             self._set_stale(extension)
-        elif loop.read_at is None or asyncio.get_running_loop().time() - loop.read_at >= READ_AGAIN_SECONDS:
-            await self._read(loop, extension)
         return verdict.good
 
     def _find(self, loop: _Loop) -> Extension | None:
@@ -223,10 +228,10 @@ class Upkeep:
             self._services.moved()
 
     async def _read(self, loop: _Loop, extension: Extension) -> None:
-        """Read what a server serves, and its schemas; what it has said before stays if it says nothing now."""
+        """Read what a server serves; what it has said before stays if it says nothing now."""
         loop.read_at = asyncio.get_running_loop().time()
         try:
-            resources = await self._read_resources(loop, extension)
+            resources = await self._resources(loop, extension)
         except (Unanswered, ValueError) as error:
             log.warning(kv("what an extension server serves could not be read", of=extension.name, error=error))
             self._set_stale(extension)
@@ -234,8 +239,11 @@ class Upkeep:
         if resources != extension.resources or not extension.fresh:
             extension.resources, extension.fresh = resources, True
             self._services.moved()
+
+    async def _read_schemas(self, loop: _Loop, extension: Extension) -> None:
+        """Read a server's schemas, in the same way."""
         try:
-            schemas = await self._read_schemas(loop, extension)
+            schemas = await self._schemas(loop, extension)
         except (Unanswered, ValueError) as error:
             log.warning(kv("the schemas of an extension server could not be read", of=extension.name, error=error))
             return
@@ -243,7 +251,7 @@ class Upkeep:
             extension.schemas = schemas
             self._services.moved()
 
-    async def _read_resources(self, loop: _Loop, extension: Extension) -> list[discovery_documents.Entry]:
+    async def _resources(self, loop: _Loop, extension: Extension) -> list[discovery_documents.Entry]:
         """Raises Unanswered and ValueError."""
         where, seconds = extension.where, DISCOVERY_SECONDS
         answer = await self._asking.get(
@@ -267,7 +275,7 @@ class Upkeep:
             raise Unanswered(f"{extension.path} was answered with status {answer.status}")
         return discovery_documents.read_legacy(orjson.loads(answer.body), extension.group, extension.version)
 
-    async def _read_schemas(self, loop: _Loop, extension: Extension) -> Schemas:
+    async def _schemas(self, loop: _Loop, extension: Extension) -> Schemas:
         """Raises Unanswered and ValueError."""
         index = await self._asking.get(
             extension.where, "/openapi/v3", user=READER_OF_SCHEMAS, seconds=SCHEMAS_SECONDS

@@ -47,6 +47,7 @@ from tests.support.extension_server import (
     extension_server,
 )
 from tests.support.kubectl import Kubectl
+from tests.support.manager import managing
 
 SECONDS_MAX = 60
 FLUNDERS = f"{PATH}/namespaces/default/flunders"
@@ -414,6 +415,55 @@ def definition(group: str, version: str, plural: str, kind: str) -> Object:
             "versions": [{"name": version, "served": True, "storage": True, "schema": schema}],
         },
     }
+
+
+async def test_controllers_delete_what_other_servers_hold(
+    server: ApiServerProcess, client: Client, extension: ExtensionServer
+) -> None:
+    """Their servers are found while controllers run: with a namespace goes all that is in it."""
+    with managing(server):
+        await client.create(NAMESPACES, {"metadata": {"name": "full"}})
+        await register(client, extension)
+        path = f"{PATH}/namespaces/full/flunders"
+        await client.request("POST", path, body=orjson.dumps(FLUNDER), headers={"Content-Type": "application/json"})
+        await client.delete(NAMESPACES, "full")
+        await until(lambda: gone(client, "full"))
+    assert extension.objects == {}
+
+
+async def test_a_server_that_is_gone_keeps_a_namespace_and_not_what_is_in_it(
+    server: ApiServerProcess, client: Client, tmp_path: Path
+) -> None:
+    proxies = server.data_dir / "pki" / "front-proxy-ca.crt"
+    async with extension_server(tmp_path, proxies=proxies, address=own_address()) as extension:
+        await register(client, extension)
+        await discovered(client)
+    await client.create(NAMESPACES, {"metadata": {"name": "held"}})
+    await client.create(CONFIGMAPS, {"metadata": {"name": "inside"}}, "held")
+    await client.delete(NAMESPACES, "held")
+
+    async def told() -> Object | None:
+        conditions = (await client.get(NAMESPACES, "held"))["status"].get("conditions")
+        found = find_condition(conditions, "NamespaceDeletionContentFailure")
+        return found if found is not None and found["status"] == "True" else None
+
+    with managing(server):
+        assert f"flunders.{GROUP}: " in (await until(told))["message"]
+        assert not [one for one in await names(client, "held") if one == "inside"]
+        await client.delete(APISERVICES, NAME)
+        await until(lambda: gone(client, "held"))
+
+
+async def names(client: Client, namespace: str) -> list[str]:
+    return [one["metadata"]["name"] for one in (await client.list(CONFIGMAPS, namespace))["items"]]
+
+
+async def gone(client: Client, namespace: str) -> bool:
+    try:
+        await client.get(NAMESPACES, namespace)
+    except ApiError as error:
+        return error.code == 404
+    return False
 
 
 async def test_definitions_have_apiservices_that_are_kept(client: Client) -> None:

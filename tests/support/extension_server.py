@@ -139,7 +139,9 @@ class ExtensionServer:
         if found is None:
             return _status(404, "NotFound", f'{PLURAL}.{GROUP} "{name}" not found')
         if request.method == "DELETE":
-            del self.objects[namespace, name]
+            gone = self.objects.pop((namespace, name))
+            for queue in self.watchers:
+                queue.put_nowait({"type": "DELETED", "object": gone})
             return _status(200, "")
         return web.json_response(found)
 
