@@ -6,9 +6,8 @@ Source: https://kubernetes.io/docs/reference/config-api/apiserver-config.v1/#api
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from apimachinery.errors import ApiError
 from apiserver.admission import covering_quota, pod_security
@@ -24,11 +23,10 @@ class ConfigurationError(Exception):
     """A file that can't be used; the message says why."""
 
 
-@dataclass(frozen=True, slots=True)
-class Configuration:
+class Configuration(NamedTuple):
     """What plugins are told; by default nothing."""
 
-    pod_security: pod_security.Configuration = field(default_factory=pod_security.Configuration)
+    pod_security: pod_security.Configuration = pod_security.Configuration()
     limited: tuple[Limited, ...] = ()
 
 

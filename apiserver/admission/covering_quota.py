@@ -6,8 +6,7 @@ Source: https://kubernetes.io/docs/concepts/policy/resource-quotas/#limit-priori
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from apimachinery.errors import ApiError
 from apimachinery.meta import Object
@@ -24,8 +23,7 @@ _VERSIONS = (
 _KINDS = ("ResourceQuotaConfiguration", "Configuration")
 
 
-@dataclass(frozen=True, slots=True)
-class Limited:
+class Limited(NamedTuple):
     """Objects of a resource that use something with one of these words in its name, or are in one of these scopes."""
 
     resource: tuple[str, str]

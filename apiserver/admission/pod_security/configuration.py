@@ -6,8 +6,7 @@ Source: https://kubernetes.io/docs/tasks/configure-pod-container/enforce-standar
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from apimachinery.field import FieldError, duplicate, invalid_value
 from apimachinery.names import dns1123_label, dns1123_subdomain
@@ -18,11 +17,10 @@ _KIND = "PodSecurityConfiguration"
 _MODES = ("enforce", "audit", "warn")
 
 
-@dataclass(frozen=True, slots=True)
-class Configuration:
+class Configuration(NamedTuple):
     """The policy of namespaces that say nothing; whose pods, those of which runtime and where, are not looked at."""
 
-    defaults: Policy = field(default_factory=Policy)
+    defaults: Policy = Policy()
     usernames: frozenset[str] = frozenset()
     runtime_classes: frozenset[str] = frozenset()
     namespaces: frozenset[str] = frozenset()

@@ -5,22 +5,19 @@ Source: https://kubernetes.io/docs/concepts/security/pod-security-admission/#pod
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from apimachinery.field import FieldError, invalid_value
 
 PREFIX = "pod-security.kubernetes.io/"
 PRIVILEGED, BASELINE, RESTRICTED = LEVELS = ("privileged", "baseline", "restricted")
 LATEST = "latest"
-_VERSION = re.compile(r"v1\.(0|[1-9][0-9]*)")
 _LEVEL_REFUSED = f"must be one of {', '.join(LEVELS)}"
 _VERSION_REFUSED = 'must be "latest" or "v1.x"'
 
 
-@dataclass(frozen=True, slots=True)
-class Standard:
+class Standard(NamedTuple):
     """A level as it was in Kubernetes 1.`minor`, or as it is now (None)."""
 
     level: str = PRIVILEGED
@@ -30,8 +27,7 @@ class Standard:
         return f"{self.level}:{LATEST if self.minor is None else f'v1.{self.minor}'}"
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(NamedTuple):
     """What pods are refused for, what an operator is told of, and what whoever makes them is warned of."""
 
     enforce: Standard = Standard()
@@ -58,7 +54,7 @@ def policy_of(labels: Mapping[str, str], defaults: Policy) -> tuple[Policy, list
     # Who has only said what is enforced is warned of the same: workloads are not refused, their pods are.
     said = labels.get(f"{PREFIX}enforce") in LEVELS and f"{PREFIX}warn" not in labels
     if said and stricter(enforce.level, warn.level):
-        warn = replace(enforce, minor=warn.minor) if f"{PREFIX}warn-version" in labels else enforce
+        warn = enforce._replace(minor=warn.minor) if f"{PREFIX}warn-version" in labels else enforce
     return Policy(enforce, audit, warn), errors
 
 
@@ -73,11 +69,17 @@ def _standard(
             errors.append(_refused(mode, said, _LEVEL_REFUSED))
     said = labels.get(f"{PREFIX}{mode}-version")
     if said is not None:
-        match = _VERSION.fullmatch(said)
-        minor = int(match[1]) if match is not None else None
-        if match is None and said != LATEST:
+        minor = _minor(said)
+        if minor is None and said != LATEST:
             errors.append(_refused(f"{mode}-version", said, _VERSION_REFUSED))
     return Standard(level, minor)
+
+
+def _minor(version: str) -> int | None:
+    """The number of `v1.30`; None for anything else."""
+    digits = version.removeprefix("v1.")
+    is_number = digits != version and digits.isascii() and digits.isdigit()
+    return int(digits) if is_number and (digits == "0" or digits[0] != "0") else None
 
 
 def _refused(label: str, value: str, why: str) -> FieldError:

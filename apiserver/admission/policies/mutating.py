@@ -6,7 +6,7 @@ Source: https://kubernetes.io/docs/reference/access-authn-authz/mutating-admissi
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from apimachinery.errors import ApiError, service_unavailable
 from apimachinery.meta import Object, name, namespace
@@ -65,8 +65,7 @@ def _compile(policy: Object) -> MutatingPolicy:
     return MutatingPolicy(policy)
 
 
-@dataclass(frozen=True, slots=True)
-class _Invocation:
+class _Invocation(NamedTuple):
     """A policy that is to change a request, with one set of parameters; `where` tells what is refused by it."""
 
     policy: MutatingPolicy
