@@ -101,17 +101,17 @@ class WebhookClient:
         async with self._session.post(
             asked, data=body, headers=headers, ssl=context, server_hostname=url.host, allow_redirects=False
         ) as response:
-            answer = await response.content.read(ANSWER_BYTES_MAX + 1)
-            while len(answer) <= ANSWER_BYTES_MAX and (more := await response.content.read(ANSWER_BYTES_MAX)):
-                answer += more
-            if len(answer) > ANSWER_BYTES_MAX:
-                raise WebhookError(f"the answer is larger than {ANSWER_BYTES_MAX} bytes")
+            answer = bytearray()
+            async for piece in response.content.iter_any():
+                answer += piece
+                if len(answer) > ANSWER_BYTES_MAX:
+                    raise WebhookError(f"the answer is larger than {ANSWER_BYTES_MAX} bytes")
             if response.status not in _OK:
                 raise WebhookError(refusal(response.status, answer))
             return orjson.loads(answer)
 
 
-def refusal(status: int, body: bytes) -> str:
+def refusal(status: int, body: bytes | bytearray) -> str:
     """What the status of an answer says that is none."""
     match status:
         case 401:
