@@ -10,10 +10,13 @@ from dataclasses import replace
 
 from apimachinery.field import invalid_value, required
 from apimachinery.meta import Object
+from apimachinery.resources import EVENTS
 from apiserver.registry import events
 from apiserver.registry.checks import Errors
+from apiserver.registry.conversion import convert
 from apiserver.registry.equality import equal, immutable
 from apiserver.registry.metadata import IMMUTABLE
+from apiserver.registry.strategy import Cell, Column
 
 _DEPRECATED = ("firstTimestamp", "lastTimestamp", "count")
 _FIXED = (
@@ -65,8 +68,18 @@ def validate_update(event: Object, old: Object) -> Errors:
     return errors
 
 
+def _as_in_core(column: Column) -> Column:
+    """A column of the core group's table, which people know events by."""
+
+    def cell(event: Object) -> Cell:
+        return column.cell(convert(event, EVENTS.api_version))
+
+    return replace(column, cell=cell)
+
+
 STRATEGY = replace(
     events.STRATEGY,
+    columns=tuple(map(_as_in_core, events.STRATEGY.columns)),
     validate=validate,
     validate_update=validate_update,
     selectable=(

@@ -14,7 +14,7 @@ from apimachinery.meta import Object, get_path
 from apimachinery.resources import HORIZONTALPODAUTOSCALERS
 from apiserver.registry import amounts, checks, workloads
 from apiserver.registry.checks import Errors, Fields
-from apiserver.registry.conversion import ROUND_TRIP_ANNOTATIONS, cpu_utilization
+from apiserver.registry.conversion import ROUND_TRIP_ANNOTATIONS, convert, cpu_utilization
 from apiserver.registry.hpa_metrics import metrics_text, validate_group, validate_metrics, validate_reference
 from apiserver.registry.strategy import AGE, NAME, Cell, Column, Strategy, drop_status, keep_spec, keep_status
 
@@ -149,6 +149,8 @@ def _reference(autoscaler: Object) -> Cell:
 
 
 def _targets(autoscaler: Object) -> Cell:
+    # The first version has one of them alone in a field.
+    autoscaler = convert(autoscaler, HORIZONTALPODAUTOSCALERS.api_version)
     metrics = get_path(autoscaler, "spec", "metrics", default=())
     return metrics_text(metrics, get_path(autoscaler, "status", "currentMetrics", default=()))
 

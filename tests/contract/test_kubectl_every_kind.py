@@ -64,6 +64,12 @@ def test_every_kind_is_listed(kubectl: Kubectl, output: tuple[str, ...]) -> None
     assert [kind for kind in missing if not kind.startswith("events.")] == []
 
 
+def test_what_is_served_in_two_forms_is_shown_alike(kubectl: Kubectl) -> None:
+    for forms in (("events.v1.", "events.v1.events.k8s.io"), ("hpa.v1.autoscaling", "hpa.v2.autoscaling")):
+        first, second = (kubectl.lines("get", form, "-o", "wide", "--no-headers") for form in forms)
+        assert [line[1:-1] for line in first] == [line[1:-1] for line in second] != []
+
+
 def test_every_kind_is_described(kubectl: Kubectl) -> None:
     done = kubectl.run("describe", ",".join(NAMES))
     assert done.returncode == 0, done.stderr

@@ -138,6 +138,8 @@ def test_the_columns_of_an_autoscaler():
         "Replicas": 3,
         "Age": "<unknown>",
     }
+    stored["spec"]["metrics"] = [REQUESTS, CPU]
+    assert shown(HORIZONTALPODAUTOSCALERS, convert(stored, V1)) == shown(HORIZONTALPODAUTOSCALERS, stored)
 
 
 # The older version

@@ -91,5 +91,5 @@ def test_each_group_selects_by_its_own_names_of_fields():
 
 
 def test_both_are_shown_alike():
-    assert shown(EVENTS_EVENTS, stored()) == shown(EVENTS, stored())
+    assert shown(EVENTS_EVENTS, event()) == shown(EVENTS_EVENTS, stored()) == shown(EVENTS, stored())
     assert shown(EVENTS, stored())["Object"] == "pod/web"
