@@ -74,6 +74,7 @@ class Log:
         # Compiled once: compiling costs more than a small commit does.
         self._insert = str(sa.insert(LOG).compile(dialect=self._engine.dialect))
         self._writer: sa.Connection | None = None
+        self._file: tuple[int, int] | None = None
 
     def open(self) -> tuple[int, int]:
         """Make or check the tables; returns (newest revision, compacted revision). Raises StorageError."""
@@ -91,6 +92,7 @@ class Log:
                     raise StorageError(f"{self.path} was written by a newer version of Wherry")
                 if not facts:
                     self._writer.execute(sa.insert(FACTS), [{"name": "schema", "value": SCHEMA_VERSION}])
+            self._file = self._identity()
             compacted = facts.get("compacted", 0)
             return max(self.newest(), compacted), compacted
         except sa.exc.SQLAlchemyError as error:
@@ -115,11 +117,22 @@ class Log:
     def append(self, rows: Sequence[Row]) -> None:
         """Write rows in one transaction; when this returns they are on disk. Raises StorageError."""
         assert self._writer is not None, "the log must be opened first"
+        if self._identity() != self._file:
+            # What is written into a file that has no name any more is lost with this process.
+            raise StorageError(f"the write could not be stored: {self.path} was removed, or is another file by now")
         try:
             with self._writer.begin():
                 self._writer.exec_driver_sql(self._insert, list(rows))
         except sa.exc.SQLAlchemyError as error:
             raise StorageError(f"the write could not be stored: {_reason(error)}") from error
+
+    def _identity(self) -> tuple[int, int] | None:
+        """Which file bears the name of the log now."""
+        try:
+            found = self.path.stat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
 
     def live(self) -> Iterator[Row]:
         """The newest version of every object, deletions included, in the order of revisions."""

@@ -193,6 +193,17 @@ async def test_a_full_disk_refuses_the_write_and_changes_nothing(store: Store) -
     assert store.failure is None
 
 
+async def test_nothing_is_acknowledged_that_goes_into_a_file_which_was_removed(store: Store, tmp_path: Path) -> None:
+    await put(store, pod("a"))
+    (tmp_path / "cluster.db").rename(tmp_path / "elsewhere")
+    with pytest.raises(ApiError, match="was removed"):
+        await put(store, pod("b"))
+    assert store.failure is not None and await names(store) == ["a"]
+    (tmp_path / "elsewhere").rename(tmp_path / "cluster.db")
+    await put(store, pod("c"))
+    assert store.failure is None and await names(store) == ["a", "c"]
+
+
 async def test_a_commit_that_failed_after_all_was_stored_is_found(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
