@@ -111,7 +111,7 @@ def _api_services(own: OwnWrites) -> Iterator[_Write]:
         action = local.plan(wanted, entry.obj if entry is not None else None, starting=True)
         if entry is None:
             yield APISERVICES, wanted, None
-        elif action is local.Action.UPDATE:
+        elif action == "update":
             yield APISERVICES, {**entry.copy(), "spec": wanted["spec"]}, entry
 
 

@@ -12,9 +12,8 @@ from __future__ import annotations
 import re
 import string
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote, unquote
 
 from apiserver.request_info import AUTHENTICATED, UNAUTHENTICATED, User
@@ -24,13 +23,12 @@ if TYPE_CHECKING:
 
 ANONYMOUS_NAME = "system:anonymous"
 USER, UID, GROUP, EXTRA = "X-Remote-User", "X-Remote-Uid", "X-Remote-Group", "X-Remote-Extra-"
-_PEM = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----\n?", re.DOTALL)
+_PEM = r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----\n?"
 # What may stand in the name of a header as it is (RFC 9110, 5.6.2); `%` begins what may not.
 _TOKEN = string.ascii_letters + string.digits + "!#$&'*+-.^_`|~"
 
 
-@dataclass(frozen=True, slots=True)
-class FrontProxy:
+class FrontProxy(NamedTuple):
     """Who may name users, and in which headers; what this server shows where it does so itself.
 
     `authority` is the file of the authority of proxies, `names` are the common names that it must have issued a
@@ -82,7 +80,7 @@ def _first(headers: MultiMapping[str], names: Sequence[str]) -> str:
 
 def certificates(pem: str) -> list[str]:
     """The certificates of a bundle, each as PEM."""
-    return [found.strip() + "\n" for found in _PEM.findall(pem)]
+    return [found.strip() + "\n" for found in re.findall(_PEM, pem, re.DOTALL)]
 
 
 def fingerprints(path: Path) -> frozenset[bytes]:

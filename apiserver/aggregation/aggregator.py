@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -22,15 +21,6 @@ if TYPE_CHECKING:
     from apiserver.aggregation.upkeep import Upkeep
 
 
-@dataclass(frozen=True, slots=True)
-class _Parts:
-    """What works once there is an extension server."""
-
-    asking: Asking
-    upkeep: Upkeep
-    forwarding: Forwarding
-
-
 class Aggregator:
     """What the server asks of this package."""
 
@@ -42,7 +32,8 @@ class Aggregator:
         self._own = own
         self._proxies = proxies
         self._now = now
-        self._parts: _Parts | None = None
+        # What works once there is an extension server.
+        self._parts: tuple[Asking, Upkeep, Forwarding] | None = None
         self._needed = asyncio.Event()
         self.find = services.find
         services.listen(lambda _: self._look())
@@ -56,23 +47,24 @@ class Aggregator:
         self, http: web.BaseRequest, info: RequestInfo, user: User, extension: Extension
     ) -> web.StreamResponse:
         """Answer with what an extension server answers. Raises ApiError."""
-        return await self._made().forwarding.serve(http, info, user, extension)
+        _, _, forwarding = self._made()
+        return await forwarding.serve(http, info, user, extension)
 
     async def run(self) -> None:
         """Follow what extension servers do, once there is one, until cancelled."""
         await self._needed.wait()
-        parts = self._made()
+        asking, upkeep, _ = self._made()
         try:
-            await parts.upkeep.run()
+            await upkeep.run()
         finally:
-            await parts.asking.close()
+            await asking.close()
 
     async def close(self) -> None:
         """Close the connections over which users are answered, which ends what runs over them."""
         if self._parts is not None:
-            await self._parts.forwarding.close()
+            await self._parts[2].close()
 
-    def _made(self) -> _Parts:
+    def _made(self) -> tuple[Asking, Upkeep, Forwarding]:
         if self._parts is None:
             from apiserver.aggregation.asking import Asking
             from apiserver.aggregation.forwarding import Forwarding
@@ -81,5 +73,5 @@ class Aggregator:
             cluster = StoredCluster(self._store)
             asking = Asking(cluster, self._proxies)
             upkeep = Upkeep(self._store, cluster, self._services, self._own, asking, self._now)
-            self._parts = _Parts(asking, upkeep, Forwarding(asking, upkeep.doubt))
+            self._parts = asking, upkeep, Forwarding(asking, upkeep.doubt)
         return self._parts

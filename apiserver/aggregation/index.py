@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from apimachinery.meta import Object, find_condition
@@ -39,8 +38,7 @@ class Where(NamedTuple):
         return f"{self.name}.{self.namespace}.svc"
 
 
-@dataclass(slots=True)
-class Schemas:
+class Schemas(NamedTuple):
     """What an extension server says of its schemas."""
 
     # Where its own OpenAPI 3 document is, None if it has none and ours is made of `version_2`.
@@ -49,21 +47,25 @@ class Schemas:
     version_2: bytes = b""
 
 
-@dataclass(slots=True, eq=False)
 class Extension:
     """One version of a group that an extension server serves."""
 
-    name: str
-    group: str
-    version: str
-    where: Where
-    available: bool
-    # As aggregated discovery tells them; `fresh`: it has told so when it was last asked.
-    resources: list[dict[str, Any]] = field(default_factory=list)
-    fresh: bool = False
-    schemas: Schemas = field(default_factory=Schemas)
-    # How many requests of users it is answering.
-    running: int = 0
+    __slots__ = (
+        *("available", "fresh", "group", "name", "resources", "running"),
+        *("schemas", "version", "where"),
+    )
+
+    def __init__(self, name: str, where: Where, *, available: bool) -> None:
+        self.name = name
+        self.group, self.version = group_version(name)
+        self.where = where
+        self.available = available
+        # As aggregated discovery tells them; `fresh`: it has told so when it was last asked.
+        self.resources: list[dict[str, Any]] = []
+        self.fresh = False
+        self.schemas = Schemas()
+        # How many requests of users it is answering.
+        self.running = 0
 
     @property
     def path(self) -> str:
@@ -144,7 +146,7 @@ class ApiServices:
         available = condition is not None and condition.get("status") == "True" and not here
         found = self.extensions.get(key)
         if found is None:
-            self.extensions[key] = Extension(name, *key, where, available)
+            self.extensions[key] = Extension(name, where, available=available)
             self.generation += 1
             return
         found.where, found.available = where, available

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterator
-from enum import Enum
+from typing import Literal
 
 from apimachinery.errors import ApiError
 from apimachinery.meta import Object, find_condition, get_path, with_condition
@@ -35,15 +35,8 @@ MANAGED = "kube-aggregator.kubernetes.io/automanaged"
 ON_START, ALWAYS = "onstart", "true"
 RETRY_SECONDS = 1.0
 _DEFINITIONS = storage_key(CUSTOMRESOURCEDEFINITIONS)
+Action = Literal["create", "update", "delete"]
 _LOCAL, _LOCAL_MESSAGE = "Local", "Local APIServices are always available"
-
-
-class Action(Enum):
-    """What is to be done with an APIService."""
-
-    CREATE = "create"
-    UPDATE = "update"
-    DELETE = "delete"
 
 
 def api_service(group: str, version: str, priority: Priority, managed: str) -> Object:
@@ -67,13 +60,13 @@ def built_in() -> Iterator[Object]:
 def plan(wanted: Object | None, current: Object | None, *, starting: bool) -> Action | None:
     """What is to be done; `starting`: for the first time since this server runs."""
     if current is None:
-        return Action.CREATE if wanted is not None else None
+        return "create" if wanted is not None else None
     managed = get_path(current, "metadata", "labels", MANAGED, default="")
     if managed != ALWAYS and not (managed == ON_START and starting):
         return None
     if wanted is None:
-        return Action.DELETE
-    return Action.UPDATE if current["spec"] != wanted["spec"] else None
+        return "delete"
+    return "update" if current["spec"] != wanted["spec"] else None
 
 
 class LocalServices:
@@ -130,11 +123,11 @@ class LocalServices:
         entry = self._own.get(APISERVICES, "", name)
         wanted = _wanted(name, custom)
         match plan(wanted, entry.obj if entry is not None else None, starting=starting):
-            case Action.CREATE if wanted is not None and wanted["metadata"]["labels"][MANAGED] == ALWAYS:
+            case "create" if wanted is not None and wanted["metadata"]["labels"][MANAGED] == ALWAYS:
                 await self._own.create(APISERVICES, wanted)
-            case Action.UPDATE if wanted is not None and entry is not None:
+            case "update" if wanted is not None and entry is not None:
                 await self._own.update(APISERVICES, entry, {**entry.copy(), "spec": wanted["spec"]})
-            case Action.DELETE if entry is not None:
+            case "delete" if entry is not None:
                 await self._own.delete(APISERVICES, entry)
             case _ if entry is not None and "service" not in entry.obj["spec"]:
                 await self._tell_local(entry)

@@ -129,7 +129,8 @@ class Services:
 
 def discovery_with(group: str, version: str, priority: Priority, *, fresh: bool = True) -> Discovery:
     where = Where("wardle", "api", 443, "", False)
-    extension = Extension(f"{version}.{group}", group, version, where, True, [THING], fresh)
+    extension = Extension(f"{version}.{group}", where, available=True)
+    extension.resources, extension.fresh = [THING], fresh
     return Discovery(Catalog(), Services(extension, priority), server_address="127.0.0.1:6443")
 
 
