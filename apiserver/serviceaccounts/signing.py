@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +20,7 @@ import orjson
 
 from apiserver.pki import PkiError
 
+_PEM_KEY = re.compile(rb"-----BEGIN ([A-Z ]+)-----\s.+-----END \1-----", re.DOTALL)
 # (algorithm, curve as JWK names it, bytes of a coordinate, hash) by the curve's name in `cryptography`.
 _CURVES = {
     "secp256r1": ("ES256", "P-256", 32, "SHA256"),
@@ -31,6 +33,9 @@ class VerifyingKey:
     """A public key, out of a PEM file that holds it, a certificate of it, or its private key."""
 
     def __init__(self, pem: bytes, origin: str) -> None:
+        """Raises PkiError for what is no key at first sight: the library that reads keys is not loaded for this."""
+        if _PEM_KEY.search(pem) is None:
+            raise PkiError(f"{origin} holds no key: nothing in it is in PEM form")
         self._pem = pem
         self._origin = origin
 

@@ -18,7 +18,7 @@ import pytest
 
 from apiclient.rest import Client
 from apimachinery.resources import CONFIGMAPS
-from tests.support.apiserver import REPOSITORY, ApiServerProcess, running
+from tests.support.apiserver import REPOSITORY, ApiServerProcess, free_port, running
 
 END_SECONDS_MAX = 20
 BODY_BYTES_MAX = 3 << 20
@@ -80,6 +80,13 @@ def test_a_damaged_authority_is_one_clear_line(tmp_path: Path) -> None:
     port.close()
     said = failed_start("--data-dir", str(tmp_path), "--bind-address", "127.0.0.1", "--secure-port", str(number))
     assert f"{tmp_path}/pki: ca.crt or ca.key is damaged" in said
+
+
+def test_a_damaged_key_of_tokens_is_one_clear_line(tmp_path: Path) -> None:
+    key = tmp_path / "sa.key"
+    key.write_bytes(b"\x00" * 200)
+    where = ["--data-dir", str(tmp_path / "data"), "--bind-address", "127.0.0.1", "--secure-port", str(free_port())]
+    assert "sa.key holds no key" in failed_start(*where, "--service-account-signing-key-file", str(key))
 
 
 def test_a_token_file_that_is_missing_is_one_clear_line(tmp_path: Path) -> None:
