@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 # What the root tells of besides the documents of discovery.
 _OTHERS = (
-    *("/.well-known/openid-configuration", "/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3"),
-    *("/openid/v1/jwks", "/readyz", "/version"),
+    *("/.well-known/openid-configuration", "/healthz", "/livez", "/metrics", "/metrics/slis"),
+    *("/openapi/v2", "/openapi/v3", "/openid/v1/jwks", "/readyz", "/version"),
 )
 
 
@@ -65,6 +65,8 @@ class Paths:
                 return self._health.answer(info.path, http.query)
             case ["metrics"]:
                 return web.Response(body=self._metrics(), headers={"Content-Type": CONTENT_TYPE})
+            case ["metrics", "slis"]:
+                return web.Response(body=self._health.figures(), headers={"Content-Type": CONTENT_TYPE})
             case ["version"]:
                 return json_response(version.document())
             case [("api" | "apis"), *_]:

@@ -81,3 +81,4 @@ def test_fields_are_explained(kubectl: Kubectl) -> None:
 
 def test_metrics_are_for_the_administrator(kubectl: Kubectl) -> None:
     assert "apiserver_request_total{" in kubectl("get", "--raw", "/metrics")
+    assert 'kubernetes_healthcheck{name="etcd",type="livez"} 1' in kubectl("get", "--raw", "/metrics/slis")

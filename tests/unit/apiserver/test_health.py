@@ -58,3 +58,14 @@ def test_one_check_can_be_asked_for_alone(health: Health, state: dict[str, str |
     assert ask(health, "/readyz/etcd") == (500, "internal server error: full\n")
     assert ask(health, "/readyz/ping") == (200, "ok")
     assert ask(health, "/readyz/none")[0] == 404
+
+
+def test_how_often_checks_were_well_is_counted(health: Health, state: dict[str, str | None]) -> None:
+    ask(health, "/readyz")
+    state["etcd"] = "full"
+    ask(health, "/readyz/etcd")
+    lines = health.figures().decode().splitlines()
+    assert 'kubernetes_healthcheck{name="etcd",type="readyz"} 0' in lines
+    assert 'kubernetes_healthcheck{name="shutdown",type="readyz"} 1' in lines
+    assert 'kubernetes_healthchecks_total{name="etcd",status="success",type="readyz"} 1' in lines
+    assert 'kubernetes_healthchecks_total{name="etcd",status="error",type="readyz"} 2' in lines
