@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,6 +18,10 @@ from apiserver.responses import error_response
 from apiserver.upgrade import answered
 
 log = logging.getLogger(__name__)
+
+# So many sessions of TLS 1.2 may be taken up again.
+SESSIONS_MAX = 1024
+_DER = 2  # _ssl.ENCODING_DER
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,38 +37,51 @@ class Certified:
     proxy: bool = False
 
 
-@dataclass(frozen=True, slots=True)
 class Trusted:
     """The authorities (as DER) of clients and of proxies, and the common names that proxies may have: any if none."""
 
-    clients: frozenset[bytes]
-    proxies: frozenset[bytes] = frozenset()
-    proxy_names: tuple[str, ...] = ()
+    def __init__(
+        self, clients: frozenset[bytes], proxies: frozenset[bytes] = frozenset(), proxy_names: Sequence[str] = ()
+    ) -> None:
+        self._clients = clients
+        self._proxies = proxies
+        self._proxy_names = proxy_names
+        self._sessions: dict[bytes, bytes] = {}
 
     def certified(self, transport: asyncio.BaseTransport) -> Certified | None:
         """What the certificate of a connection is good for; None if there is none, or if it names nobody."""
         found = certified(transport.get_extra_info("peercert"))
         if found is None:
             return None
-        anchor = _anchor(transport.get_extra_info("ssl_object"))
-        named = not self.proxy_names or found.user.name in self.proxy_names
-        return replace(found, client=anchor in self.clients, proxy=named and anchor in self.proxies)
+        anchor = self._anchor(transport.get_extra_info("ssl_object"))
+        named = not self._proxy_names or found.user.name in self._proxy_names
+        return replace(found, client=anchor in self._clients, proxy=named and anchor in self._proxies)
+
+    def _anchor(self, tls: ssl.SSLObject) -> bytes | None:
+        """The authority by which a client's certificate was verified; None if that is not known any more.
+
+        A connection of TLS 1.2 may take up the session of an earlier one, in which that was done. In later versions
+        only a ticket can do so, and tickets are switched off.
+        """
+        session = tls.session
+        anchor = _verified_by(tls)
+        if session is None or tls.version() != "TLSv1.2":
+            return anchor
+        if anchor is None:
+            return self._sessions.get(session.id)
+        if len(self._sessions) >= SESSIONS_MAX:
+            del self._sessions[next(iter(self._sessions))]
+        self._sessions[session.id] = anchor
+        return anchor
 
 
-def _anchor(tls: Any) -> bytes | None:
-    """The authority by which a client's certificate was verified.
-
-    None if it was not verified in this connection, which only takes over a session of another one: our tickets are
-    switched off, so that hardly anybody does, and it is nobody's certificate then.
-    """
+def _verified_by(tls: Any) -> bytes | None:
+    """The end of the chain that was verified in this connection."""
     if hasattr(tls, "get_verified_chain"):
         chain = tls.get_verified_chain()
         return bytes(chain[-1]) if chain else None
     chain = tls._sslobj.get_verified_chain()  # before Python 3.13 it has no name of its own
     return bytes(chain[-1].public_bytes(_DER)) if chain else None
-
-
-_DER = 2  # _ssl.ENCODING_DER
 
 
 def certified(peer: Mapping[str, Any] | None) -> Certified | None:

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import contextlib
 import json
+import socket
 import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -534,3 +535,37 @@ async def test_a_front_proxy_names_users_and_nobody_else_does(server: ApiServerP
     (tmp_path / "admin.key").write_text(admin.client_key_pem or "")
     _, found = await who(str(tmp_path / "admin.crt"), str(tmp_path / "admin.key"), named)
     assert found["userInfo"]["username"] == "kubernetes-admin"
+
+
+async def test_a_session_that_is_taken_up_again_is_good_for_what_it_was(
+    server: ApiServerProcess, tmp_path: Path
+) -> None:
+    """Old TLS does not verify a certificate again, whose authority then is the one of the first time."""
+    keys, admin = server.data_dir / "pki", load(str(server.kubeconfig))
+    (tmp_path / "admin.crt").write_text(admin.client_cert_pem or "")
+    (tmp_path / "admin.key").write_text(admin.client_key_pem or "")
+
+    def statuses(certificate: Path, key: Path, header: str) -> list[tuple[bool | None, bytes]]:
+        tls = ssl.create_default_context(cafile=str(keys / "ca.crt"))
+        tls.maximum_version = ssl.TLSVersion.TLSv1_2
+        tls.load_cert_chain(certificate, key)
+        found, session = [], None
+        for _ in range(2):
+            with (
+                socket.create_connection(("127.0.0.1", server.port), SECONDS_MAX) as plain,
+                tls.wrap_socket(plain, server_hostname="127.0.0.1", session=session) as secure,
+            ):
+                secure.sendall(f"GET /api HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{header}\r\n".encode())
+                answer = b"".join(iter(lambda: secure.recv(4096), b""))
+                found.append((secure.session_reused, answer[:12]))
+                session = secure.session
+        return found
+
+    proxy = (keys / "front-proxy-client.crt", keys / "front-proxy-client.key")
+    for certificate, key, header, status in (
+        (tmp_path / "admin.crt", tmp_path / "admin.key", "", b"HTTP/1.1 200"),
+        (*proxy, "X-Remote-User: jane\r\n", b"HTTP/1.1 200"),
+        (*proxy, "", b"HTTP/1.1 401"),
+    ):
+        found = await asyncio.to_thread(statuses, certificate, key, header)
+        assert found == [(False, status), (True, status)]
