@@ -26,7 +26,7 @@ from apiserver.rest.call import Call, options_error
 
 BODY_BYTES_MAX = 3 << 20
 # Parsing takes long enough to be noticed by others: above these sizes it is done in a thread.
-JSON_BYTES_IN_LOOP_MAX, YAML_BYTES_IN_LOOP_MAX = 256 << 10, 8 << 10
+JSON_BYTES_IN_LOOP_MAX, YAML_BYTES_IN_LOOP_MAX, PROTOBUF_BYTES_IN_LOOP_MAX = 256 << 10, 8 << 10, 32 << 10
 JSON, YAML, PROTOBUF = "application/json", "application/yaml", "application/vnd.kubernetes.protobuf"
 _FIELD_VALIDATION = ("Ignore", "Warn", "Strict")
 
@@ -71,7 +71,9 @@ async def parse(body: bytes, kind: str) -> tuple[Any, list[str]]:
         from apimachinery import protobuf
 
         try:
-            return protobuf.decode(body), []
+            if len(body) <= PROTOBUF_BYTES_IN_LOOP_MAX:
+                return protobuf.decode(body), []
+            return await asyncio.to_thread(protobuf.decode, body), []
         except ValueError as error:
             raise bad_request(f"the object provided is unrecognized: {error}") from error
     supported = ", ".join((JSON, YAML, PROTOBUF))
