@@ -34,7 +34,8 @@ from apiserver.storage.watch import Event
 log = logging.getLogger(__name__)
 
 CHECK_SECONDS, DISCOVERY_SECONDS, SCHEMAS_SECONDS = 5.0, 5.0, 30.0
-AGAIN_SECONDS, RETRY_SECONDS_MIN, RETRY_SECONDS_MAX = 30.0, 0.1, 30.0
+GATHER_SECONDS, AGAIN_SECONDS = 0.1, 30.0
+RETRY_SECONDS_MIN, RETRY_SECONDS_MAX = 0.1, 30.0
 READ_AGAIN_SECONDS = 60.0
 # So many endpoints are asked at once; one that answers is enough.
 ENDPOINTS_ASKED = 5
@@ -47,7 +48,6 @@ class _Loop:
 
     name: str
     wake: asyncio.Event = field(default_factory=asyncio.Event)
-    task: asyncio.Task[None] | None = None
     # What has been looked at last, and when it was read what that serves (of the event loop's clock).
     seen: tuple[Extension, Where] | None = None
     read_at: float | None = None
@@ -108,7 +108,7 @@ class Upkeep:
                 for extension in self._services.known():
                     if extension.name not in self._loops:
                         loop = self._loops[extension.name] = _Loop(extension.name)
-                        loop.task = group.create_task(self._tend(loop))
+                        group.create_task(self._tend(loop))
                 await self._changed.wait()
                 self._changed.clear()
 
@@ -125,8 +125,10 @@ class Upkeep:
                 good = False
             failures = 0 if good else failures + 1
             pause = min(RETRY_SECONDS_MAX, RETRY_SECONDS_MIN * 2**failures) if failures else AGAIN_SECONDS
+            # Requests that fail one after another don't have it asked again and again.
+            await asyncio.sleep(GATHER_SECONDS)
             try:
-                async with asyncio.timeout(pause):
+                async with asyncio.timeout(pause - GATHER_SECONDS):
                     await loop.wake.wait()
             except TimeoutError:
                 pass
@@ -136,6 +138,7 @@ class Upkeep:
         """Whether a server is available; what it serves is read if it is time for that."""
         if loop.seen != (extension, extension.where):
             loop.seen, loop.read_at = (extension, extension.where), None
+            loop.discovery_etag = loop.schemas_etag = ""
         verdict = await self._check(extension)
         now = asyncio.get_running_loop().time()
         reads = verdict.good and (loop.read_at is None or now - loop.read_at >= READ_AGAIN_SECONDS)
@@ -234,6 +237,7 @@ class Upkeep:
             resources = await self._resources(loop, extension)
         except (Unanswered, ValueError) as error:
             log.warning(kv("what an extension server serves could not be read", of=extension.name, error=error))
+            loop.read_at = None
             self._set_stale(extension)
             return
         if resources != extension.resources or not extension.fresh:
@@ -267,8 +271,9 @@ class Upkeep:
         if answer.status == 200:
             document = orjson.loads(answer.body)
             if isinstance(document, dict) and document.get("kind") == discovery_documents.LIST_KIND:
+                found = discovery_documents.read_aggregated(document, extension.group, extension.version)
                 loop.discovery_etag = answer.etag
-                return discovery_documents.read_aggregated(document, extension.group, extension.version)
+                return found
         loop.discovery_etag = ""
         answer = await self._asking.get(where, extension.path, user=AGGREGATOR, seconds=seconds)
         if answer.status != 200:
@@ -292,11 +297,13 @@ class Upkeep:
         )
         if answer.status == 304:
             return Schemas(own, extension.schemas.version_2)
-        loop.schemas_etag = answer.etag if answer.status == 200 else ""
+        loop.schemas_etag = ""
         if answer.status != 200:
             return Schemas(own)
         # A document may have megabytes: read it where nobody waits for this thread.
-        return Schemas(own, await asyncio.to_thread(_part_of, answer, extension.path))
+        part = await asyncio.to_thread(_part_of, answer, extension.path)
+        loop.schemas_etag = answer.etag
+        return Schemas(own, part)
 
 
 def _part_of(answer: Answer, path: str) -> bytes:
