@@ -50,6 +50,15 @@ async def test_what_one_lacks_is_told_in_kubernetes_words() -> None:
     )
 
 
+async def test_a_rule_that_allows_millions_of_things_keeps_nobody_busy() -> None:
+    words = [" ".join(f"{letter}{number}" for number in range(1000)) for letter in "vr"]
+    wanted = role("wanted", {**rule(*words), "apiGroups": [f"g{number}" for number in range(1000)]})
+    error = await admit(wanted, *granted(rule("get", "pods"), to="joe"))
+    assert error is not None and error.code == 403 and "allow 1000000000 different things" in error.message
+    everything = granted(rule("*", "*", "*"), rule("*", urls="*"), to="joe")
+    assert await admit(wanted, *everything) is None
+
+
 async def test_the_masters_grant_what_they_like() -> None:
     assert await admit(WANTED, user=ADMIN) is None
 
