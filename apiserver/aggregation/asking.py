@@ -31,7 +31,7 @@ CONTEXTS_MAX = 256
 MASTERS = "system:masters"
 # Whom this server names where it asks of its own accord.
 AGGREGATOR = User("system:kube-aggregator", groups=(MASTERS,))
-READER_OF_SCHEMAS = User("system:aggregator", groups=(MASTERS,))
+READER_OF_SCHEMAS = User("system:aggregator")
 
 
 class Unanswered(Exception):
