@@ -114,6 +114,21 @@ class Log:
         except sa.exc.SQLAlchemyError as error:
             raise StorageError(f"{self.path} can't be read: {_reason(error)}") from error
 
+    def before_the_newest(self, count: int, size: int) -> int:
+        """The revision after which there are so many changes, or fewer if those have more bytes.
+
+        Raises StorageError.
+        """
+        query = sa.select(LOG.c.revision, sa.func.length(LOG.c.value)).order_by(LOG.c.revision.desc()).limit(count)
+        found = self.newest()
+        with self._reading() as connection:
+            for revision, length in connection.execute(query):
+                size -= length
+                if size < 0:
+                    return int(revision)
+                found = revision - 1
+        return found
+
     def append(self, rows: Sequence[Row]) -> None:
         """Write rows in one transaction; when this returns they are on disk. Raises StorageError."""
         assert self._writer is not None, "the log must be opened first"

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -32,7 +32,9 @@ __all__ = ["Conflict", "Found", "StorageError", "Store"]
 logger = logging.getLogger(__name__)
 
 # How many of the newest changes are read back at a start, so that watches resume from memory.
-HISTORY_LOADED = 4096
+HISTORY_LOADED, HISTORY_BYTES_LOADED = 4096, 64 << 20
+# A watch of the past reads so much of it at a time: all that happened to large objects may be more than the memory.
+READ_EVENTS_MAX, READ_BYTES_MAX = 2048, 16 << 20
 # A list that filters looks at so many objects before it lets others run.
 FILTER_SLICE = 512
 
@@ -85,15 +87,16 @@ class Store:
     def _load(self) -> tuple[list[tuple[Row, Entry]], list[tuple[str, Event]]]:
         self.revision, self.compacted = self._log.open()
         self._compacted_on_disk = self.compacted
-        self._loaded_since = max(self.compacted, self.revision - HISTORY_LOADED)
+        newest = self._log.before_the_newest(HISTORY_LOADED, HISTORY_BYTES_LOADED)
+        self._loaded_since = max(self.compacted, newest)
         rows = [(row, self._entry(row)) for row in self._log.live()]
         # Shared with the history, so that it costs no second copy of what is kept anyway.
         known = {row.revision: entry for row, entry in rows}
-        return rows, self._events(self._loaded_since, self.revision, None, known)
+        return rows, list(self._events(self._loaded_since, self.revision, None, known))
 
     def _events(
         self, since: int, until: int, resource: str | None, known: dict[int, Entry]
-    ) -> list[tuple[str, Event]]:
+    ) -> Iterator[tuple[str, Event]]:
         """The changes after a revision up to another, out of the log; each version is read once."""
 
         def entry(row: Row) -> Entry:
@@ -102,12 +105,21 @@ class Store:
                 found = known[row.revision] = self._entry(row)
             return found
 
-        events = []
         for row, old in self._log.since(since, until, resource):
             previous = entry(old) if old is not None and not old.deleted else None
             kind = DELETED if row.deleted else MODIFIED if previous is not None else ADDED
-            events.append((row.resource, Event(kind, entry(row), previous)))
-        return events
+            yield row.resource, Event(kind, entry(row), previous)
+
+    def _some_events(self, since: int, until: int, resource: str) -> tuple[list[Event], int]:
+        """(the first changes after a revision, as many as are worth a trip to the disk; up to which revision)."""
+        some: list[Event] = []
+        size = 0
+        for _, event in self._events(since, until, resource, {}):
+            some.append(event)
+            size += len(event.entry.raw)
+            if len(some) >= READ_EVENTS_MAX or size >= READ_BYTES_MAX:
+                return some, event.entry.revision
+        return some, until
 
     async def close(self) -> None:
         """Finish the writes that wait, and let go of the file."""
@@ -235,15 +247,15 @@ class Store:
         """
         collection = self._collection(resource)
         watcher = Watcher(selection, version)
-        while since < collection.since:
+        while since < collection.since and not watcher.is_cut_off:
             self._refuse_compacted(since)
             until = self.revision
-            changes = await self._on(self._reader, partial(self._events, since, until, resource, {}))
+            changes, reached = await self._on(self._reader, partial(self._some_events, since, until, resource))
             # Looked at again: a compaction may have run while the log was read, and then changes are missing.
             self._refuse_compacted(since)
-            for _, event in changes:
+            for event in changes:
                 watcher.offer(event)
-            since = until
+            since = reached
         # What was committed while the log was being read is in memory; nothing comes in between from here on.
         for event in collection.changes(since):
             watcher.offer(event)

@@ -135,6 +135,11 @@ class Watcher:
         self.wake()
 
     @property
+    def is_cut_off(self) -> bool:
+        """Whether nothing that is offered from now on is taken."""
+        return self._cut is not None
+
+    @property
     def has_events(self) -> bool:
         """Whether the next read finds something."""
         return bool(self._buffer)

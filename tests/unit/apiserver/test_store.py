@@ -304,6 +304,33 @@ async def test_a_watch_resumes_across_a_restart(tmp_path: Path, monkeypatch: pyt
             assert await seen(store, since) == expected[since:]
 
 
+@pytest.mark.parametrize("limit", ["READ_EVENTS_MAX", "READ_BYTES_MAX"])
+async def test_a_long_past_is_read_bit_by_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
+    async with opened(tmp_path) as first:
+        entry = await put(first, pod("a"))
+        for number in range(10):
+            entry = await put(first, pod("a", number=str(number)), expected=entry.revision)
+    monkeypatch.setattr(store_module, limit, 3)
+    monkeypatch.setattr(store_module, "HISTORY_BYTES_LOADED", len(entry.raw))
+    async with opened(tmp_path) as second:
+        happened = await seen(second, since=0)
+        assert [revision for _, _, revision in happened] == list(range(1, 12))
+
+
+async def test_a_watch_of_too_long_a_past_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with opened(tmp_path) as first:
+        entry = await put(first, pod("a"))
+        for number in range(10):
+            entry = await put(first, pod("a", number=str(number)), expected=entry.revision)
+    monkeypatch.setattr(store_module, "READ_EVENTS_MAX", 3)
+    monkeypatch.setattr(store_module, "HISTORY_BYTES_LOADED", 0)
+    monkeypatch.setattr("apiserver.storage.watch.BUFFER_EVENTS_MAX", 5)
+    async with opened(tmp_path) as second:
+        watcher = await second.watch(PODS, Selection(), 0)
+        with pytest.raises(ApiError, match="too slow"):
+            await watcher.next_batch()
+
+
 async def test_after_compaction_the_past_is_gone_and_the_present_is_not(tmp_path: Path) -> None:
     async with opened(tmp_path) as store:
         a = await put(store, pod("a"))
