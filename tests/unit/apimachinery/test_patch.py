@@ -65,6 +65,12 @@ def test_a_json_patch_that_does_not_fit_is_refused(operations: Any) -> None:
     assert caught.value.code == 422
 
 
+def test_what_is_tested_is_not_told() -> None:
+    with pytest.raises(ApiError) as caught:
+        json_patch({"data": {"password": "hidden"}}, [{"op": "test", "path": "/data/password", "value": "guess"}])
+    assert "hidden" not in caught.value.message and "guess" not in caught.value.message
+
+
 def test_what_a_patch_copies_into_itself_has_a_limit() -> None:
     doubling = [{"op": "copy", "from": "/x", "path": "/x/-"}] * 40
     with pytest.raises(ApiError, match="accumulated size of copies") as caught:
