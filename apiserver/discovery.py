@@ -14,8 +14,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import orjson
 
@@ -30,8 +29,7 @@ from apiserver.catalog import Catalog
 AGGREGATED_VERSIONS = ("v2", "v2beta1")
 
 
-@dataclass(frozen=True, slots=True)
-class Subresource:
+class Subresource(NamedTuple):
     """What a subresource takes and gives; without a kind it is that of its resource."""
 
     verbs: tuple[str, ...]
@@ -72,8 +70,7 @@ def subresource(resource: Resource, name: str) -> Subresource:
     return Subresource(found.verbs, resource.group, resource.version, resource.kind)
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
+class Document(NamedTuple):
     """A body and what tells whether a client has it already."""
 
     body: bytes
@@ -132,7 +129,8 @@ class Discovery:
             return
         self._generation, self._made = generation, {}
         found: dict[tuple[str, str], _Served] = {}
-        for resource in self._catalog.resources():
+        # The order in which `kubectl get all` prints them.
+        for resource in sorted(self._catalog.resources(), key=lambda one: one.plural):
             some = found.setdefault((resource.group, resource.version), [])
             assert isinstance(some, list)
             some.append(resource)
@@ -233,7 +231,7 @@ def _resource_list(group_version: str, resources: Iterable[Resource], *, kind_ve
                 **_names(resource),
             }
         )
-        for name in resource.subresources:
+        for name in sorted(resource.subresources):
             found = subresource(resource, name)
             elsewhere = (found.group, found.version) != (resource.group, resource.version)
             entries.append(

@@ -52,6 +52,15 @@ def test_every_resource_is_listed_in_both_forms(discovery: Discovery) -> None:
         assert listed[resource.plural]["namespaced"] == resource.namespaced
 
 
+def test_resources_are_listed_by_their_names(discovery: Discovery) -> None:
+    for path in ("/api/v1", "/apis/apps/v1", "/apis/batch/v1"):
+        names = [entry["name"] for entry in read(discovery, path)["resources"]]
+        assert names == sorted(names)
+    for group in read(discovery, "/apis", "v2")["items"]:
+        names = [entry["resource"] for entry in group["versions"][0]["resources"]]
+        assert names == sorted(names)
+
+
 def test_every_subresource_has_a_kind_and_verbs() -> None:
     for resource in BUILTIN:
         for name in resource.subresources:
