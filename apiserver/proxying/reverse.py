@@ -197,11 +197,8 @@ async def _page(
     """Send an HTML page with its links rewritten, if it is in a form that can be read."""
     body = await _whole(answer)
     encoding = answer.headers.get("Content-Encoding", "")
-    plain = _plain(body, encoding)
-    if plain is not None:
-        charset = answer.charset or "utf-8"
-        rewritten = links.rewrite_page(plain.decode(charset, "surrogateescape")).encode(charset, "surrogateescape")
-        body = gzip.compress(rewritten, mtime=0) if encoding == "gzip" else rewritten
+    # In a thread: a page may be large, and consist of nothing but links.
+    body = await asyncio.to_thread(_rewritten, body, encoding, links)
     kept = [(name, value) for name, value in headers if name.lower() not in ("content-length", "content-type")]
     content_type = answer.headers.get("Content-Type", _TEXT)
     response = web.StreamResponse(status=answer.status, reason=answer.reason, headers=CIMultiDict(kept))
@@ -226,14 +223,26 @@ async def _whole(answer: aiohttp.ClientResponse) -> bytes:
     return bytes(body)
 
 
+def _rewritten(body: bytes, encoding: str, links: Links) -> bytes:
+    """A page with its links rewritten, compressed as it was; as it is if it can't be read."""
+    plain = _plain(body, encoding)
+    if plain is None:
+        return body
+    # Tags are ASCII whatever the page says of its characters, and by this name every byte stays what it is.
+    rewritten = links.rewrite_page(plain.decode("latin-1")).encode("latin-1", "xmlcharrefreplace")
+    return gzip.compress(rewritten, mtime=0) if encoding == "gzip" else rewritten
+
+
 def _plain(body: bytes, encoding: str) -> bytes | None:
-    """A body without its compression; None if it is in another form, or in none that it claims to be in."""
+    """A body without its compression; None if it is in another form, in none that it claims to be in, or a bomb."""
+    if encoding != "gzip":
+        return body if not encoding else None
+    unpacking = zlib.decompressobj(zlib.MAX_WBITS | 16)
     try:
-        if encoding == "gzip":
-            return gzip.decompress(body)
-    except (OSError, EOFError, zlib.error):
+        plain = unpacking.decompress(body, PAGE_BYTES_MAX)
+    except zlib.error:
         return None
-    return body if not encoding else None
+    return plain if unpacking.eof and not unpacking.unused_data else None
 
 
 async def _joined(http: web.BaseRequest, answer: aiohttp.ClientResponse) -> web.StreamResponse:

@@ -29,6 +29,7 @@ from tests.support.certificates import Authority
 from tests.support.clients import kubectl_on_path
 
 SECONDS_MAX = 30
+BOMB = gzip.compress(b"<a>" * (20 << 20))
 PODS_PATH, SERVICES_PATH = "/api/v1/namespaces/default/pods", "/api/v1/namespaces/default/services"
 
 
@@ -46,6 +47,8 @@ class Backend:
         app = web.Application(client_max_size=1 << 30)
         app.router.add_get("/redirect", self.redirect)
         app.router.add_get("/page", self.page)
+        app.router.add_get("/bomb", self.bomb)
+        app.router.add_get("/odd", self.odd)
         app.router.add_get("/socket", self.socket)
         app.router.add_get("/stream", self.stream)
         app.router.add_post("/upload", self.upload)
@@ -67,6 +70,13 @@ class Backend:
         if "gzip" not in request.query:
             return web.Response(body=body, content_type="text/html")
         return web.Response(body=gzip.compress(body), content_type="text/html", headers={"Content-Encoding": "gzip"})
+
+    async def bomb(self, request: web.Request) -> web.Response:
+        return web.Response(body=BOMB, content_type="text/html", headers={"Content-Encoding": "gzip"})
+
+    async def odd(self, request: web.Request) -> web.Response:
+        body = '<a href="/é">é</a><a href="/&euro;">'.encode()
+        return web.Response(body=body, headers={"Content-Type": f"text/html; charset={request.query['charset']}"})
 
     async def socket(self, request: web.Request) -> web.WebSocketResponse:
         socket = web.WebSocketResponse(protocols=["chat"])
@@ -283,6 +293,29 @@ async def test_the_links_of_pages_lead_through_this_server(
     path = f"{PODS_PATH}/web:{backend.port}/proxy"
     async with session.get(f"{path}/page{query}") as answer:
         assert await answer.text() == f'<html><a href="{server.url}{path}/link">text</a></html>'
+
+
+async def test_a_page_that_unpacks_to_more_than_a_page_is_left_alone(
+    server: ApiServerProcess, session: aiohttp.ClientSession, backend: Backend
+) -> None:
+    tls = ssl.create_default_context(cafile=str(server.data_dir / "pki" / "ca.crt"))
+    path = f"{server.url}{PODS_PATH}/web:{backend.port}/proxy/bomb"
+    async with (
+        aiohttp.ClientSession(auto_decompress=False) as raw,
+        raw.get(path, ssl=tls, headers={"Authorization": "Bearer admin"}) as answer,
+    ):
+        assert await answer.read() == BOMB
+
+
+@pytest.mark.parametrize("charset", ["utf-8", "nonsense", "punycode", "hex", "utf-16", "ascii"])
+async def test_pages_keep_their_characters_whatever_they_say_of_them(
+    server: ApiServerProcess, session: aiohttp.ClientSession, backend: Backend, charset: str
+) -> None:
+    path = f"{PODS_PATH}/web:{backend.port}/proxy"
+    async with session.get(f"{path}/odd", params={"charset": charset}) as answer:
+        text = (await answer.read()).decode()
+        there = f"{server.url}{path}"
+        assert text == f'<a href="{there}/é">é</a><a href="{there}/&#8364;">'
 
 
 async def test_answers_come_as_they_are_written(session: aiohttp.ClientSession, backend: Backend) -> None:
