@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from apimachinery.meta import Object, find_condition, get_path
 
@@ -27,8 +27,7 @@ NODE_GROUP, NODE_PREFIX = "system:nodes", "system:node:"
 _SIGNATURE, _ENCIPHERMENT = "digital signature", "key encipherment"
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(NamedTuple):
     """Whom a certificate is to be for: the subject, and the names and addresses of a server."""
 
     common_name: str

@@ -7,9 +7,8 @@ The authorizers hear of every change of what they decide by before its writer is
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from apimachinery import resources
 from apimachinery.meta import Object
@@ -40,8 +39,7 @@ from apiserver.storage.store import Store
 from apiserver.storage.watch import DELETED, Event
 
 
-@dataclass(frozen=True, slots=True)
-class Access:
+class Access(NamedTuple):
     """The parts; `loops` are to be run for as long as the server does."""
 
     authenticator: Authenticator

@@ -8,8 +8,6 @@ Source: https://kubernetes.io/docs/reference/access-authn-authz/authorization/
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from apiserver.decision import ALLOWED, NO_OPINION, Decision, forbidden
 from apiserver.node_authorization import NodeAuthorizer, identify
 from apiserver.rbac.authorizer import RbacAuthorizer
@@ -35,7 +33,7 @@ class Authorizer:
             raise forbidden(user, info, decision.reason)
         if info.verb == "get" and (info.resource, info.subresource) in _OPENED_BY_GET:
             # A WebSocket is opened by a GET whatever runs in it: reading rights must not be enough for that.
-            self.authorize(user, replace(info, verb="create"))
+            self.authorize(user, info._replace(verb="create"))
 
     def decide(self, user: User, info: RequestInfo) -> Decision:
         """Whether a user may do something, and why."""

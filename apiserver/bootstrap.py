@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from apimachinery.meta import Object
 from apimachinery.patch import merge_patch
@@ -47,8 +47,7 @@ _PRIORITY_DESCRIPTIONS = {
 _Write = tuple[Resource, Object, Entry | None]
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """Where this server is reached: its address and port, and the address of the Service `kubernetes`."""
 
     address: str

@@ -8,9 +8,8 @@ has moved on.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from apimachinery import resources
 from apimachinery.resources import Resource
@@ -28,8 +27,7 @@ Published = Mapping[str, Any]
 """A schema as OpenAPI shows it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(NamedTuple):
     """A resource in one version, as it is served.
 
     `versions` brings stored objects into this version and back, None where they are stored as they are served.

@@ -10,9 +10,8 @@ import ipaddress
 import socket
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from apimachinery.duration import parse_seconds
 from apimachinery.names import dns1123_subdomain
@@ -33,8 +32,7 @@ _REQUEST_HEADERS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(NamedTuple):
     """How this server runs."""
 
     data_dir: Path

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
 from typing import NamedTuple, Protocol
 
 from aiohttp import web
@@ -258,7 +257,7 @@ class Pipeline:
 
         missing = self._store.get(call.key, call.namespace, call.name) is None
         if missing and part is OBJECT and call.strategy.create_on_update:
-            self._authorize(call.user, replace(call.info, verb="create"))
+            self._authorize(call.user, call.info._replace(verb="create"))
             sent = await decode.sent(call, kind, body)
             return await self._encode(call, part, await self._write_new(call, sent), 201)
         return await self._encode(call, part, await self._edit(call, part, replaced))
@@ -292,7 +291,7 @@ class Pipeline:
             return Edited(obj, made.managed)
 
         if part is OBJECT and self._store.get(call.key, call.namespace, call.name) is None:
-            self._authorize(call.user, replace(call.info, verb="create"))
+            self._authorize(call.user, call.info._replace(verb="create"))
             obj, managed = await applied(None, None)
             writing.place(call, obj)
             obj["metadata"].pop("resourceVersion", None)
@@ -312,7 +311,7 @@ class Pipeline:
             raise method_not_allowed()
         if not name:
             raise bad_request("name is required")
-        info = replace(call.info, resource=PODS.plural, name=name, subresource="binding")
+        info = call.info._replace(resource=PODS.plural, name=name, subresource="binding")
         pod = resolve(self._catalog, call.http, info, call.user, call.query)
         return await self._post(pod, body)
 

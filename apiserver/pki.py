@@ -21,9 +21,8 @@ import json
 import secrets
 import socket
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from apimachinery.names import dns1123_subdomain
 from apiserver import kubeconfigs
@@ -45,8 +44,7 @@ class PkiError(Exception):
     """Credentials can't be made; the message names the file and says why."""
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(NamedTuple):
     """A credential that is needed: `names` for a server, `server` for a kubeconfig, neither for a plain client.
 
     `authority` is the name of the authority's files.
@@ -183,7 +181,7 @@ def _records(folder: Path) -> dict[str, Any]:
 
 
 def _made_for(one: Wanted, authority: bytes) -> str:
-    described = {key: value for key, value in asdict(one).items() if key != "authority"}
+    described = {key: value for key, value in one._asdict().items() if key != "authority"}
     return _digest(json.dumps(described, sort_keys=True).encode(), authority)
 
 

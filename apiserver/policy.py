@@ -9,8 +9,7 @@ Source: https://kubernetes.io/docs/reference/access-authn-authz/rbac/#default-ro
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from apiserver.request_info import AUTHENTICATED, UNAUTHENTICATED
 
@@ -22,8 +21,7 @@ CHANGE = ("patch", "update")
 ALL = ("*",)
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(NamedTuple):
     """A PolicyRule; `namespaces` is what a Role of that namespace would say, none means all of the cluster."""
 
     verbs: tuple[str, ...]
@@ -45,8 +43,7 @@ class Rule:
         return {key: list(values) for key, values in fields.items() if values}
 
 
-@dataclass(frozen=True, slots=True)
-class Role:
+class Role(NamedTuple):
     """A ClusterRole with its binding: the users, groups and service accounts (namespace, name) that have it.
 
     One that `gathers` has the rules of all ClusterRoles with that label; `label` is what this one is gathered by.

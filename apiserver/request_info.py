@@ -9,8 +9,8 @@ Source: https://kubernetes.io/docs/reference/access-authn-authz/authorization/#d
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 from urllib.parse import unquote
 
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete", "GET": "get", "HEAD": "get"}
@@ -22,8 +22,7 @@ _REMEMBERED_PATH_MAX = 256
 AUTHENTICATED, UNAUTHENTICATED = "system:authenticated", "system:unauthenticated"
 
 
-@dataclass(frozen=True, slots=True)
-class User:
+class User(NamedTuple):
     """Who asks. A service account is `system:serviceaccount:NAMESPACE:NAME`, a node `system:node:NAME`."""
 
     name: str
@@ -33,8 +32,7 @@ class User:
     extra: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class RequestInfo:
+class RequestInfo(NamedTuple):
     """What is asked for. Without a resource, `verb` is the HTTP method in lower case and `path` is what counts.
 
     `rest` is what follows a subresource, as in `…/pods/web/proxy/index.html`. `fields` are the values that the field

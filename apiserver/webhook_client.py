@@ -16,9 +16,8 @@ import os
 import random
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import aiohttp
 import orjson
@@ -46,8 +45,7 @@ class WebhookError(Exception):
     """A webhook that could not be asked, or whose answer is none; the message says why."""
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(NamedTuple):
     """Where a webhook is: the URL that is asked for, and the Service behind it: namespace, name, port."""
 
     url: str

@@ -6,9 +6,8 @@ Source: k8s.io/apiserver/pkg/quota/v1/generic, kubernetes/pkg/quota/v1/evaluator
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from apimachinery.meta import Object, get_path
 from apimachinery.pod_resources import Amounts
@@ -40,8 +39,7 @@ def _nowhere(requirement: Requirement, obj: Object) -> bool:
     return False
 
 
-@dataclass(frozen=True, slots=True)
-class Evaluator:
+class Evaluator(NamedTuple):
     """One resource. `usage` is told the time, since some use ends by itself.
 
     With `updates` objects use other amounts once they have been changed; without, each is counted as long as it is

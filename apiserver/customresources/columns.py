@@ -6,7 +6,6 @@ Without any it shows its age. Source: k8s.io/apiextensions-apiserver/pkg/registr
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -19,7 +18,7 @@ from apiserver.registry.strategy import AGE, NAME, Cell, Column, Since
 INVALID = "<invalid>"
 
 
-_AGE = replace(AGE, type="date")
+_AGE = AGE._replace(type="date")
 
 
 def columns(definitions: Sequence[Mapping[str, Any]]) -> tuple[Column, ...]:

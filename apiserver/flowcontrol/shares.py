@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from apimachinery.meta import Object
 
@@ -20,8 +21,7 @@ SMOOTHING = 0.977
 TARGET_MIN = 0.001
 
 
-@dataclass(frozen=True, slots=True)
-class Bounds:
+class Bounds(NamedTuple):
     """The seats of a level by configuration: its nominal number, and what lending and borrowing make of it."""
 
     nominal: int
@@ -96,8 +96,7 @@ class Meter:
         return found
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(NamedTuple):
     """What a level may get at least and at most, and what it wants."""
 
     low: float

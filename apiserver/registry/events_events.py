@@ -74,7 +74,7 @@ def _as_in_core(column: Column) -> Column:
     def cell(event: Object) -> Cell:
         return column.cell(convert(event, EVENTS.api_version))
 
-    return replace(column, cell=cell)
+    return column._replace(cell=cell)
 
 
 STRATEGY = replace(

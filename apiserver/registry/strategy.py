@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from apimachinery import names
 from apimachinery.field import FieldError
@@ -31,8 +32,7 @@ CheckFrom = Callable[[Object, Object], list[FieldError]]
 Coerce = Callable[[Object], tuple[list[str], list[FieldError]]]
 
 
-@dataclass(frozen=True, slots=True)
-class Since:
+class Since(NamedTuple):
     """A text that depends on the moment: ages stand where `text` has `{}`, as in `3 ({} ago)`.
 
     `times` are RFC 3339; an age since no time at all reads `<unknown>`.
@@ -57,8 +57,7 @@ def labels_text(labels: Mapping[str, str] | None) -> str:
     return ",".join(f"{key}={value}" for key, value in sorted((labels or {}).items())) or NONE
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
+class Column(NamedTuple):
     """A column of the table that `kubectl get` prints.
 
     `cell` gets the object and returns what stands there, which is kept for this version of the object; a `Since`
@@ -106,8 +105,7 @@ def _created(obj: Object) -> Cell:
 CREATED_AT = Column("Created At", _created, type="date", description=AGE_DESCRIPTION)
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(NamedTuple):
     """A part of the object that is written on its own, as the status is: what an update of it keeps, and may do.
 
     Nobody becomes the manager of what it `resets`, nor of anything but what it `writes` where that is said: paths as
@@ -120,8 +118,7 @@ class Part:
     writes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Scale:
+class Scale(NamedTuple):
     """Where the `scale` subresource finds its numbers in the object; `selector` is a LabelSelector or a map.
 
     Custom resources keep the text of a selector instead, at `selector_text`, and their number of replicas must be

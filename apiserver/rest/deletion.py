@@ -10,8 +10,7 @@ https://kubernetes.io/docs/concepts/architecture/garbage-collection/, k8s.io/api
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from apimachinery.errors import bad_request, conflict, invalid
 from apimachinery.field import FieldError, invalid_value, not_supported
@@ -26,8 +25,7 @@ ORPHAN, FOREGROUND = "orphan", "foregroundDeletion"
 _POLICIES = ("Background", "Foreground", "Orphan")
 
 
-@dataclass(frozen=True, slots=True)
-class DeleteOptions:
+class DeleteOptions(NamedTuple):
     """How to delete. Without a grace period the object's own counts; `uid` and `resource_version` must match.
 
     `told_later`: a client that asks in an old way not to orphan dependents is told if the object is still there.
@@ -41,8 +39,7 @@ class DeleteOptions:
     told_later: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """The object after the request. `removed`: it goes with this as its last version; `changed`: it is written."""
 
     obj: Object

@@ -8,8 +8,8 @@ Source: https://kubernetes.io/docs/reference/using-api/api-concepts/#alternate-r
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from apimachinery.errors import not_acceptable
 from apiserver.forms import JSON_RANGES, YAML, clauses
@@ -19,8 +19,7 @@ OBJECT, TABLE, PARTIAL, PARTIAL_LIST = "", "Table", "PartialObjectMetadata", "Pa
 _VERSIONS = ("v1", "v1beta1")
 
 
-@dataclass(frozen=True, slots=True)
-class Representation:
+class Representation(NamedTuple):
     """What is sent: `kind` is empty for the objects themselves, else a kind of meta.k8s.io in this version.
 
     `managers`: with who manages which field.

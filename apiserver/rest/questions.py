@@ -6,7 +6,7 @@ They are posted like objects that are to be created; what comes back is what was
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from apimachinery.errors import bad_request
 from apimachinery.meta import Object
@@ -19,8 +19,7 @@ from apiserver.rest.call import Call
 Answer = Callable[[Call, Object], Awaitable[Object]]
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(NamedTuple):
     """One kind of question: what is sent, and who answers; `complete` adds what may be left out of it."""
 
     kind: Resource

@@ -14,8 +14,7 @@ A subresource says what is sent to it, and how what was sent becomes a new versi
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from apimachinery.errors import bad_request, conflict, internal, invalid, method_not_allowed, path_not_found
 from apimachinery.field import invalid_value, required
@@ -36,8 +35,7 @@ NOT_SET = -(2**31)
 OBJECT_RULES, STATUS_RULES, PART_RULES, NO_RULES = "object", "status", "part", "none"
 
 
-@dataclass(frozen=True, slots=True)
-class Subresource:
+class Subresource(NamedTuple):
     """How one is handled. `kind` is what is sent (None: the object's own kind), `shows` what is answered."""
 
     verbs: tuple[str, ...]

@@ -10,8 +10,7 @@ Source: https://kubernetes.io/docs/reference/access-authn-authz/service-accounts
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from apimachinery.meta import Object, get_path
 from apiserver.request_info import AUTHENTICATED, User
@@ -25,16 +24,14 @@ _BOUND_TO = ("pod", "secret", "node")
 Claims = Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Reference:
+class Reference(NamedTuple):
     """One object, and no other of its name."""
 
     name: str
     uid: str
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(NamedTuple):
     """Whom a token stands for. With a pod, `node` only tells where that runs; `legacy`: a Secret holds the token."""
 
     namespace: str
@@ -46,8 +43,7 @@ class Identity:
     legacy: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Lifetime:
+class Lifetime(NamedTuple):
     """When a token was made, how long it is to live, and after which time its use is a mistake (0: never)."""
 
     now: int

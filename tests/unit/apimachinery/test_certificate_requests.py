@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from apimachinery.certificate_requests import Asked, Signer, problem, read
 from tests.support.certificate_requests import CLIENT_USAGES, SERVER_USAGES, pem, request
 
 NODE = Asked("system:node:n1", ("system:nodes",))
-SERVER = replace(NODE, addresses=("192.0.2.1",))
+SERVER = NODE._replace(addresses=("192.0.2.1",))
 
 
 def test_a_request_is_read() -> None:
@@ -40,7 +38,7 @@ def test_what_is_no_request_is_told(body: bytes) -> None:
         (Signer.KUBELET_CLIENT, NODE, CLIENT_USAGES),
         (Signer.KUBELET_CLIENT, NODE, [*CLIENT_USAGES, "key encipherment"]),
         (Signer.KUBELET_SERVING, SERVER, SERVER_USAGES),
-        (Signer.KUBELET_SERVING, replace(NODE, dns_names=("n1",)), SERVER_USAGES),
+        (Signer.KUBELET_SERVING, NODE._replace(dns_names=("n1",)), SERVER_USAGES),
     ],
 )
 def test_what_a_signer_is_for_it_signs(signer: str, asked: Asked, usages: list[str]) -> None:
@@ -53,19 +51,19 @@ def test_what_a_signer_is_for_it_signs(signer: str, asked: Asked, usages: list[s
         (Signer.CLIENT, Asked("joe"), ["digital signature"], "usages did not match"),
         (Signer.CLIENT, Asked("joe"), SERVER_USAGES, "usages did not match"),
         (Signer.KUBELET_CLIENT, Asked("joe", ("system:nodes",)), CLIENT_USAGES, "does not begin with system:node:"),
-        (Signer.KUBELET_CLIENT, replace(NODE, organizations=("a",)), CLIENT_USAGES, "is not system:nodes"),
-        (Signer.KUBELET_CLIENT, replace(NODE, organizations=("system:nodes", "a")), CLIENT_USAGES, "system:nodes"),
+        (Signer.KUBELET_CLIENT, NODE._replace(organizations=("a",)), CLIENT_USAGES, "is not system:nodes"),
+        (Signer.KUBELET_CLIENT, NODE._replace(organizations=("system:nodes", "a")), CLIENT_USAGES, "system:nodes"),
         (
             Signer.KUBELET_CLIENT,
-            replace(NODE, dns_names=("n1",)),
+            NODE._replace(dns_names=("n1",)),
             CLIENT_USAGES,
             "DNS subjectAltNames are not allowed",
         ),
         (Signer.KUBELET_CLIENT, SERVER, CLIENT_USAGES, "IP subjectAltNames are not allowed"),
         (Signer.KUBELET_CLIENT, NODE, ["client auth"], "usages did not match"),
         (Signer.KUBELET_SERVING, NODE, SERVER_USAGES, "DNS or IP subjectAltName is required"),
-        (Signer.KUBELET_SERVING, replace(SERVER, emails=("a@b",)), SERVER_USAGES, "Email subjectAltNames"),
-        (Signer.KUBELET_SERVING, replace(SERVER, uris=("a://b",)), SERVER_USAGES, "URI subjectAltNames"),
+        (Signer.KUBELET_SERVING, SERVER._replace(emails=("a@b",)), SERVER_USAGES, "Email subjectAltNames"),
+        (Signer.KUBELET_SERVING, SERVER._replace(uris=("a://b",)), SERVER_USAGES, "URI subjectAltNames"),
         (Signer.KUBELET_SERVING, SERVER, CLIENT_USAGES, "usages did not match"),
         ("example.com/other", NODE, CLIENT_USAGES, "unknown signer"),
     ],
