@@ -6,6 +6,7 @@ certificate of the cluster's authority for the address that its Node names.
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import ssl
 from collections.abc import AsyncIterator, Sequence
@@ -18,6 +19,7 @@ from yarl import URL
 
 from apimachinery.errors import ApiError, bad_request, internal, not_found
 from apimachinery.meta import Object, get_path
+from apimachinery.names import dns1123_subdomain
 from apimachinery.resources import NODES
 from apiserver.admission import Cluster
 from apiserver.pod_streams import Location
@@ -60,11 +62,17 @@ class Agents:
         address = agent_address(node)
         if address is None:
             raise internal(f"no preferred addresses found; known addresses: [] (node {node_name})")
-        return address, get_path(node, "status", "daemonEndpoints", "kubeletEndpoint", "Port", default=KUBELET_PORT)
+        port = get_path(node, "status", "daemonEndpoints", "kubeletEndpoint", "Port", default=KUBELET_PORT)
+        if not is_host(address) or not 0 < port < 1 << 16:
+            # A node says so of itself. Anything else could lead to another path of another agent.
+            raise internal(f"no agent listens at {address!r}, port {port} (node {node_name})")
+        return address, port
 
-    def _url(self, location: Location) -> URL:
+    def url(self, location: Location) -> URL:
+        """Where an agent is asked. Raises ApiError 404 and 500."""
         host, port = self.address(location.node)
-        return URL.build(scheme="https", host=host, port=port, path=location.path, encoded=True).with_query(
+        authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return URL.build(scheme="https", authority=authority, path=location.path, encoded=True).with_query(
             location.params
         )
 
@@ -73,7 +81,7 @@ class Agents:
         """The answer to a GET that succeeded; `endless`: it may be silent as long as it likes. Raises ApiError."""
         timeout = aiohttp.ClientTimeout(sock_connect=CONNECT_SECONDS, sock_read=None if endless else ANSWER_SECONDS)
         try:
-            async with self._session.get(self._url(location), timeout=timeout) as answer:
+            async with self._session.get(self.url(location), timeout=timeout) as answer:
                 await _refuse(answer)
                 yield answer
         except (aiohttp.ClientError, TimeoutError) as error:
@@ -83,7 +91,7 @@ class Agents:
         """An open WebSocket. Raises ApiError with what the agent says instead."""
         try:
             return await self._session.ws_connect(
-                self._url(location), protocols=protocols, max_msg_size=MESSAGE_BYTES_MAX, heartbeat=HEARTBEAT_SECONDS
+                self.url(location), protocols=protocols, max_msg_size=MESSAGE_BYTES_MAX, heartbeat=HEARTBEAT_SECONDS
             )
         except aiohttp.WSServerHandshakeError as error:
             await self.complain(location)
@@ -95,7 +103,7 @@ class Agents:
         """Ask the agent without an upgrade, since only then can its reason be read. Raises ApiError with it."""
         timeout = aiohttp.ClientTimeout(total=ANSWER_SECONDS, sock_connect=CONNECT_SECONDS)
         try:
-            async with self._session.get(self._url(location), timeout=timeout) as answer:
+            async with self._session.get(self.url(location), timeout=timeout) as answer:
                 if answer.status != 400 or "upgrade" not in (await answer.text()).lower():
                     await _refuse(answer)
         except (aiohttp.ClientError, TimeoutError) as error:
@@ -110,6 +118,15 @@ def agent_address(node: Object) -> str | None:
             if address.get("type") == kind and address.get("address"):
                 return str(address["address"])
     return None
+
+
+def is_host(address: str) -> bool:
+    """Whether it is an IP address or a DNS name, and nothing besides."""
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return not dns1123_subdomain(address.lower())
+    return getattr(found, "scope_id", None) is None
 
 
 def unreachable(error: BaseException) -> ApiError:
