@@ -96,8 +96,9 @@ def selection(call: Call) -> Selection:
         raise bad_request("fieldSelector metadata.name or metadata.namespace doesn't match what the URL names")
     # What other versions show may differ from what the index of nodes has.
     node = "" if call.versions is not None else fields.exact(_NODE) or ""
-    indexed = ("metadata.name", "metadata.namespace", *([_NODE] if node else []))
-    rest = FieldSelector(tuple(r for r in fields.requirements if not (r[0] in indexed and r[1] == "=" and r[2])))
+    indexed = {("metadata.name", "=", name), ("metadata.namespace", "=", namespace), (_NODE, "=", node)}
+    # Whoever asks for two names at once finds nothing, and not what has the first of them.
+    rest = FieldSelector(tuple(r for r in fields.requirements if r not in indexed or not r[2]))
     return Selection(
         call.namespace or namespace,
         call.name or name,

@@ -83,3 +83,18 @@ async def test_a_selection_may_not_contradict_the_url() -> None:
     with pytest.raises(ApiError, match="doesn't match what the URL names"):
         reading.selection(asks(fieldSelector="metadata.namespace=other"))
     assert reading.selection(asks("a", fieldSelector="metadata.name=a")).index_key() == ("name", "ns/a")
+
+
+async def test_nothing_has_two_names_at_once(store: Store) -> None:
+    await put(store, "a")
+    await put(store, "b")
+    for selector, found in (
+        ("metadata.name=a", ["a"]),
+        ("metadata.name=a,metadata.name=a", ["a"]),
+        ("metadata.name=a,metadata.name=b", []),
+        ("metadata.name=b,metadata.name!=b", []),
+        ("metadata.namespace=ns,metadata.name=b", ["b"]),
+        ("metadata.name=", []),
+    ):
+        page = await reading.list_page(store, asks(fieldSelector=selector))
+        assert [entry.name for entry in page.entries] == found, selector
