@@ -27,6 +27,36 @@ REFERENCE_PREFIX = "#/$defs/"
 _QUANTITY = "io.k8s.apimachinery.pkg.api.resource.Quantity"
 _OBJECT_META = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
 _GVK = "x-kubernetes-group-version-kind"
+# Fields that the schemas require of what is written, since they are always there in what is read: who doesn't say
+# them means 0, false or nothing. In Kubernetes the types in Go take them so, and the schemas are never enforced.
+_ZERO_IF_MISSING: dict[str, tuple[str, ...]] = {
+    "apps.v1.ControllerRevision": ("revision",),
+    "apps.v1.DaemonSetStatus": (
+        *("currentNumberScheduled", "desiredNumberScheduled", "numberMisscheduled", "numberReady"),
+    ),
+    "apps.v1.ReplicaSetStatus": ("replicas",),
+    "apps.v1.StatefulSetStatus": ("replicas",),
+    "autoscaling.v1.HorizontalPodAutoscalerStatus": ("currentReplicas", "desiredReplicas"),
+    "autoscaling.v1.ScaleStatus": ("replicas",),
+    "autoscaling.v2.HorizontalPodAutoscalerStatus": ("desiredReplicas",),
+    "core.v1.ISCSIPersistentVolumeSource": ("lun",),
+    "core.v1.ISCSIVolumeSource": ("lun",),
+    "core.v1.LimitRangeSpec": ("limits",),
+    "core.v1.ReplicationControllerStatus": ("replicas",),
+    "core.v1.SleepAction": ("seconds",),
+    "discovery.v1.EndpointSlice": ("endpoints",),
+    "policy.v1.PodDisruptionBudgetStatus": (
+        *("currentHealthy", "desiredHealthy", "disruptionsAllowed", "expectedPods"),
+    ),
+    "rbac.v1.PolicyRule": ("verbs",),
+    "rbac.v1.RoleRef": ("apiGroup",),
+    "resource.v1.ResourcePool": ("generation",),
+    "scheduling.v1.PriorityClass": ("value",),
+    "storage.v1.CSIDriver": ("spec",),
+    "storage.v1.CSINode": ("spec",),
+    "storage.v1.CSINodeSpec": ("drivers",),
+    "storage.v1.VolumeAttachmentStatus": ("attached",),
+}
 
 Definition = Mapping[str, Any]
 
@@ -51,6 +81,9 @@ def definitions() -> dict[str, Any]:
     found = full_definitions()
     for definition in found.values():
         _strip_descriptions(definition)
+    for name, fields in _ZERO_IF_MISSING.items():
+        definition = found[f"io.k8s.api.{name}"]
+        definition["required"] = [field for field in definition["required"] if field not in fields]
     return found
 
 

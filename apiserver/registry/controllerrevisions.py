@@ -14,6 +14,12 @@ from apiserver.registry.equality import immutable
 from apiserver.registry.strategy import AGE, NAME, NONE, Cell, Column, Strategy, nothing, replace_all
 
 
+def default(revision: Object) -> None:
+    """History may begin with nothing."""
+    if revision.get("revision") is None:
+        revision["revision"] = 0
+
+
 def validate(revision: Object) -> Errors:
     """There is data, and a number."""
     errors: Errors = []
@@ -45,6 +51,7 @@ def _revision(revision: Object) -> Cell:
 
 STRATEGY = Strategy(
     CONTROLLERREVISIONS,
+    default=default,
     prepare_create=nothing,
     prepare_update=replace_all,
     validate=validate,

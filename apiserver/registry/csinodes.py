@@ -20,6 +20,11 @@ from apiserver.registry.strategy import AGE, NAME, Cell, Column, Strategy, nothi
 NODE_ID_MAX = 256
 
 
+def default(node: Object) -> None:
+    """A node without drivers says so."""
+    node.setdefault("spec", {}).setdefault("drivers", [])
+
+
 def validate(node: Object) -> Errors:
     """Each driver once."""
     errors: Errors = []
@@ -73,6 +78,7 @@ def _count(node: Object) -> Cell:
 
 STRATEGY = Strategy(
     CSINODES,
+    default=default,
     prepare_create=nothing,
     prepare_update=replace_all,
     validate=validate,

@@ -25,6 +25,8 @@ _FULL_NAME_LABELS_MIN = 2
 
 def default(endpoint_slice: Object) -> None:
     """Ports are TCP and, alone, without a name."""
+    if endpoint_slice.get("endpoints") is None:
+        endpoint_slice["endpoints"] = []
     for port in endpoint_slice.get("ports") or ():
         if port.get("name") is None:
             port["name"] = ""

@@ -19,6 +19,8 @@ _TYPES = ("Container", "PersistentVolumeClaim", "Pod")
 
 def default(limit_range: Object) -> None:
     """For containers: the limit is the maximum, and what is requested the limit, else the minimum."""
+    if limit_range.get("spec") is not None:
+        limit_range["spec"].setdefault("limits", [])
     for item in get_path(limit_range, "spec", "limits", default=()):
         if item.get("type") == "Container":
             limits = {**(item.get("max") or {}), **(item.get("default") or {})}

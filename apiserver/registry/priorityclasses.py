@@ -21,7 +21,9 @@ POLICIES = ("Never", "PreemptLowerPriority")
 
 
 def default(priority_class: Object) -> None:
-    """Pods take the places of less important ones."""
+    """Pods take the places of less important ones. None is more important than another unless somebody says so."""
+    if priority_class.get("value") is None:
+        priority_class["value"] = 0
     if priority_class.get("preemptionPolicy") is None:
         priority_class["preemptionPolicy"] = "PreemptLowerPriority"
 

@@ -12,7 +12,20 @@ import pytest
 from apiclient.rest import Client
 from apimachinery.errors import ApiError, is_not_found
 from apimachinery.meta import Object, get_path
-from apimachinery.resources import BUILTIN, CUSTOMRESOURCEDEFINITIONS, FLOWSCHEMAS, SERVICEACCOUNTS, Resource
+from apimachinery.resources import (
+    BUILTIN,
+    CONTROLLERREVISIONS,
+    CSIDRIVERS,
+    CSINODES,
+    CUSTOMRESOURCEDEFINITIONS,
+    ENDPOINTSLICES,
+    FLOWSCHEMAS,
+    LIMITRANGES,
+    PRIORITYCLASSES,
+    ROLEBINDINGS,
+    SERVICEACCOUNTS,
+    Resource,
+)
 from tests.support.apiserver import ApiServerProcess, running
 from tests.support.every_kind import BODIES, example
 from tests.support.manager import until
@@ -85,6 +98,32 @@ async def test_a_life(client: Client, resource: Resource) -> None:
 
     await client.delete(resource, name, scope)
     await ended(client, resource, name, scope)
+
+
+@pytest.mark.parametrize(
+    ("resource", "said", "kept"),
+    [
+        (PRIORITYCLASSES, {}, {"value": 0}),
+        (ENDPOINTSLICES, {"addressType": "IPv4"}, {"endpoints": []}),
+        (ENDPOINTSLICES, {"addressType": "IPv4", "endpoints": None, "ports": None}, {"endpoints": []}),
+        (CSINODES, {}, {"spec": {"drivers": []}}),
+        (CSINODES, {"spec": {"drivers": None}}, {"spec": {"drivers": []}}),
+        (CSIDRIVERS, {}, {"spec": {"attachRequired": True}}),
+        (CONTROLLERREVISIONS, {"data": {"a": "b"}}, {"revision": 0}),
+        (LIMITRANGES, {"spec": {"limits": None}}, {"spec": {"limits": []}}),
+        (
+            ROLEBINDINGS,
+            {"roleRef": {"kind": "Role", "name": "x"}},
+            {"roleRef": {"apiGroup": "rbac.authorization.k8s.io"}},
+        ),
+    ],
+)
+async def test_what_is_not_said_is_nothing(client: Client, resource: Resource, said: Object, kept: Object) -> None:
+    """Clients in Go send null for lists that are empty, and leave out what others must say by the schema."""
+    scope = SCOPE if resource.namespaced else None
+    made = await client.create(resource, {"metadata": {"generateName": "little-"}, **said}, scope)
+    assert all(includes(made[part], value) for part, value in kept.items()), made
+    await client.delete(resource, made["metadata"]["name"], scope)
 
 
 def told_conditions(obj: Object) -> bool:
