@@ -12,7 +12,7 @@ Source: https://kubernetes.io/docs/reference/using-api/api-concepts/
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache, lru_cache
 from typing import Any
 
@@ -28,6 +28,8 @@ _FIRST = ("kind", "apiVersion", "metadata")
 # It is the first field besides the kind, and never empty: what comes into it comes right behind this.
 _METADATA = b'"metadata":{'
 Piece = bytes | memoryview
+# Of so many managers the bytes are put together once for a whole list.
+SHOWN_ONCE_MAX = 64
 INITIAL_EVENTS_END = {"k8s.io/initial-events-end": "true"}
 
 
@@ -57,14 +59,19 @@ def _whole(entry: Entry) -> bytes:
     return b"".join(_with_managers(entry.raw, entry.managed))
 
 
-def _with_managers(raw: bytes, managed: Managed, skip: int = 0) -> Iterator[Piece]:
-    """The pieces of an object with its managers in its metadata, from a place before these on."""
+def _with_managers(raw: bytes, managed: Managed) -> Iterator[Piece]:
+    """The pieces of an object with its managers in its metadata."""
     cut = raw.index(_METADATA) + len(_METADATA)
-    yield raw[skip:cut]
+    yield raw[:cut]
+    yield from _managers(managed)
+    yield memoryview(raw)[cut:]
+
+
+def _managers(managed: Managed) -> Iterator[bytes]:
+    """The pieces of the field that tells them, as the first of several fields."""
     yield b'"managedFields":['
     yield from managed_pieces(managed)
     yield b"],"
-    yield memoryview(raw)[cut:]
 
 
 def list_metadata(revision: int, token: str = "", remaining: int | None = None) -> dict[str, Any]:
@@ -81,36 +88,38 @@ def object_list(
     resource: Resource, entries: Sequence[Entry], metadata: dict[str, Any], *, managers: bool = True
 ) -> list[Piece]:
     """The pieces of a list of objects: views of the versions' bytes, without their kind."""
-    skip = len(kind_prefix(resource.kind, resource.api_version))
-    items = (
-        _with_managers(entry.raw, entry.managed, skip)
-        if managers and entry.managed
-        else (memoryview(entry.raw)[skip:],)
-        for entry in entries
-    )
-    return _list(resource.list_kind, resource.api_version, metadata, items, begin=b"{")
+    start = len(kind_prefix(resource.kind, resource.api_version)) + len(_METADATA)
+    pieces: list[Piece] = []
+    shown: dict[int, tuple[bytes, ...]] = {}
+    for entry in entries:
+        pieces.append(b',{"metadata":{')
+        if managers and entry.managed:
+            # Objects that were made together have the same managers.
+            told = shown.get(id(entry.managed))
+            if told is None:
+                told = tuple(_managers(entry.managed))
+                if len(shown) < SHOWN_ONCE_MAX:
+                    told = shown[id(entry.managed)] = (b"".join(told),)
+            pieces += told
+        pieces.append(memoryview(entry.raw)[start:])
+    return _list(resource.list_kind, resource.api_version, metadata, pieces)
 
 
 def partial_list(
     api_version: str, entries: Sequence[Entry], metadata: dict[str, Any], *, managers: bool = True
 ) -> list[Piece]:
     """The pieces of a list of metadata."""
-    items = ((partial(entry, api_version, managers=managers),) for entry in entries)
-    return _list("PartialObjectMetadataList", api_version, metadata, items)
-
-
-def _list(
-    kind: str, api_version: str, metadata: dict[str, Any], items: Iterable[Iterable[Piece]], begin: bytes = b""
-) -> list[Piece]:
-    """`begin` is what each item lacks at its beginning."""
     pieces: list[Piece] = []
-    between = b"," + begin
-    for item in items:
-        pieces.append(between)
-        pieces += item
+    for entry in entries:
+        pieces += (b",", partial(entry, api_version, managers=managers))
+    return _list("PartialObjectMetadataList", api_version, metadata, pieces)
+
+
+def _list(kind: str, api_version: str, metadata: dict[str, Any], pieces: list[Piece]) -> list[Piece]:
+    """A list of what the pieces make, each of whose items begins with a comma."""
     head = kind_prefix(kind, api_version) + b'"metadata":' + orjson.dumps(metadata) + b',"items":['
     if pieces:
-        pieces[0] = begin
+        pieces[0] = pieces[0][1:]
     return [head, *pieces, b"]}"]
 
 

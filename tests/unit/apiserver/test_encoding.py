@@ -8,6 +8,7 @@ import orjson
 import pytest
 
 from apimachinery.errors import ApiError
+from apimachinery.managedfields.entries import alone
 from apimachinery.resources import CONFIGMAPS
 from apiserver import encoding, tables
 from apiserver.registry.strategy import AGE, NAME, Strategy
@@ -43,6 +44,24 @@ def test_a_list_is_spliced_from_versions(count: int) -> None:
     assert (found["kind"], found["apiVersion"], len(found["items"])) == ("ConfigMapList", "v1", count)
     for item, version in zip(found["items"], entries, strict=True):
         assert item == {key: value for key, value in version.obj.items() if key not in ("kind", "apiVersion")}
+
+
+def test_a_list_tells_of_each_object_who_manages_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encoding, "SHOWN_ONCE_MAX", 1)
+    managed = [alone("Update", "", manager, "v1", "", b'{"f:data":{}}') for manager in ("one", "two", "one", "two")]
+    entries = [entry(f"a{number}") for number in range(5)]
+    for version, managers in zip(entries, managed, strict=False):
+        version.managed = managers
+    found = joined(encoding.object_list(CONFIGMAPS, entries, {}))["items"]
+    assert [[one["manager"] for one in item["metadata"].get("managedFields", ())] for item in found] == [
+        ["one"],
+        ["two"],
+        ["one"],
+        ["two"],
+        [],
+    ]
+    plain = joined(encoding.object_list(CONFIGMAPS, entries, {}, managers=False))["items"]
+    assert all("managedFields" not in item["metadata"] for item in plain)
 
 
 def test_metadata_alone_is_made_once() -> None:
