@@ -2,8 +2,8 @@
 
 The compiled check (`schemas`) says no, and would say why only about everything at once, which takes a minute for a
 million wrong items. This one looks at the object in the order of its schema and stops when enough has been told. It
-knows the words that the schemas of Kubernetes use, and no others: type, properties, additionalProperties, items,
-required, enum, and oneOf for what has several types.
+knows the words that the schemas of Kubernetes use, and no others: type, format of integers, properties,
+additionalProperties, items, required, enum, and oneOf for what has several types.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 
 from apimachinery.field import OMITTED, FieldError, invalid_value, not_supported, required, wrong_type
-from apimachinery.schemas import Definition, resolve
+from apimachinery.schemas import INTEGER_LIMITS, Definition, resolve
 
 CAUSES_MAX = 1000
 _TYPES: dict[str, type | tuple[type, ...]] = {
@@ -41,6 +41,9 @@ def _wrong(node: Definition, value: Any, path: str) -> Iterator[FieldError]:
         wanted = " or ".join(kind for kind in _listed(types) if kind != "null")
         yield wrong_type(path, _hashable(value), f"must be of type {wanted}")
         return
+    size = definition.get("format")
+    if isinstance(value, int) and size in INTEGER_LIMITS and not _fits(value, INTEGER_LIMITS[size]):
+        yield wrong_type(path, value, f"must be of type {size}")
     allowed = definition.get("enum")
     if allowed is not None and value not in allowed:
         yield not_supported(path, _hashable(value), [str(one) for one in allowed if one])
@@ -69,9 +72,11 @@ def _is_of_type(value: Any, types: Any) -> bool:
     for kind in _listed(types):
         if isinstance(value, _TYPES[kind]) and not (isinstance(value, bool) and kind in ("integer", "number")):
             return True
-        if kind == "integer" and isinstance(value, float) and value.is_integer():
-            return True
     return types is None
+
+
+def _fits(value: int, limit: int) -> bool:
+    return -limit <= value < limit
 
 
 def _listed(types: Any) -> list[str]:

@@ -58,6 +58,9 @@ _ZERO_IF_MISSING: dict[str, tuple[str, ...]] = {
     "storage.v1.VolumeAttachmentStatus": ("attached",),
 }
 
+# One that does not fit could not be read by clients, who would see nothing of the whole list that it is in.
+INTEGER_LIMITS = {"int32": 1 << 31, "int64": 1 << 63}
+
 Definition = Mapping[str, Any]
 
 
@@ -205,8 +208,20 @@ def _strict(node: Any) -> Any:
 
 
 def _schema_document(name: str) -> dict[str, Any]:
-    needed = {key: definitions()[key] for key in sorted(_reachable(name))}
-    return {"$schema": "http://json-schema.org/draft-07/schema#", "$ref": REFERENCE_PREFIX + name, "$defs": needed}
+    needed = {key: _bounded(definitions()[key]) for key in sorted(_reachable(name))}
+    # By the fourth draft 1.0 is no integer, as it is none for clients that are written in Go.
+    return {"$schema": "http://json-schema.org/draft-04/schema#", "$ref": REFERENCE_PREFIX + name, "$defs": needed}
+
+
+def _bounded(node: Any) -> Any:
+    """A schema that holds integers to the size that their format says."""
+    if isinstance(node, list):
+        return [_bounded(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    bounded = {key: _bounded(value) for key, value in node.items()}
+    limit = INTEGER_LIMITS.get(node["format"]) if isinstance(node.get("format"), str) else None
+    return bounded if limit is None else {**bounded, "minimum": -limit, "maximum": limit - 1}
 
 
 @cache
