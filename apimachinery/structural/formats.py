@@ -22,6 +22,7 @@ _HOSTNAME = (
     r"^([a-zA-Z0-9\p{S}\p{L}]((-?[a-zA-Z0-9\p{S}\p{L}]{0,62})?)|"
     r"([a-zA-Z0-9\p{S}\p{L}](([a-zA-Z0-9-\p{S}\p{L}]{0,61}[a-zA-Z0-9\p{S}\p{L}])?)(\.)){1,}([a-zA-Z\p{L}]){2,63})$"
 )
+_BITS = re.compile(r"[0-9]{1,3}")
 _DATE = re.compile(r"(\d{4})-(\d\d)-(\d\d)", re.ASCII)
 _TIME = re.compile(r"(\d\d):(\d\d):(\d\d)(.\d+)?(z|([+-]\d\d:\d\d))", re.ASCII)
 _SCALA_DURATION = re.compile(r"\d+\s*([A-Za-zµ]+)", re.ASCII)
@@ -85,9 +86,9 @@ def _ipv6(text: str) -> bool:
 
 
 def _cidr(text: str) -> bool:
-    host, slash, bits = text.partition("/")
+    host, _, bits = text.partition("/")
     parsed = _address(host) if "%" not in host else None
-    return bool(slash) and parsed is not None and bits.isdecimal() and int(bits) <= parsed.max_prefixlen
+    return parsed is not None and _BITS.fullmatch(bits) is not None and int(bits) <= parsed.max_prefixlen
 
 
 def _date(text: str) -> bool:

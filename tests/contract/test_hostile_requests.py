@@ -115,3 +115,8 @@ async def test_versions_that_are_no_numbers_are_refused(attacker: Attacker, vers
     for more in ({}, {"watch": "1"}, {"resourceVersionMatch": "Exact"}):
         query = {"resourceVersion": version, **more}
         assert (await attacker.send("GET", "/api/v1/namespaces/shop/pods", "owner", params=query))[0] == 400
+
+
+async def test_limits_that_are_no_numbers_are_refused(attacker: Attacker) -> None:
+    for limit in ("9" * 5000, "٣", "1e3", "9" * 19 + "9"):
+        assert (await attacker.send("GET", f"/api/v1/namespaces/shop/pods?limit={limit}", "owner"))[0] == 400

@@ -44,7 +44,7 @@ def test_values_are_rounded_up() -> None:
     assert value("1500m") == 2 and milli_value("0.0001") == 1 and value("64Mi") == 64 << 20
 
 
-@pytest.mark.parametrize("bad", ["", "abc", "1.2.3", "1x", "Ki", "1 Gi", "1e99", "--1", "1KI"])
+@pytest.mark.parametrize("bad", ["", "abc", "1.2.3", "1x", "Ki", "1 Gi", "1e99", "--1", "1KI", "١", "1e٣"])
 def test_what_is_no_quantity_is_refused(bad: str) -> None:
     with pytest.raises(ValueError, match="quantities must match"):
         parse(bad)

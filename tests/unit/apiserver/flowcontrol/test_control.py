@@ -138,6 +138,8 @@ def test_a_list_takes_a_seat_for_every_hundred_objects() -> None:
     assert width(listed(pods, 950, limit="150", labelSelector="a=b"), 10) == 10
     assert width(listed(pods, 950), 3) == 3
     assert width(listed(pods, 0), 10) == 1
+    for wrong in ("0", "-1", "x", "٣", "9" * 5000):
+        assert listed(pods, 950, limit=wrong) == 950
     assert listed(pods, 950, fieldSelector="metadata.name=web") == 1
 
 
