@@ -38,19 +38,15 @@ STAGES = {
     "who manages what": ("apiserver/rest/managers.py",),
     "validate (admission)": ("apiserver/admission/plugin.py:validate",),
     "write and publish": ("apiserver/storage/",),
-    "encode": (
-        "apiserver/rest/answers.py",
-        "apiserver/encoding.py",
-        "apiserver/rest/versions.py",
-        "apiserver/rest/sending.py",
-    ),
+    "encode": ("apiserver/rest/answers.py", "apiserver/encoding.py", "apiserver/rest/versions.py"),
     "read": ("apiserver/rest/reading.py",),
-    "HTTP: send": ("apiserver/responses.py",),
     "metrics": ("apiserver/metrics.py",),
 }
-BETWEEN, HTTP, LOOP, COMMIT = (
+SENDING = ("apiserver/responses.py", "apiserver/rest/sending.py")
+BETWEEN, HTTP, SEND, LOOP, COMMIT = (
     "pipeline between stages",
     "HTTP: receive and handle",
+    "HTTP: send",
     "event loop, sockets, TLS",
     "commit (other threads)",
 )
@@ -97,6 +93,8 @@ class SampledServer(ApiServerProcess):
 
 def stage_of(stack: list[str]) -> str:
     """The stage that a call stack belongs to."""
+    if any(call.startswith(SENDING) for call in stack):
+        return SEND
     for call in stack:
         for stage, beginnings in STAGES.items():
             if call.startswith(beginnings):
@@ -113,7 +111,7 @@ def costs(found: dict[str, Any], requests: int) -> dict[str, float]:
         met[stage_of(stack)] += count
     each = found["main_seconds"] * 1e6 / requests / max(1, sum(met.values()))
     spent = {stage: count * each for stage, count in met.items()}
-    return {**spent, COMMIT: found["others_seconds"] * 1e6 / requests}
+    return {**spent, COMMIT: max(0.0, found["others_seconds"]) * 1e6 / requests}
 
 
 def main() -> None:
@@ -130,9 +128,9 @@ def main() -> None:
             table = measure(server, folder, requests)
         finally:
             server.kill(signal.SIGTERM)
-    width = max(map(len, (*STAGES, BETWEEN, HTTP, LOOP, COMMIT)))
+    width = max(map(len, (*STAGES, BETWEEN, HTTP, SEND, LOOP, COMMIT)))
     print(" " * width + "".join(f"{what:>14}" for what in table))
-    for stage in (LOOP, HTTP, *STAGES, BETWEEN, COMMIT):
+    for stage in (LOOP, HTTP, *STAGES, BETWEEN, SEND, COMMIT):
         print(f"{stage:<{width}}" + "".join(f"{cost.get(stage, 0.0):14.0f}" for cost in table.values()))
     print(f"{'all':<{width}}" + "".join(f"{sum(cost.values()):14.0f}" for cost in table.values()))
 
@@ -146,16 +144,16 @@ def measure(server: SampledServer, folder: Path, requests: int) -> dict[str, dic
     bench.load(PODS_PATH, connections=CONNECTIONS, requests=500, post=True)
     pod = f"{PODS_PATH}/{asyncio.run(any_pod(bench))}"
     table = {}
-    for what, path, connections, options in (
-        ("POST a pod", PODS_PATH, CONNECTIONS, {"post": True}),
-        ("PATCH a pod", pod, 1, {"patch": patch}),
-        ("GET a pod", pod, CONNECTIONS, {}),
-        ("LIST 500", f"{PODS_PATH}?limit=500", 1, {}),
+    for what, path, connections, times, options in (
+        ("POST a pod", PODS_PATH, CONNECTIONS, requests, {"post": True}),
+        ("PATCH a pod", pod, 1, requests // 2, {"patch": patch}),
+        ("GET a pod", pod, CONNECTIONS, requests * 2, {}),
+        ("LIST 500", f"{PODS_PATH}?limit=500", 1, requests // 8, {}),
     ):
         bench.load(path, connections=connections, requests=100, **options)  # what is made at a first time
         server.toggle()
-        bench.load(path, connections=connections, requests=requests, **options)
-        table[what] = costs(server.found(), requests)
+        bench.load(path, connections=connections, requests=times, **options)
+        table[what] = costs(server.found(), times)
     return table
 
 
