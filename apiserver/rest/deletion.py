@@ -12,8 +12,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from apimachinery import schemas
 from apimachinery.errors import bad_request, conflict, invalid
-from apimachinery.field import FieldError, invalid_value, not_supported
+from apimachinery.field import FieldError, invalid_value, limited, not_supported
 from apimachinery.meta import Object
 from apimachinery.resources import Resource
 from apimachinery.time import parse_rfc3339, rfc3339
@@ -21,6 +22,9 @@ from apiserver.registry.strategy import Strategy
 from apiserver.request_info import is_true
 from apiserver.rest.writing import ends_deletion
 
+_DEFINITION = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions"
+# The end of the year 9999, in seconds since 1970.
+LATEST_SECONDS = 253_402_300_799
 ORPHAN, FOREGROUND = "orphan", "foregroundDeletion"
 _POLICIES = ("Background", "Foreground", "Orphan")
 
@@ -52,12 +56,10 @@ def read_options(document: Any, query: Mapping[str, str], *, dry_run: bool = Fal
     said = _from_query(query) if document is None else document
     if not isinstance(said, dict) or said.get("kind", "DeleteOptions") != "DeleteOptions":
         raise bad_request("the body of a DELETE must be DeleteOptions")
+    if wrong := schemas.validate_named(_DEFINITION, said, ""):
+        raise bad_request(f"DeleteOptions: {', '.join(limited(wrong)[0])}")
     grace, orphan, policy = (said.get(k) for k in ("gracePeriodSeconds", "orphanDependents", "propagationPolicy"))
     preconditions = said.get("preconditions") or {}
-    if not isinstance(preconditions, dict):
-        raise bad_request("DeleteOptions: preconditions must be an object")
-    if grace is not None and (not isinstance(grace, int) or isinstance(grace, bool)):
-        raise bad_request("DeleteOptions: gracePeriodSeconds must be a whole number")
     errors: list[FieldError] = []
     if policy is not None and orphan is not None:
         why = "orphanDependents and deletionPropagation cannot be both set"
@@ -123,7 +125,8 @@ def plan(strategy: Strategy, obj: Object, options: DeleteOptions, now: float) ->
     metadata.pop("finalizers", None)
     if finalizers:
         metadata["finalizers"] = finalizers
-    grace = strategy.grace_period_seconds(obj, options.grace_period_seconds)
+    # Later than calendars go nobody can tell the time, and what could not be told would not be deleted.
+    grace = min(strategy.grace_period_seconds(obj, options.grace_period_seconds), int(LATEST_SECONDS - now))
     if not (grace or finalizers or strategy.kept(obj)):
         return Plan(obj, removed=True, changed=True)
     metadata["deletionTimestamp"] = rfc3339(now + grace)

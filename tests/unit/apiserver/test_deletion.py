@@ -50,6 +50,27 @@ def test_the_grace_period_is_the_objects_own_unless_another_is_asked_for() -> No
     assert plan(GRACEFUL, obj(), DeleteOptions(grace_period_seconds=0), NOW).removed
 
 
+def test_no_grace_period_lasts_longer_than_the_calendar() -> None:
+    marked = plan(GRACEFUL, obj(), DeleteOptions(grace_period_seconds=10**18), NOW).obj
+    assert marked["metadata"]["deletionTimestamp"] == "9999-12-31T23:59:59Z"
+    shortened = plan(GRACEFUL, marked, DeleteOptions(grace_period_seconds=7), NOW).obj["metadata"]
+    assert shortened["deletionTimestamp"] == "2023-11-14T22:13:27Z"
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        *({"dryRun": 101}, {"dryRun": [1]}, {"preconditions": []}, {"preconditions": {"uid": 5}}),
+        *({"gracePeriodSeconds": value} for value in ("5", 1.5, True, 1 << 63, [])),
+        *({"propagationPolicy": []}, {"orphanDependents": "yes"}, {"apiVersion": False}),
+    ],
+)
+def test_options_that_are_none_are_refused(document: Any) -> None:
+    with pytest.raises(ApiError) as refused:
+        read_options(document, {})
+    assert refused.value.code == 400
+
+
 @pytest.mark.parametrize(("asked", "left"), [(None, 30), (60, 30), (30, 30), (7, 7)])
 def test_a_second_request_can_only_shorten_the_time(asked: int | None, left: int) -> None:
     marked = plan(GRACEFUL, obj(), DeleteOptions(), NOW).obj
