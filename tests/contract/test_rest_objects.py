@@ -457,7 +457,7 @@ async def test_a_deletion_is_only_of_the_object_that_was_meant(client: Client, s
         ({"propagationPolicy": "Sideways"}, 422, "propagationPolicy: Unsupported value"),
         ({"propagationPolicy": "Orphan", "orphanDependents": True}, 422, "cannot be both set"),
         ({"dryRun": ["Some"]}, 422, 'dryRun: Unsupported value: "Some": supported values: "All"'),
-        ({"gracePeriodSeconds": "5"}, 400, "must be a whole number"),
+        ({"gracePeriodSeconds": "5"}, 400, 'gracePeriodSeconds: Invalid value: "5": must be of type integer'),
         ({"kind": "Pod"}, 400, "must be DeleteOptions"),
     ],
 )
