@@ -24,6 +24,8 @@ GZIP_LEVEL = 1
 STREAMED_BYTES_MIN, CHUNK_BYTES = 1 << 20, 256 << 10
 # More than so much text is not told a client at once: then all warnings are cut short.
 WARNINGS_LENGTH_MAX, CUT_WARNING_LENGTH = 4096, 256
+# Python's clients take no answer that has more than a hundred headers.
+WARNINGS_MAX = 64
 # Above this, putting a document into another form is noticed by others.
 RENDERED_IN_LOOP_BYTES_MAX = 16 << 10
 
@@ -115,7 +117,7 @@ def warnings(texts: Sequence[str]) -> Iterator[str]:
     told = list(dict.fromkeys(text for text in texts if text))
     cut = sum(map(len, told)) > WARNINGS_LENGTH_MAX
     length = 0
-    for text in told:
+    for text in told[:WARNINGS_MAX]:
         if length >= WARNINGS_LENGTH_MAX:
             return
         shown = text[:CUT_WARNING_LENGTH] if cut else text

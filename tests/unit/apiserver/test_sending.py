@@ -90,3 +90,7 @@ async def test_warnings_are_cut_short_where_they_are_more_than_clients_take_in(f
     found = headers.getall("Warning")
     assert found[:3] == ['299 - "short"', f'299 - "{"00" * 128}"', f'299 - "{"01" * 128}"']
     assert len(found) == 1 + 4096 // 256
+
+
+def test_no_answer_has_more_warnings_than_pythons_clients_take() -> None:
+    assert len(list(sending.warnings([f"w{number}" for number in range(500)]))) < 100
