@@ -28,8 +28,19 @@ class Correlated:
 
     @cached_property
     def unchanged(self) -> bool:
-        """Whether new and old are equal."""
-        return same(self.new, self.old)
+        """Whether new and old are equal; in which order a list of type map has its items is no part of that."""
+        return same(self.new, self.old) or (self._node.has_lists and self._reordered())
+
+    def _reordered(self) -> bool:
+        new, old = self.new, self.old
+        inner: list[Correlated | None]
+        if isinstance(new, dict) and isinstance(old, dict) and new.keys() == old.keys():
+            inner = list(map(self.key, new))
+        elif isinstance(new, list) and isinstance(old, list) and len(new) == len(old):
+            inner = list(map(self.index, range(len(new))))
+        else:
+            return False
+        return all(one is not None and one.unchanged for one in inner)
 
     def key(self, name: str) -> Correlated | None:
         """A field or a map's value; None if there is nothing to compare it with."""

@@ -171,6 +171,20 @@ def test_lists_that_are_sets_or_maps_hold_nothing_twice(schema: Any, value: Any,
         # Items of a map are found again by their keys, those of other lists not at all.
         (fields(a=MAP), {"a": [{"name": "x", "port": 10}]}, {"a": [{"name": "y"}, {"name": "x", "port": 10}]}, 0),
         (fields(a=MAP), {"a": [{"name": "x", "port": 10}]}, {"a": [{"name": "y", "port": 10}]}, 1),
+        # Their order is no part of what they are.
+        (
+            fields(a={**MAP, "maxItems": 1}),
+            {"a": [{"name": "x"}, {"name": "y"}]},
+            {"a": [{"name": "y"}, {"name": "x"}]},
+            0,
+        ),
+        (
+            fields(a={**MAP, "maxItems": 1}),
+            {"a": [{"name": "x"}, {"name": "y"}]},
+            {"a": [{"name": "y"}, {"name": "z"}]},
+            1,
+        ),
+        (fields(a={**SET, "maxItems": 1}), {"a": [1, 2]}, {"a": [2, 1]}, 1),
         (
             fields(a={"type": "array", "items": {**INTEGER, "maximum": 9}}),
             {"a": [10]},
