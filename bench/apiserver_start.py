@@ -53,8 +53,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="wherry-bench-pycache-") as cache:
         for number in range(options.runs + 1):
             with tempfile.TemporaryDirectory(prefix="wherry-bench-") as folder:
+                port = free_port()
                 for starts in (cold, warm):
-                    found = start(Path(folder), Path(cache))
+                    found = start(Path(folder), port, Path(cache))
                     time.sleep(IDLE_SECONDS)
                     if number:
                         starts.append(found)
@@ -69,9 +70,8 @@ def main() -> None:
     print(f"idle memory:           PSS {pss:.1f} MiB, RSS {rss:.1f} MiB   (kube-apiserver 290 MB RSS, etcd 44 MB)")
 
 
-def start(data_dir: Path, cache: Path) -> Start:
+def start(data_dir: Path, port: int, cache: Path) -> Start:
     """Start a server, its bytecode cached in a folder."""
-    port = free_port()
     command = [sys.executable, "-m", "apiserver", "--data-dir", str(data_dir), "--bind-address", "127.0.0.1"]
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
     started = time.perf_counter()
