@@ -548,3 +548,30 @@ async def test_all_of_it_survives_a_restart(tmp_path_factory: pytest.TempPathFac
             await until_condition(client, doomed["metadata"]["name"], "Terminating", "True")
             await client.patch(held, "a", {"metadata": {"finalizers": None}}, "default")
             await until_gone(client, CUSTOMRESOURCEDEFINITIONS, doomed["metadata"]["name"])
+
+
+async def test_a_hundred_definitions_come_at_once_survive_a_restart_and_go(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    defined = [
+        definition(f"Part{number}", version(schema=SPEC), group=f"g{number % 7}.example.com") for number in range(100)
+    ]
+    parts = [resource(one) for one in defined]
+    names = [one["metadata"]["name"] for one in defined]
+    with running(tmp_path_factory.mktemp("many")) as process:
+        await process.wait_ready()
+        async with await process.client() as client:
+            await asyncio.gather(*(define(client, one) for one in defined))
+            made_ones = [client.create(of, made(of, "a", spec={"size": 1})) for of in parts]
+            objects = await asyncio.gather(*made_ones)
+        process.kill()
+        process.start()
+        await process.wait_ready()
+        async with await process.client() as client:
+            assert await asyncio.gather(*(client.get(of, "a", "default") for of in parts)) == objects
+            served = await client.request("GET", "/apis/g0.example.com/v1")
+            assert len(orjson.loads(served[2])["resources"]) == 15
+            await asyncio.gather(*(client.delete(CUSTOMRESOURCEDEFINITIONS, name) for name in names))
+            await asyncio.gather(*(until_gone(client, CUSTOMRESOURCEDEFINITIONS, name) for name in names))
+            error = await refused(client.request("GET", "/apis/g0.example.com/v1"))
+            assert error.code == 404

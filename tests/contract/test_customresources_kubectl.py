@@ -195,3 +195,62 @@ def test_a_definition_is_described_and_edited(kubectl: Kubectl) -> None:
     wrong = DEFINITION.replace("plural: crontabs", "plural: cats")
     told = kubectl("apply", "--validate=false", "-f", "-", stdin=wrong, fails=True)
     assert 'spec.names.plural: Invalid value: "cats": field is immutable' in told
+
+
+def test_an_object_is_edited_with_its_status_apart(kubectl: Kubectl, tmp_path: Path) -> None:
+    kubectl("apply", "-f", "-", stdin=OBJECT)
+    editor = tmp_path / "editor"
+    editor.write_text("#!/bin/sh\nsed -i 's/replicas: 1/replicas: 2/' $1\n")
+    editor.chmod(0o755)
+    assert kubectl("edit", "ct/nightly", KUBE_EDITOR=str(editor)).endswith("edited\n")
+    assert kubectl.get("ct", "nightly")["spec"]["replicas"] == 2
+    kubectl("patch", "ct/nightly", "--subresource=status", "--type=merge", "-p", '{"status":{"replicas":1}}')
+    kubectl("edit", "ct/nightly", "--subresource=status", KUBE_EDITOR=str(editor))
+    found = kubectl.get("ct", "nightly")
+    assert (found["status"]["replicas"], found["metadata"]["generation"]) == (2, 2)
+    assert kubectl("replace", "--force", "-f", "-", stdin=OBJECT).endswith("replaced\n")
+    assert "status" not in kubectl.get("ct", "nightly")
+
+
+def test_managers_who_apply_share_lists_that_are_maps(kubectl: Kubectl) -> None:
+    def apply(who: str, ports: str, *flags: str, fails: bool = False) -> str:
+        stdin = OBJECT.replace('image: "cron:1"', f"ports: [{ports}]")
+        return kubectl(
+            "apply", "--server-side", f"--field-manager={who}", *flags, "-f", "-", stdin=stdin, fails=fails
+        )
+
+    assert apply("one", "{name: a, port: 1}, {name: b, port: http}").endswith("serverside-applied\n")
+    apply("two", "{name: c, port: 3}")
+    assert [port["name"] for port in kubectl.get("ct", "nightly")["spec"]["ports"]] == ["a", "b", "c"]
+    told = apply("two", "{name: a, port: 9}", fails=True)
+    assert 'conflict with "one": .spec.ports[name="a"].port' in told
+    apply("two", "{name: a, port: 9}", "--force-conflicts")
+    apply("one", "{name: b, port: http}")
+    assert kubectl.get("ct", "nightly")["spec"]["ports"] == [{"name": "a", "port": 9}, {"name": "b", "port": "http"}]
+    managed = json.loads(kubectl("get", "ct/nightly", "-o", "json", "--show-managed-fields"))["metadata"][
+        "managedFields"
+    ]
+    owned = {entry["manager"]: entry["fieldsV1"]["f:spec"]["f:ports"] for entry in managed}
+    assert {who: sorted(ports) for who, ports in owned.items()} == {
+        "one": ['k:{"name":"b"}'],
+        "two": ['k:{"name":"a"}'],
+    }
+
+
+def test_what_happens_to_an_object_is_described_with_it(kubectl: Kubectl) -> None:
+    kubectl("apply", "-f", "-", stdin=OBJECT)
+    metadata = kubectl.get("ct", "nightly")["metadata"]
+    regarding = {"apiVersion": f"{GROUP}/v1", "kind": "CronTab", "name": "nightly", "namespace": kubectl.namespace}
+    event = {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {"name": "nightly.1"},
+        "involvedObject": {**regarding, "uid": metadata["uid"]},
+        "reason": "Ran",
+        "message": "it has run once",
+        "type": "Normal",
+        "source": {"component": "crond"},
+    }
+    kubectl("create", "-f", "-", stdin=json.dumps(event))
+    assert "it has run once" in kubectl("describe", "ct", "nightly")
+    assert "CronTab/nightly" in kubectl("events", "--for=crontab/nightly")
