@@ -33,7 +33,7 @@ def causes(definition: Definition, value: Any) -> list[FieldError]:
 def _wrong(node: Definition, value: Any, path: str) -> Iterator[FieldError]:
     reference, definition = node, resolve(node)
     if (choices := definition.get("oneOf")) is not None:
-        if value is None or not any(_is_of_type(value, choice.get("type")) for choice in choices):
+        if value is None or not any(_is_one_of(value, choice.get("type")) for choice in choices):
             yield invalid_value(path, _hashable(value), f"{value!r} is not valid under any of the given schemas")
         return
     types = definition.get("type") or reference.get("type")
@@ -66,6 +66,11 @@ def _wrong_in_object(definition: Definition, value: dict[str, Any], path: str) -
     for key in definition.get("required") or ():
         if key not in value:
             yield required(f"{path}.{key}".lstrip("."))
+
+
+def _is_one_of(value: Any, types: Any) -> bool:
+    is_too_large = isinstance(value, int) and "integer" in types and not _fits(value, INTEGER_LIMITS["int32"])
+    return _is_of_type(value, types) and not is_too_large
 
 
 def _is_of_type(value: Any, types: Any) -> bool:

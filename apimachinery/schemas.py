@@ -220,8 +220,12 @@ def _bounded(node: Any) -> Any:
     if not isinstance(node, dict):
         return node
     bounded = {key: _bounded(value) for key, value in node.items()}
-    limit = INTEGER_LIMITS.get(node["format"]) if isinstance(node.get("format"), str) else None
-    return bounded if limit is None else {**bounded, "minimum": -limit, "maximum": limit - 1}
+    types = node.get("type")
+    if not isinstance(types, str | list) or "integer" not in types:
+        return bounded
+    # The one that has no format is that of what may be a text too.
+    limit = INTEGER_LIMITS[node.get("format", "int32")]
+    return {**bounded, "minimum": -limit, "maximum": limit - 1}
 
 
 @cache

@@ -39,6 +39,13 @@ def test_no_number_gets_in_that_clients_could_not_read(replicas: Any) -> None:
     assert {cause.type for cause in causes if cause.path == "spec.replicas"} == {"FieldValueTypeInvalid"}
 
 
+@pytest.mark.parametrize("surge", [1 << 31, -(1 << 31) - 1, 1 << 63, 1.0, 1.5, True])
+def test_neither_does_one_in_place_of_a_text(surge: Any) -> None:
+    spec = {"strategy": {"rollingUpdate": {"maxSurge": surge}}, "selector": {}, "template": {}}
+    causes = schemas.validate_named("io.k8s.api.apps.v1.DeploymentSpec", spec, "spec")
+    assert [cause.path for cause in causes] == ["spec.strategy.rollingUpdate.maxSurge"]
+
+
 @pytest.mark.parametrize("containers", [[7] * 500_000, [*({"name": "a"} for _ in range(20_000)), 7]])
 def test_much_that_is_wrong_is_told_as_far_as_people_read(containers: list[Any]) -> None:
     causes = schemas.validate(PODS, pod(containers))
