@@ -12,6 +12,13 @@ from kctl.errors import CommandError
 POD = "apiVersion: v1\nkind: Pod\nmetadata: {name: %s}\n"
 
 
+def _doubled(times: int) -> str:
+    """Aliases of aliases: each line stands for ten times what the one before does."""
+    letters = "abcdefghijklmnop"
+    lines = [f"{letters[n]}: &{letters[n]} [{','.join([f'*{letters[n - 1]}'] * 10)}]" for n in range(1, times)]
+    return "\n".join(lines)
+
+
 def names(sources: list[str], *, recursive: bool = False) -> list[str]:
     return [item["metadata"]["name"] for _, item in read_objects(sources, recursive=recursive)]
 
@@ -65,6 +72,23 @@ def test_a_mistake_names_the_file_and_the_place(tmp_path: Path, text: str, compl
         read_objects([str(file)])
     assert "wrong.yaml" in str(caught.value)
     assert complaint in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("[" * 100_000, "exceeded max depth"),
+        ("- " * 100_000, "exceeded max depth"),
+        ("a: &a [x,x,x,x,x,x,x,x,x,x]\n" + _doubled(12), "more than 1000000 values"),
+        ("? [a]\n: b", "must be a plain word"),
+        ("a: !!int x", "as a !!int"),
+    ],
+)
+def test_a_file_that_means_harm_is_refused_in_one_line(tmp_path: Path, text: str, complaint: str) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text(text)
+    with pytest.raises(CommandError, match=complaint):
+        read_objects([str(file)])
 
 
 def test_a_file_that_is_not_there_is_said_so(tmp_path: Path) -> None:
