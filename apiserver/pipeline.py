@@ -30,7 +30,7 @@ from apimachinery.managedfields.entries import Managed, same_managers
 from apimachinery.meta import Object
 from apimachinery.resources import BINDINGS, NAMESPACES, PODDISRUPTIONBUDGETS, PODS
 from apiserver import admission
-from apiserver.admission import CREATE, Attributes, Chain
+from apiserver.admission import Attributes, Chain
 from apiserver.admission.plugin import refused
 from apiserver.aggregation.aggregator import Aggregator
 from apiserver.catalog import Catalog
@@ -236,9 +236,6 @@ class Pipeline:
     async def _create(self, call: Call) -> web.StreamResponse:
         if call.name or (call.resource.namespaced and not call.namespace):
             raise method_not_allowed()
-        if call.terminating:
-            why = "create not allowed while custom resource definition is terminating"
-            raise refused(Attributes(CREATE, call.resource, call.namespace, "", call.user), why)
         managers.check_options(call)
         sent = await decode.sent(call, call.resource, await decode.read_body(call.http))
         return await self._encode(call, OBJECT, await self._write_new(call, sent), 201)
@@ -371,6 +368,8 @@ class Pipeline:
             writing.complete(call.strategy, change.obj)
         await managers.track(call, change, part, self._now())
         attributes = admitting.of_write(call, change, part)
+        if call.terminating and current is None:
+            raise refused(attributes, "create not allowed while custom resource definition is terminating")
         await admission.mutate(self._plugins, attributes, self._cluster)
         managers.check_after_admission(call, change)
         admitting.tell_managers(attributes, change, part)

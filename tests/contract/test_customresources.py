@@ -404,9 +404,15 @@ async def test_deletion_takes_the_objects_along_and_waits_for_finalizers(client:
     found = await until_condition(client, which, "Terminating", "True", "InstanceDeletionInProgress")
     assert found["metadata"]["finalizers"] == ["customresourcecleanup.apiextensions.k8s.io"]
     await until_gone(client, of, "free", "default")
-    error = await refused(client.create(of, made(of, "new", spec={})))
-    assert error.code == 403
-    assert "create not allowed while custom resource definition is terminating" in error.message
+    applied = orjson.dumps(made(of, "new", spec={}))
+    path, how = f"{of.path('default', 'new')}?fieldManager=me", {"Content-Type": "application/apply-patch+yaml"}
+    for late in (
+        client.create(of, made(of, "new", spec={})),
+        client.request("PATCH", path, body=applied, headers=how),
+    ):
+        error = await refused(late)
+        assert error.code == 403
+        assert '"new" is forbidden: create not allowed while custom resource definition is' in error.message
     await client.patch(of, "held", {"metadata": {"finalizers": None}}, "default")
     await until_gone(client, CUSTOMRESOURCEDEFINITIONS, which)
     error = await refused(client.list(of))
