@@ -10,7 +10,7 @@ from apimachinery.field import invalid_value, not_supported, required
 from apimachinery.meta import Object, find_condition, get_path
 from apimachinery.resources import APISERVICES
 from apiserver.registry import checks
-from apiserver.registry.base64_data import decoded
+from apiserver.registry.base64_data import decoded, decoded_bytes
 from apiserver.registry.checks import Errors, Fields
 from apiserver.registry.conditions import STATUSES
 from apiserver.registry.strategy import AGE, NAME, Cell, Column, Strategy
@@ -79,6 +79,7 @@ def _validate_service(spec: Fields, errors: Errors) -> None:
     if not 1 <= port <= 65535:
         why = f"port is not valid: {checks.PORT_RANGE}"
         errors.append(invalid_value("spec.service.port", port, why))
+    decoded_bytes(bundle, "spec.caBundle", errors)
     if insecure and bundle:
         why = "may not be true if caBundle is present"
         errors.append(invalid_value("spec.insecureSkipTLSVerify", True, why))

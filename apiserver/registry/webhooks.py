@@ -21,6 +21,7 @@ from apiserver.registry.admission_rules import (
     validate_match_conditions,
     validate_rule,
 )
+from apiserver.registry.base64_data import decoded_bytes
 from apiserver.registry.checks import Errors, Fields
 from apiserver.registry.metadata import validate_label_selector
 from apiserver.registry.strategy import AGE, NAME, Cell, Column
@@ -122,6 +123,7 @@ def validate_client(client: Fields, path: str, errors: Errors) -> None:
         _validate_url(url, f"{path}.url", errors)
     elif service is not None:
         _validate_service(service, f"{path}.service", errors)
+    decoded_bytes(client.get("caBundle"), f"{path}.caBundle", errors)
 
 
 def _validate_url(url: str, path: str, errors: Errors) -> None:

@@ -64,6 +64,10 @@ def test_a_webhook_is_asked_of_everything_that_its_rules_name(resource):
         ({"timeoutSeconds": 31}, ["timeoutSeconds: Invalid value: 31: the timeout value must be between 1 and 30"]),
         ({"clientConfig": {}}, ["clientConfig: Required value: exactly one of url or service is required"]),
         (
+            {"clientConfig": {**SERVICE, "caBundle": "!!"}},
+            ['clientConfig.caBundle: Invalid value: "<redacted>": must be base64'],
+        ),
+        (
             {"clientConfig": {"url": "http://a/b?c"}},
             ["'https' is the only allowed URL scheme", "query parameters are not permitted in the URL"],
         ),

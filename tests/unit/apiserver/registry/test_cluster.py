@@ -158,6 +158,10 @@ def test_what_is_served_here_is_available():
         (api_service(insecureSkipTLSVerify=True), ["local APIServices may not have insecureSkipTLSVerify"]),
         (api_service(service={"name": "x"}), ["spec.service.namespace: Required value"]),
         (
+            api_service(service={"namespace": "x", "name": "y"}, caBundle="not base64"),
+            ['spec.caBundle: Invalid value: "<redacted>": must be base64 encoded'],
+        ),
+        (
             api_service(service={"namespace": "x", "name": "y"}, insecureSkipTLSVerify=True, caBundle="Zm9v"),
             ["may not be true if caBundle is present"],
         ),
