@@ -14,6 +14,7 @@ import orjson
 
 from apimachinery.structural.formats import FORMATS, normalized
 from apimachinery.structural.patterns import matches
+from apimachinery.structural.validation import INT64_MAX
 from apimachinery.structural.walk import Schema, items_of, properties_of
 
 _SAME = ("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties", "multipleOf", "required")
@@ -67,6 +68,8 @@ class _Translation:
         if "required" in document:
             document["required"] = list(dict.fromkeys(document["required"]))  # JSON Schema wants each named once
         _bounds(schema, document)
+        if schema.get("type") == "integer":
+            _in_64_bits(document)
         kinds = ["integer", "string"] if schema.get("x-kubernetes-int-or-string") else [schema.get("type")]
         nullable = bool(schema.get("nullable")) or kinds == [None]
         enum = schema.get("enum")
@@ -101,6 +104,14 @@ def _bounds(schema: Schema, document: dict[str, Any]) -> None:
     for bound, exclusive in (("maximum", "exclusiveMaximum"), ("minimum", "exclusiveMinimum")):
         if schema.get(bound) is not None:
             document[exclusive if schema.get(exclusive) else bound] = schema[bound]
+
+
+def _in_64_bits(document: dict[str, Any]) -> None:
+    """What is larger is no integer to clients written in Go; a tighter bound holds already."""
+    if "maximum" not in document and "exclusiveMaximum" not in document:
+        document["maximum"] = INT64_MAX
+    if "minimum" not in document and "exclusiveMinimum" not in document:
+        document["minimum"] = -INT64_MAX - 1
 
 
 def _strings(schema: Schema, document: dict[str, Any], formats: dict[str, Callable[[str], bool]]) -> None:

@@ -23,6 +23,7 @@ from apimachinery.structural.walk import Schema, items_of, properties_of, values
 
 # How Kubernetes names the place of what concerns the object as a whole.
 NOWHERE = "<nil>"
+INT64_MAX = 2**63 - 1
 _TYPES = {bool: "boolean", str: "string", int: "integer", float: "number", list: "array", dict: "object"}
 
 
@@ -95,9 +96,11 @@ class _Validator:
             result.matches += value is not None
             return
         have = "null" if value is None else _TYPES[type(value)]
+        if have == "integer" and not -INT64_MAX - 1 <= value <= INT64_MAX:
+            have = "number"
         if value is None and schema.get("nullable"):
             return
-        is_whole = have == "number" and float(value).is_integer() and "integer" in kinds
+        is_whole = isinstance(value, float) and value.is_integer() and "integer" in kinds
         if have in kinds or is_whole or (have == "integer" and "number" in kinds):
             result.matches += 1
             return

@@ -76,10 +76,12 @@ async def parse(body: bytes, kind: str) -> tuple[Any, list[str]]:
             return await asyncio.to_thread(protobuf.decode, body), []
         except ValueError as error:
             raise bad_request(f"the object provided is unrecognized: {error}") from error
-    supported = ", ".join((JSON, YAML, PROTOBUF))
-    raise unsupported_media_type(
-        f"the body of the request was in an unknown format - accepted media types include: {supported}"
-    )
+    raise _unknown_format(JSON, YAML, PROTOBUF)
+
+
+def _unknown_format(*accepted: str) -> ApiError:
+    told = "the body of the request was in an unknown format - accepted media types include: "
+    return unsupported_media_type(told + ", ".join(accepted))
 
 
 async def parse_json_apart(body: bytes) -> tuple[Any, list[str]]:
@@ -148,7 +150,10 @@ async def sent(call: Call, resource: Resource, body: bytes) -> Object:
     """The object of a body, private and checked against the schema of its kind. Raises ApiError."""
     if not body:
         raise bad_request(f"the body of the request is empty: it must be a {resource.kind}")
-    document, duplicates = await parse(body, media_type(call.http))
+    kind = media_type(call.http)
+    if kind == PROTOBUF and schemas.definition_name(resource.api_version, resource.kind) is None:
+        raise _unknown_format(JSON, YAML)  # of custom resources no messages are known
+    document, duplicates = await parse(body, kind)
     return typed(call, resource, document, duplicates)
 
 

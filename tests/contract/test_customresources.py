@@ -106,6 +106,17 @@ async def test_whole_numbers_have_no_point(client: Client, kind: str) -> None:
     assert b'"spec":{"size":3,"ratio":2}' in data
 
 
+async def test_custom_resources_are_not_sent_as_protobuf(client: Client, kind: str) -> None:
+    of = resource(await define(client, definition(kind)))
+    protobuf = {"Content-Type": "application/vnd.kubernetes.protobuf"}
+    error = await refused(client.request("POST", of.path("default"), body=b"k8s\0", headers=protobuf))
+    assert (error.code, error.message) == (
+        415,
+        "the body of the request was in an unknown format - accepted media types include: application/json, "
+        "application/yaml",
+    )
+
+
 async def test_unknown_fields_are_refused_warned_of_or_dropped(client: Client, kind: str) -> None:
     of = resource(await define(client, definition(kind, version(schema=SPEC))))
     obj = made(of, "a", spec={"size": 1, "length": 2})

@@ -36,6 +36,7 @@ def told(schema: Any, value: Any) -> list[str]:
         (STRING, 1, 'Invalid value: "integer": a in body must be of type string: "integer"'),
         (INTEGER, "1", 'Invalid value: "string": a in body must be of type integer: "string"'),
         (INTEGER, 1.5, 'Invalid value: "number": a in body must be of type integer: "number"'),
+        (INTEGER, 2**63, 'Invalid value: "number": a in body must be of type integer: "number"'),
         (STRING, None, 'Invalid value: "null": a in body must be of type string: "null"'),
         (INT_OR_STRING, True, 'Invalid value: "boolean": a in body must be of type integer,string: "boolean"'),
         ({**STRING, "maxLength": 2}, "abc", "Too long: may not be more than 2 bytes"),
