@@ -9,7 +9,7 @@ from __future__ import annotations
 from apimachinery.meta import Object, get_path
 from apimachinery.resources import LEASES
 from apimachinery.time import parse_rfc3339
-from apiserver.admission import Cluster
+from apiserver.admission.plugin import Cluster
 from apiserver.registry.componentstatuses import component_status
 
 _NAMESPACE = "kube-system"

@@ -16,7 +16,7 @@ from apimachinery.meta import Object
 from apimachinery.resources import ENDPOINTS, ENDPOINTSLICES, PODS, SERVICES
 
 if TYPE_CHECKING:
-    from apiserver.admission import Cluster
+    from apiserver.admission.plugin import Cluster
 
 SERVICE_NAME = "kubernetes.io/service-name"
 

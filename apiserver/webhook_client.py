@@ -28,7 +28,7 @@ from apimachinery.meta import Object
 from apiserver.service_resolver import addresses
 
 if TYPE_CHECKING:
-    from apiserver.admission import Cluster
+    from apiserver.admission.plugin import Cluster
 
 CONNECT_SECONDS = 10.0
 KEEP_SECONDS = 60.0

@@ -16,7 +16,7 @@ import aiohttp
 from yarl import URL
 
 from apimachinery.errors import ApiError
-from apiserver.admission import Cluster
+from apiserver.admission.plugin import Cluster
 from apiserver.aggregation.index import Where
 from apiserver.front_proxy import FrontProxy, naming
 from apiserver.proxying.reverse import dial_error

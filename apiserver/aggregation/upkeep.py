@@ -19,7 +19,7 @@ from apimachinery.errors import ApiError
 from apimachinery.meta import find_condition
 from apimachinery.resources import APISERVICES, ENDPOINTS, ENDPOINTSLICES, SERVICES
 from apimachinery.time import rfc3339
-from apiserver.admission import Cluster
+from apiserver.admission.plugin import Cluster
 from apiserver.aggregation import availability, discovery_documents, openapi_documents
 from apiserver.aggregation.asking import AGGREGATOR, READER_OF_SCHEMAS, Answer, Asking, Unanswered
 from apiserver.aggregation.availability import Verdict

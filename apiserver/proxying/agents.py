@@ -21,7 +21,7 @@ from apimachinery.errors import ApiError, bad_request, internal, not_found
 from apimachinery.meta import Object, get_path
 from apimachinery.names import dns1123_subdomain
 from apimachinery.resources import NODES
-from apiserver.admission import Cluster
+from apiserver.admission.plugin import Cluster
 from apiserver.pod_streams import Location
 
 KUBELET_PORT = 10250

@@ -15,7 +15,7 @@ from aiohttp import web
 from apimachinery.errors import method_not_allowed, not_found, path_not_found
 from apimachinery.meta import Object
 from apimachinery.resources import PODS
-from apiserver.admission import Cluster
+from apiserver.admission.plugin import Cluster
 from apiserver.pod_streams import stream_location
 from apiserver.proxying import logs, port_forwarding, remote_commands, targets
 from apiserver.proxying.agents import Agents

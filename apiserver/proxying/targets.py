@@ -21,7 +21,7 @@ from typing import Any
 from apimachinery.errors import bad_request, not_found, service_unavailable
 from apimachinery.meta import get_path
 from apimachinery.resources import PODS, SERVICES
-from apiserver.admission import Cluster
+from apiserver.admission.plugin import Cluster
 from apiserver.service_resolver import endpoints, name_of_port
 
 # No number that is longer is looked at: reading one takes longer than it is long.
