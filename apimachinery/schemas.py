@@ -134,6 +134,24 @@ def resolve(node: Definition) -> Definition:
         node = definitions()[reference.removeprefix(REFERENCE_PREFIX)]
 
 
+@cache
+def fresh_status(api_version: str, kind: str) -> Mapping[str, Any] | None:
+    """The status of an object of which nobody has said anything yet; None for kinds that have none."""
+    name = definition_name(api_version, kind)
+    field = field_schema(definitions()[name], "status") if name else None
+    if field is None:
+        return None
+    status = resolve(field)
+    named = next((key for key, one in definitions().items() if one is status), "")
+    fields = _ZERO_IF_MISSING.get(named.removeprefix("io.k8s.api."), ())
+    return {key: False if _types(status["properties"][key]) == {"boolean"} else 0 for key in fields}
+
+
+def _types(node: Definition) -> set[str]:
+    types = node.get("type")
+    return set(types if isinstance(types, list) else [types]) - {"null"}
+
+
 def field_schema(definition: Definition, name: str) -> Definition | None:
     """The schema of one field, with the field's own list and patch annotations; None for an unknown field."""
     properties = definition.get("properties")

@@ -19,6 +19,7 @@ from apimachinery.errors import MODIFIED, ApiError, already_exists, bad_request,
 from apimachinery.field import OMITTED, WARNING, FieldError, limited
 from apimachinery.managedfields.entries import Managed
 from apimachinery.meta import Object, get_path
+from apimachinery.schemas import fresh_status
 from apimachinery.time import rfc3339
 from apiserver.registry.metadata import validate_metadata, validate_metadata_update
 from apiserver.registry.strategy import Part, Strategy
@@ -169,6 +170,10 @@ def prepare_creation(strategy: Strategy, obj: Object, now: float) -> list[str]:
     if strategy.counts_generations:
         metadata["generation"] = 1
     strategy.prepare_create(obj)
+    if "status" not in obj:
+        status = fresh_status(strategy.resource.api_version, strategy.resource.kind)
+        if status is not None:
+            obj["status"] = {**status}
     return refuse(strategy, obj, validate_metadata(obj, strategy) + strategy.validate(obj))
 
 

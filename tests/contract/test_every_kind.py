@@ -13,6 +13,7 @@ from apiclient.rest import Client
 from apimachinery.errors import ApiError, is_not_found
 from apimachinery.meta import Object, get_path
 from apimachinery.resources import (
+    APISERVICES,
     BUILTIN,
     CONTROLLERREVISIONS,
     CSIDRIVERS,
@@ -35,7 +36,7 @@ TABLE = "application/json;as=Table;g=meta.k8s.io;v=v1"
 CREATED = [resource for resource in BUILTIN if {"create", "get"} <= set(resource.verbs)]
 
 # Of these the server itself tells how they are, soon after they are made.
-UPHELD = (CUSTOMRESOURCEDEFINITIONS, FLOWSCHEMAS)
+UPHELD = (APISERVICES, CUSTOMRESOURCEDEFINITIONS, FLOWSCHEMAS)
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +68,8 @@ async def test_a_life(client: Client, resource: Resource) -> None:
     body = example(resource.api_version, resource.kind)
     name: str = body["metadata"]["name"]
     made = await client.create(resource, body, scope)
+    # Whoever can have a status has one, if only an empty one.
+    assert ("status" in made) == ("status" in resource.subresources)
     for part, value in body.items():
         if part not in ("metadata", "stringData"):
             assert includes(made[part], value), (part, made)
@@ -129,7 +132,7 @@ async def test_what_is_not_said_is_nothing(client: Client, resource: Resource, s
 def told_conditions(obj: Object) -> bool:
     """Whether the server has said all that it says."""
     kinds = {condition["type"] for condition in get_path(obj, "status", "conditions", default=[])}
-    return bool(kinds & {"Established", "Dangling"})
+    return bool(kinds & {"Available", "Established", "Dangling"})
 
 
 def includes(found: Any, wanted: Any) -> bool:
