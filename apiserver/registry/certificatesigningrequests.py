@@ -16,6 +16,7 @@ from apimachinery.meta import Object, get_path
 from apimachinery.names import dns1123_label
 from apimachinery.resources import CERTIFICATESIGNINGREQUESTS
 from apimachinery.time import human_duration
+from apiserver.registry import checks
 from apiserver.registry.base64_data import decoded
 from apiserver.registry.checks import Errors, Fields
 from apiserver.registry.conditions import STATUSES
@@ -113,10 +114,11 @@ def validate(request: Object) -> Errors:
     usages = spec.get("usages") or ()
     if not usages:
         errors.append(required("spec.usages"))
+    repeated = checks.repeated(usages)
     for number, usage in enumerate(usages):
         if usage not in USAGES:
             errors.append(not_supported(f"spec.usages[{number}]", usage, USAGES))
-        if usage in usages[:number]:
+        if number in repeated:
             errors.append(duplicate(f"spec.usages[{number}]", usage))
     signer, path = spec.get("signerName") or "", "spec.signerName"
     if signer == LEGACY_SIGNER:

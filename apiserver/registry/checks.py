@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
+
+import orjson
 
 from apimachinery import names
 from apimachinery.field import FieldError, invalid_value, not_supported, required
@@ -307,3 +309,15 @@ def domain_key(value: str, path: str, errors: Errors) -> None:
         errors += [invalid_value(path, value, why) for why in problems]
     elif "/" not in value:
         errors.append(invalid_value(path, value, 'must be a domain-prefixed key (such as "acme.io/foo")'))
+
+
+def repeated(items: Sequence[Any]) -> set[int]:
+    """The numbers of the items that are like one before them, found in one go however many there are."""
+    seen: set[Any] = set()
+    found: set[int] = set()
+    for number, item in enumerate(items):
+        key = item if isinstance(item, str) else orjson.dumps(item, option=orjson.OPT_SORT_KEYS)
+        if key in seen:
+            found.add(number)
+        seen.add(key)
+    return found

@@ -148,10 +148,9 @@ def _hosts(ingress: Object) -> Cell:
         return "*"
     text = ",".join(hosts[:HOSTS_SHOWN_MAX])
     # Rules count that come once the list is full, be they of a host or not.
-    full = next(
-        (n for n in range(len(rules)) if sum(bool(r.get("host")) for r in rules[:n]) == HOSTS_SHOWN_MAX), None
-    )
-    return text if full is None else f"{text} + {len(rules) - HOSTS_SHOWN_MAX} more..."
+    of_hosts = [number for number, rule in enumerate(rules) if rule.get("host")]
+    more = len(hosts) >= HOSTS_SHOWN_MAX and of_hosts[HOSTS_SHOWN_MAX - 1] < len(rules) - 1
+    return text if not more else f"{text} + {len(rules) - HOSTS_SHOWN_MAX} more..."
 
 
 def _address(ingress: Object) -> Cell:

@@ -82,9 +82,9 @@ def validate_status(node: Object, old: Object) -> Errors:
     """Amounts, and each address once."""
     errors = validate(node)
     addresses = get_path(node, "status", "addresses", default=[])
-    for number, address in enumerate(addresses):
-        if address in addresses[:number]:
-            errors.append(duplicate(f"status.addresses[{number}]", address))
+    errors += [
+        duplicate(f"status.addresses[{number}]", addresses[number]) for number in sorted(checks.repeated(addresses))
+    ]
     return errors
 
 

@@ -112,10 +112,11 @@ def validate_addresses(spec: Fields, errors: Errors) -> None:
             errors.append(invalid_value(path, many, "first value must match `clusterIP`"))
     elif many:
         errors.append(invalid_value(path, many, "must be empty when `clusterIP` is not specified"))
+    repeated = checks.repeated(families)
     for number, family in enumerate(families):
         if family not in FAMILIES:
             errors.append(not_supported(f"spec.ipFamilies[{number}]", family, FAMILIES))
-        if family in families[:number]:
+        if number in repeated:
             errors.append(duplicate(f"spec.ipFamilies[{number}]", family))
     checks.optional_choice(spec.get("ipFamilyPolicy"), _POLICIES, "spec.ipFamilyPolicy", errors)
     before = len(errors)
