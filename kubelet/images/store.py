@@ -20,7 +20,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -296,8 +296,10 @@ class ImageStore:
         blobs = {*records, *(record.get("manifest", "") for record in records.values())}
         folder = self.root / "blobs" / "sha256"
         for path in folder.iterdir() if folder.is_dir() else ():
-            if f"sha256:{path.name}" not in blobs and time.time() - path.stat().st_mtime > 3600:
-                path.unlink(missing_ok=True)  # not one that was written just now for an image to come
+            with suppress(FileNotFoundError):  # one on its way, which has got its name meanwhile
+                # Not one that was written just now for an image to come.
+                if f"sha256:{path.name}" not in blobs and time.time() - path.stat().st_mtime > 3600:
+                    path.unlink()
         return self.layers.sweep(used, mounted=layers_module.mounted_names())
 
     def _keep_blob(self, data: bytes) -> None:
