@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -19,41 +19,17 @@ from apimachinery.resources import (
     ENDPOINTSLICES,
     HORIZONTALPODAUTOSCALERS,
     MUTATINGWEBHOOKCONFIGURATIONS,
-    NAMESPACES,
     PODS,
-    SERVICEACCOUNTS,
     SERVICES,
     VALIDATINGWEBHOOKCONFIGURATIONS,
     Resource,
 )
-from tests.support.apiserver import ApiServerProcess, free_port, own_address, running
+from tests.support.apiserver import ApiServerProcess, free_port, own_address
 from tests.support.clients import kubectl_current
 from tests.support.kubectl import Kubectl
 from tests.support.webhook_server import Handler, WebhookServer, allow, deny, webhook_server
 
 SERVICE = "hooks"
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServerProcess]:
-    with running(tmp_path_factory.mktemp("webhooks")) as process:
-        asyncio.run(process.wait_ready())
-        yield process
-
-
-@pytest.fixture
-async def client(server: ApiServerProcess) -> AsyncIterator[Client]:
-    async with await server.client() as connected:
-        yield connected
-
-
-@pytest.fixture
-async def scope(client: Client) -> str:
-    """A namespace for one test, with the service account that pods need."""
-    made = await client.create(NAMESPACES, {"metadata": {"generateName": "hooks-"}})
-    name: str = made["metadata"]["name"]
-    await client.create(SERVICEACCOUNTS, {"metadata": {"name": "default"}}, name)
-    return name
 
 
 @pytest.fixture

@@ -372,6 +372,16 @@ async def test_what_is_handed_back_is_gone(
     assert PATH[1:] not in (await read(client, "/openapi/v3"))["paths"]
 
 
+async def schemas(client: Client) -> str:
+    """What is published of the other server's objects, a moment from now."""
+    await asyncio.sleep(0.1)
+    try:
+        return (await client.request("GET", f"/openapi/v3/apis/{GROUP}/{VERSION}"))[2].decode()
+    except ApiError as error:
+        assert error.code == 404
+        return ""
+
+
 async def test_an_api_server_may_stand_behind_another(
     server: ApiServerProcess,
     client: Client,
@@ -395,6 +405,9 @@ async def test_an_api_server_may_stand_behind_another(
         applied = await kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps(FLUNDER))
         assert "serverside-applied" in applied
         assert "one" in await kubectl("get", f"flunders.{GROUP}")
+        # The other server's schemas may have been read before it had any; they are read again within a minute.
+        while "How large it is." not in await schemas(client):
+            pass
         assert "How large it is." in await kubectl("explain", "flunders.size")
         async with await behind.client() as other:
             assert (await read(other, f"{FLUNDERS}/one"))["size"] == 3

@@ -31,12 +31,6 @@ async def server(tmp_path: Path) -> AsyncIterator[ApiServerProcess]:
         yield process
 
 
-@pytest.fixture
-async def client(server: ApiServerProcess) -> AsyncIterator[Client]:
-    async with await server.client() as connected:
-        yield connected
-
-
 def failed_start(*flags: str) -> str:
     """The one line that a server says which can't start."""
     done = subprocess.run(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import itertools
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,6 @@ from apiclient.rest import Client
 from apimachinery.errors import ApiError
 from apimachinery.meta import Object
 from apimachinery.resources import CUSTOMRESOURCEDEFINITIONS, NAMESPACES, SERVICES, Resource
-from tests.support.apiserver import ApiServerProcess, running
 from tests.support.customresources import define, definition, made, properties, resource, until_condition, version
 from tests.support.webhook_server import WebhookServer, webhook_server
 
@@ -23,19 +22,6 @@ STRING = {"type": "string"}
 ADDRESS = properties(spec={**properties(address=STRING), "required": ["address"]})
 SPLIT = properties(spec={**properties(host=STRING, port=STRING), "required": ["host", "port"]})
 _kinds = (f"Backend{number}" for number in itertools.count())
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServerProcess]:
-    with running(tmp_path_factory.mktemp("conversion")) as process:
-        asyncio.run(process.wait_ready())
-        yield process
-
-
-@pytest.fixture
-async def client(server: ApiServerProcess) -> AsyncIterator[Client]:
-    async with await server.client() as connected:
-        yield connected
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import subprocess
 import sys
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.apiserver import REPOSITORY, ApiServerProcess, running
+from tests.support.apiserver import REPOSITORY, ApiServerProcess
 from tests.support.clients import kubectl_current, kubectl_on_path
 from tests.support.kubectl import Kubectl, in_new_namespace
 
@@ -74,13 +73,6 @@ kind: CronTab
 metadata: {name: nightly, labels: {team: a}}
 spec: {cronSpec: "* * * * */5", image: "cron:1"}
 """
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServerProcess]:
-    with running(tmp_path_factory.mktemp("kubectl")) as process:
-        asyncio.run(process.wait_ready())
-        yield process
 
 
 @pytest.fixture(params=[kubectl_on_path, kubectl_current], ids=["on-path", "current"])

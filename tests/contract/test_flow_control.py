@@ -52,12 +52,6 @@ async def let_people_in(server: ApiServerProcess) -> None:
         await client.create(LEASES, {"metadata": {"name": "n1"}, "spec": {}}, "kube-node-lease")
 
 
-@pytest.fixture
-async def client(server: ApiServerProcess) -> AsyncIterator[Client]:
-    async with await server.client() as connected:
-        yield connected
-
-
 @asynccontextmanager
 async def session(server: ApiServerProcess, who: str) -> AsyncIterator[aiohttp.ClientSession]:
     """A client that takes answers as they are."""

@@ -42,12 +42,6 @@ async def _prepare(process: ApiServerProcess) -> None:
 
 
 @pytest.fixture
-async def client(server: ApiServerProcess) -> AsyncIterator[Client]:
-    async with await server.client() as connected:
-        yield connected
-
-
-@pytest.fixture
 def tls(server: ApiServerProcess) -> ssl.SSLContext:
     return client_context(load(str(server.kubeconfig)))
 

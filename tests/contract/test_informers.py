@@ -36,12 +36,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServerProces
 
 
 @pytest.fixture
-async def client(server: ApiServerProcess) -> AsyncIterator[Client]:
-    async with await server.client() as connected:
-        yield connected
-
-
-@pytest.fixture
 async def scope(client: Client) -> str:
     made = await client.create(NAMESPACES, {"metadata": {"generateName": "informers-"}})
     name: str = made["metadata"]["name"]

@@ -6,25 +6,18 @@ import asyncio
 import json
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from apimachinery.resources import NAMESPACES
-from tests.support.apiserver import ApiServerProcess, running
+from tests.support.apiserver import ApiServerProcess
 from tests.support.clients import javascript_client
 
 SCRIPT = Path(__file__).with_name("javascript_client.mjs")
 SCENARIO_SECONDS_MAX = 60
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServerProcess]:
-    with running(tmp_path_factory.mktemp("javascript")) as process:
-        asyncio.run(process.wait_ready())
-        yield process
 
 
 @pytest.fixture

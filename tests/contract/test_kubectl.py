@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.support.apiserver import ApiServerProcess, running
+from tests.support.apiserver import ApiServerProcess
 from tests.support.clients import kubectl_current, kubectl_on_path
 from tests.support.kubectl import Kubectl, in_new_namespace
 
@@ -31,13 +30,6 @@ metadata: {name: solo}
 spec:
   containers: [{name: c, image: "solo:1"}]
 """
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServerProcess]:
-    with running(tmp_path_factory.mktemp("kubectl")) as process:
-        asyncio.run(process.wait_ready())
-        yield process
 
 
 @pytest.fixture(params=[kubectl_on_path, kubectl_current], ids=["on-path", "current"])

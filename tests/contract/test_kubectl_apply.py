@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.apiserver import ApiServerProcess, running
+from tests.support.apiserver import ApiServerProcess
 from tests.support.clients import kubectl_current, kubectl_on_path
 from tests.support.kubectl import Kubectl, in_new_namespace
 
@@ -30,18 +29,6 @@ spec:
 """
 LESS = DEPLOYMENT.replace('      - {name: b, image: "b:1"}\n', "").replace("  replicas: 2\n", "")
 APPLY = ("apply", "--server-side", "-f", "-")
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServerProcess]:
-    with running(tmp_path_factory.mktemp("kubectl-apply")) as process:
-        asyncio.run(process.wait_ready())
-        yield process
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("home")
 
 
 @pytest.fixture(params=[kubectl_on_path, kubectl_current], ids=["on-path", "current"])

@@ -26,11 +26,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServerProces
             yield process
 
 
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("home")
-
-
 @pytest.fixture(params=[kubectl_on_path, kubectl_current], ids=["on-path", "current"])
 def kubectl(request: pytest.FixtureRequest, server: ApiServerProcess, home: Path) -> Kubectl:
     find: Callable[[], str] = request.param

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from apimachinery.meta import get_path
-from tests.support.apiserver import ApiServerProcess, running
+from tests.support.apiserver import ApiServerProcess
 from tests.support.clients import kubectl_current, kubectl_on_path
 from tests.support.kubectl import Kubectl, in_new_namespace
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServerProcess]:
-    with running(tmp_path_factory.mktemp("generators")) as process:
-        asyncio.run(process.wait_ready())
-        yield process
 
 
 @pytest.fixture(scope="module", params=[kubectl_on_path, kubectl_current], ids=["on-path", "current"])

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
 
 from apimachinery.resources import BUILTIN
-from tests.support.apiserver import ApiServerProcess, running
+from tests.support.apiserver import ApiServerProcess
 from tests.support.clients import kubectl_current, kubectl_on_path
 from tests.support.kubectl import Kubectl, in_new_namespace
 
@@ -37,13 +36,6 @@ apiVersion: v1
 metadata: {name: b, labels: {rank: "1"}}
 spec: {containers: [{name: c, image: "b:1"}]}
 """
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServerProcess]:
-    with running(tmp_path_factory.mktemp("outputs")) as process:
-        asyncio.run(process.wait_ready())
-        yield process
 
 
 @pytest.fixture(scope="module", params=[kubectl_on_path, kubectl_current], ids=["on-path", "current"])

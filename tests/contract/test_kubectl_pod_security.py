@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +12,6 @@ import pytest
 from tests.support.apiserver import ApiServerProcess, running
 from tests.support.clients import kubectl_current
 from tests.support.kubectl import Kubectl, in_new_namespace
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServerProcess]:
-    with running(tmp_path_factory.mktemp("podsecurity")) as process:
-        asyncio.run(process.wait_ready())
-        yield process
 
 
 @pytest.fixture

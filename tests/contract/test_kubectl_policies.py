@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,19 +10,12 @@ from typing import Any
 import pytest
 
 from apimachinery.meta import Object
-from tests.support.apiserver import ApiServerProcess, running
+from tests.support.apiserver import ApiServerProcess
 from tests.support.clients import kubectl_current
 from tests.support.kubectl import Kubectl, in_new_namespace
 from tests.support.manager import managing
 
 GROUP = "admissionregistration.k8s.io"
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServerProcess]:
-    with running(tmp_path_factory.mktemp("policies")) as process:
-        asyncio.run(process.wait_ready())
-        yield process
 
 
 @pytest.fixture

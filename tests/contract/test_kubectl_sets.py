@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.apiserver import ApiServerProcess, running
+from tests.support.apiserver import ApiServerProcess
 from tests.support.clients import kubectl_current
 from tests.support.kubectl import Kubectl, in_new_namespace
 
@@ -20,18 +18,6 @@ resources: [config.yaml]
 labels: [{pairs: {of: shop}}]
 configMapGenerator: [{name: made, literals: [colour=red]}]
 """
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServerProcess]:
-    with running(tmp_path_factory.mktemp("sets")) as process:
-        asyncio.run(process.wait_ready())
-        yield process
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("home")
 
 
 @pytest.fixture

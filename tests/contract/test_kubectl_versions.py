@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.apiserver import ApiServerProcess, running
+from tests.support.apiserver import ApiServerProcess
 from tests.support.clients import kubectl_released
 from tests.support.kubectl import in_new_namespace
 
@@ -22,13 +20,6 @@ spec:
     metadata: {labels: {app: web}}
     spec: {containers: [{name: web, image: "web:1"}]}
 """
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServerProcess]:
-    with running(tmp_path_factory.mktemp("versions")) as process:
-        asyncio.run(process.wait_ready())
-        yield process
 
 
 @pytest.mark.parametrize("minor", [32, 33, 34, 35, 36])

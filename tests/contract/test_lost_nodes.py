@@ -44,12 +44,6 @@ def manager(server: ApiServerProcess) -> Any:
         yield process
 
 
-@pytest.fixture
-async def client(server: ApiServerProcess) -> AsyncIterator[Client]:
-    async with await server.client() as connected:
-        yield connected
-
-
 @asynccontextmanager
 async def nodes(client: Client, count: int) -> AsyncIterator[list[FakeNode]]:
     """So many nodes that are alive."""

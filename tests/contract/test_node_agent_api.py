@@ -32,12 +32,6 @@ async def server(tmp_path: Path) -> AsyncIterator[ApiServerProcess]:
         yield started
 
 
-@pytest.fixture
-async def client(server: ApiServerProcess) -> AsyncIterator[Client]:
-    async with await server.client() as connected:
-        yield connected
-
-
 @asynccontextmanager
 async def task(coroutine: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
     running_task = asyncio.create_task(coroutine)

@@ -104,12 +104,6 @@ async def server(tmp_path: Path) -> AsyncIterator[ApiServerProcess]:
         yield process
 
 
-@pytest.fixture
-async def client(server: ApiServerProcess) -> AsyncIterator[Client]:
-    async with await server.client() as connected:
-        yield connected
-
-
 async def serve(agent: Agent, pki: Path) -> web.AppRunner:
     app = web.Application()
     app.router.add_get("/containerLogs/{namespace}/{pod}/{container}", agent.logs)

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.support.apiserver import ApiServerProcess, running
+from tests.support.apiserver import ApiServerProcess
 
 kubernetes = pytest.importorskip("kubernetes", reason="the package kubernetes is not installed")
 
 NAMESPACE = "python-client"
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServerProcess]:
-    with running(tmp_path_factory.mktemp("python-client")) as process:
-        asyncio.run(process.wait_ready())
-        yield process
 
 
 @pytest.fixture(scope="module")

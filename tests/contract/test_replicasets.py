@@ -31,12 +31,6 @@ def manager(server: ApiServerProcess) -> Any:
         yield process
 
 
-@pytest.fixture
-async def client(server: ApiServerProcess) -> AsyncIterator[Client]:
-    async with await server.client() as connected:
-        yield connected
-
-
 def replica_set(which: str = "web", *, replicas: int = 3, app: str = "web", **spec: Any) -> Object:
     template = {"metadata": {"labels": {"app": app}}, "spec": pod_spec()}
     return {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import orjson
@@ -12,34 +11,11 @@ import pytest
 from apiclient.rest import Client
 from apimachinery.errors import ApiError
 from apimachinery.meta import Object
-from apimachinery.resources import CONFIGMAPS, NAMESPACES, NODES, PODS, SERVICEACCOUNTS
-from tests.support.apiserver import ApiServerProcess, running
+from apimachinery.resources import CONFIGMAPS, NODES, PODS
 
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
 PARTIAL = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io"
 PARTIAL_LIST = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServerProcess]:
-    with running(tmp_path_factory.mktemp("lists")) as process:
-        asyncio.run(process.wait_ready())
-        yield process
-
-
-@pytest.fixture
-async def client(server: ApiServerProcess) -> AsyncIterator[Client]:
-    async with await server.client() as connected:
-        yield connected
-
-
-@pytest.fixture
-async def scope(client: Client) -> str:
-    """A namespace for one test, with the service account that pods need."""
-    made = await client.create(NAMESPACES, {"metadata": {"generateName": "lists-"}})
-    name: str = made["metadata"]["name"]
-    await client.create(SERVICEACCOUNTS, {"metadata": {"name": "default"}}, name)
-    return name
 
 
 async def make(client: Client, scope: str, *names: str, **labels: str) -> list[Object]:

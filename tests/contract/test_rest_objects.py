@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import orjson
@@ -22,34 +21,10 @@ from apimachinery.resources import (
     PODDISRUPTIONBUDGETS,
     PODS,
     REPLICASETS,
-    SERVICEACCOUNTS,
 )
-from tests.support.apiserver import ApiServerProcess, running
 
 MERGE, STRATEGIC = "application/merge-patch+json", "application/strategic-merge-patch+json"
 JSON_PATCH = "application/json-patch+json"
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServerProcess]:
-    with running(tmp_path_factory.mktemp("objects")) as process:
-        asyncio.run(process.wait_ready())
-        yield process
-
-
-@pytest.fixture
-async def client(server: ApiServerProcess) -> AsyncIterator[Client]:
-    async with await server.client() as connected:
-        yield connected
-
-
-@pytest.fixture
-async def scope(client: Client) -> str:
-    """A namespace for one test, with the service account that pods need."""
-    made = await client.create(NAMESPACES, {"metadata": {"generateName": "objects-"}})
-    name: str = made["metadata"]["name"]
-    await client.create(SERVICEACCOUNTS, {"metadata": {"name": "default"}}, name)
-    return name
 
 
 def config(name: str = "a", **data: str) -> Object:

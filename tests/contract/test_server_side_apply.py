@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import orjson
@@ -20,39 +19,15 @@ from apimachinery.resources import (
     DEPLOYMENTS,
     HORIZONTALPODAUTOSCALERS,
     HORIZONTALPODAUTOSCALERS_V1,
-    NAMESPACES,
     NODES,
     PODS,
-    SERVICEACCOUNTS,
     Resource,
 )
-from tests.support.apiserver import ApiServerProcess, running
+from tests.support.apiserver import ApiServerProcess
 
 APPLY, MERGE = "application/apply-patch+yaml", "application/merge-patch+json"
 JSON, JSON_PATCH = "application/json", "application/json-patch+json"
 SERVED_SECONDS_MAX = 10.0
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServerProcess]:
-    with running(tmp_path_factory.mktemp("apply")) as process:
-        asyncio.run(process.wait_ready())
-        yield process
-
-
-@pytest.fixture
-async def client(server: ApiServerProcess) -> AsyncIterator[Client]:
-    async with await server.client() as connected:
-        yield connected
-
-
-@pytest.fixture
-async def scope(client: Client) -> str:
-    """A namespace for one test, with the service account that pods need."""
-    made = await client.create(NAMESPACES, {"metadata": {"generateName": "apply-"}})
-    name: str = made["metadata"]["name"]
-    await client.create(SERVICEACCOUNTS, {"metadata": {"name": "default"}}, name)
-    return name
 
 
 async def send(
