@@ -21,26 +21,26 @@ from apimachinery.meta import Object
 from apimachinery.resources import PODS
 from kubelet import leftovers
 from kubelet.api_service import ApiService
-from kubelet.container_starter import ContainerStarter
-from kubelet.container_stopper import ContainerStopper
-from kubelet.image_puller import ImagePuller
+from kubelet.containers.container_starter import ContainerStarter
+from kubelet.containers.container_stopper import ContainerStopper
+from kubelet.containers.image_puller import ImagePuller
 from kubelet.images import ImageStore
 from kubelet.images.collector import ImageCollector
 from kubelet.images.pulls import ImagePulls
 from kubelet.images.usage import ImageUsage
 from kubelet.network import PodNetwork
-from kubelet.node_lease import NodeLease
-from kubelet.node_status import NodeReporter
+from kubelet.node.node_lease import NodeLease
+from kubelet.node.node_status import NodeReporter
+from kubelet.node.qos_groups import QosGroups
+from kubelet.node.routes import Routes
 from kubelet.objects import ObjectCache
 from kubelet.options import Options
-from kubelet.pod_events import PodEvents
-from kubelet.pod_services import PodServices
-from kubelet.pod_workers import PodWorkers
-from kubelet.qos_groups import QosGroups
-from kubelet.routes import Routes
+from kubelet.pods.pod_events import PodEvents
+from kubelet.pods.pod_services import PodServices
+from kubelet.pods.pod_workers import PodWorkers
+from kubelet.pods.status_writer import StatusWriter
 from kubelet.runtime import Runtime
 from kubelet.server import KubeletServer, LogRotator
-from kubelet.status_writer import StatusWriter
 from kubelet.tokens import TokenManager
 from kubelet.volumes import VolumeManager
 

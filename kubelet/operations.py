@@ -10,7 +10,7 @@ from typing import Any
 from apiclient.clock import Clock
 from apiclient.logs import kv
 from apimachinery.errors import ApiError
-from kubelet.container_stopper import StillRunning
+from kubelet.containers.container_stopper import StillRunning
 from kubelet.runtime import RuntimeFailure
 
 logger = logging.getLogger(__name__)

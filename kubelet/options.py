@@ -9,11 +9,11 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import TypeVar
 
-from kubelet import node_lease, node_settings
 from kubelet.images import collector as image_collector
 from kubelet.images.collector import Settings as ImageGCSettings
-from kubelet.node_settings import NodeSettings
-from kubelet.pod_files import ClusterDNS
+from kubelet.node import node_lease, node_settings
+from kubelet.node.node_settings import NodeSettings
+from kubelet.pods.pod_files import ClusterDNS
 
 DEFAULT_PIDS_MAX = 4096
 T = TypeVar("T")

@@ -16,9 +16,9 @@ from typing import Any
 from apiclient.clock import Clock
 from apiclient.logs import kv
 from apimachinery.meta import Object, namespaced_key
-from kubelet import pod_spec
-from kubelet.pod_events import PodEvents
-from kubelet.pod_spec import Container
+from kubelet.pods import pod_spec
+from kubelet.pods.pod_events import PodEvents
+from kubelet.pods.pod_spec import Container
 from kubelet.probes.prober import ask
 from kubelet.probes.tally import Outcome, ProbeSpec, Tally
 from kubelet.runtime import ContainerState, Runtime

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from apimachinery.meta import Object
-from kubelet import handlers
-from kubelet.handlers import NoAnswer
-from kubelet.pod_spec import Container
+from kubelet.containers import handlers
+from kubelet.containers.handlers import NoAnswer
+from kubelet.pods.pod_spec import Container
 from kubelet.probes.tally import Outcome
 from kubelet.runtime import Runtime, RuntimeFailure
 

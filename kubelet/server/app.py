@@ -32,7 +32,7 @@ from apimachinery.errors import ApiError
 from apimachinery.meta import Object
 from kubelet import paths
 from kubelet.network import Dialer
-from kubelet.node_settings import NodeSettings
+from kubelet.node.node_settings import NodeSettings
 from kubelet.runtime import ContainerState, ExecHandle, ExecIO, Runtime
 from kubelet.server import log_query, pods, port_forward, remote_command
 from kubelet.server.authentication import require_administrator

@@ -11,7 +11,7 @@ import orjson
 from aiohttp import web
 
 from apiclient.clock import Clock
-from kubelet import machine
+from kubelet.node import machine
 from kubelet.runtime import Runtime
 from kubelet.server import metrics, summary, usage
 

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from apimachinery.errors import ApiError
 from apimachinery.meta import Object
-from kubelet import pod_spec
+from kubelet.pods import pod_spec
 
 
 class Pods(Protocol):

@@ -10,8 +10,8 @@ from typing import Any
 
 from apimachinery.meta import Object
 from apimachinery.time import rfc3339
-from kubelet.machine import Disk
-from kubelet.machine import Usage as Free
+from kubelet.node.machine import Disk
+from kubelet.node.machine import Usage as Free
 from kubelet.server.usage import PodUsage, Usage
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from kubelet.downward_api import UnknownField, field_value, resource_value
+from kubelet.containers.downward_api import UnknownField, field_value, resource_value
 from kubelet.volumes import projection
 from kubelet.volumes.atomic_writer import File
 from kubelet.volumes.failure import VolumeError

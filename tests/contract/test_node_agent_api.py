@@ -15,9 +15,9 @@ from apiclient.clock import SystemClock
 from apiclient.rest import Client
 from apimachinery.meta import Object, find_condition
 from apimachinery.resources import CONFIGMAPS, LEASES, NODES, SECRETS
-from kubelet.node_lease import NAMESPACE, NodeLease
-from kubelet.node_settings import NodeSettings, parse_labels, parse_taints
-from kubelet.node_status import NodeReporter
+from kubelet.node.node_lease import NAMESPACE, NodeLease
+from kubelet.node.node_settings import NodeSettings, parse_labels, parse_taints
+from kubelet.node.node_status import NodeReporter
 from kubelet.objects import ObjectCache, ObjectKey
 from tests.support.apiserver import ApiServerProcess, running
 

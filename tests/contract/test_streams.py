@@ -25,7 +25,7 @@ from apimachinery.errors import ApiError
 from apimachinery.meta import Object
 from apimachinery.resources import NODES, PODS, SERVICEACCOUNTS
 from apiserver import node_credentials
-from kubelet.node_settings import NodeSettings
+from kubelet.node.node_settings import NodeSettings
 from kubelet.server import KubeletServer
 from tests.support.apiserver import ApiServerProcess, free_port, running
 from tests.support.clients import kubectl_current, kubectl_old, kubectl_on_path

@@ -16,7 +16,7 @@ import pytest
 from apiclient.clock import SystemClock
 from apimachinery.meta import Object
 from kubelet import paths
-from kubelet.node_settings import NodeSettings
+from kubelet.node.node_settings import NodeSettings
 from kubelet.runtime import ContainerState
 from kubelet.server import KubeletServer, LogRotator
 from tests.support.certificates import Authority, client_context

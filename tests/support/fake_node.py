@@ -14,20 +14,20 @@ from typing import Any
 
 from apimachinery.errors import ApiError, not_found
 from apimachinery.meta import Object
-from kubelet.container_starter import ContainerStarter
-from kubelet.container_stopper import ContainerStopper
-from kubelet.image_puller import ImagePuller
+from kubelet.containers.container_starter import ContainerStarter
+from kubelet.containers.container_stopper import ContainerStopper
+from kubelet.containers.image_puller import ImagePuller
 from kubelet.images import Image, ImageError
 from kubelet.images.pulls import PullResult
 from kubelet.images.reference import normalize
 from kubelet.network import PodIP
-from kubelet.pod_events import PodEvents
-from kubelet.pod_files import ClusterDNS
-from kubelet.pod_services import PodServices
-from kubelet.pod_worker import PodWorker
-from kubelet.pod_workers import PodWorkers
+from kubelet.pods.pod_events import PodEvents
+from kubelet.pods.pod_files import ClusterDNS
+from kubelet.pods.pod_services import PodServices
+from kubelet.pods.pod_worker import PodWorker
+from kubelet.pods.pod_workers import PodWorkers
+from kubelet.pods.status_writer import StatusWriter
 from kubelet.runtime import ContainerSpec, ContainerState, RuntimeFailure, SandboxSpec, SandboxState
-from kubelet.status_writer import StatusWriter
 from kubelet.volumes import VolumeFailure
 from tests.support.clock import ManualClock
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from kubelet import image_files
+from kubelet.containers import image_files
 from kubelet.images.building import context, ignore
 from kubelet.images.building.dockerfile import Heredoc, Instruction
 from kubelet.images.building.errors import BuildError

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kubelet import image_files, security
+from kubelet.containers import image_files, security
 from kubelet.images import build_cache
 from kubelet.images.building import commit
 from kubelet.images.building.copies import Copies, Copy

@@ -17,7 +17,7 @@ import pytest
 from apiclient.clock import SystemClock
 from apimachinery.meta import Object
 from kubelet import paths
-from kubelet.node_settings import NodeSettings
+from kubelet.node.node_settings import NodeSettings
 from kubelet.server import KubeletServer
 from kubelet.server.channels import PROTOCOLS, terminal_size
 from tests.support.certificates import Authority, client_context

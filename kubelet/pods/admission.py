@@ -1,0 +1,93 @@
+"""Whether this node takes a pod that was bound to it: pure. What it can't run fails at once, with a reason.
+
+The scheduler has looked already; this catches pods that were bound by hand, or at the same moment as others.
+Source: https://kubernetes.io/docs/concepts/scheduling-eviction/ and k8s.io/kubernetes/pkg/kubelet/lifecycle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from apimachinery.meta import Object, get_path, labels
+from apimachinery.selectors import Requirement
+from apimachinery.taints import tolerates
+from kubelet.containers import resources
+from kubelet.pods import pod_spec
+from kubelet.pods.pod_status import Verdict
+
+_OPERATORS = {"In": "in", "NotIn": "notin", "Exists": "exists", "DoesNotExist": "!", "Gt": ">", "Lt": "<"}
+
+
+def objection(pod: Object, node: Object, others: Sequence[Object]) -> Verdict | None:
+    """Why this node does not run the pod, beside the others that it runs; None when it does."""
+    return _short_of(pod, node, others) or _mismatch(pod, node) or _taken_port(pod, others)
+
+
+def _short_of(pod: Object, node: Object, others: Sequence[Object]) -> Verdict | None:
+    allocatable = resources.amounts(get_path(node, "status", "allocatable", default={}))
+    used = resources.add(*(resources.pod_requests(other) for other in others)) | {"pods": len(others)}
+    wanted = resources.pod_requests(pod) | {"pods": 1}
+    for name in sorted(wanted, key=lambda resource: (resource != "pods", resource)):
+        capacity, taken = allocatable.get(name, 0), used.get(name, 0)
+        if wanted[name] > 0 and wanted[name] > capacity - taken:
+            amounts = f"requested: {wanted[name]}, used: {taken}, capacity: {capacity}"
+            return Verdict(f"OutOf{name}", f"Node didn't have enough resource: {name}, {amounts}")
+    return None
+
+
+def _mismatch(pod: Object, node: Object) -> Verdict | None:
+    if not _selected(pod, node):
+        why = "node(s) didn't match Pod's node affinity/selector"
+        return Verdict("NodeAffinity", f"Predicate NodeAffinity failed: {why}")
+    for taint in get_path(node, "spec", "taints", default=[]):
+        tolerations = pod["spec"].get("tolerations") or ()
+        if taint["effect"] == "NoExecute" and not any(tolerates(entry, taint) for entry in tolerations):
+            why = "node(s) had taints that the pod didn't tolerate"
+            return Verdict("TaintToleration", f"Predicate TaintToleration failed: {why}")
+    return None
+
+
+def _selected(pod: Object, node: Object) -> bool:
+    """nodeSelector and the required node affinity, of which one term must match whole."""
+    wanted: Mapping[str, str] = pod["spec"].get("nodeSelector") or {}
+    if any(labels(node).get(key) != value for key, value in wanted.items()):
+        return False
+    affinity = get_path(pod, "spec", "affinity", "nodeAffinity", default={})
+    required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution")
+    if required is None:
+        return True
+    fields = {"metadata.name": node["metadata"]["name"]}
+    return any(
+        _all_match(term.get("matchExpressions") or (), labels(node))
+        and _all_match(term.get("matchFields") or (), fields)
+        for term in required.get("nodeSelectorTerms") or ()
+        if term.get("matchExpressions") or term.get("matchFields")
+    )
+
+
+def _all_match(expressions: Iterable[Mapping[str, Any]], values: Mapping[str, str]) -> bool:
+    return all(
+        Requirement(entry["key"], _OPERATORS[entry["operator"]], tuple(entry.get("values") or ())).matches(values)
+        for entry in expressions
+    )
+
+
+def _taken_port(pod: Object, others: Sequence[Object]) -> Verdict | None:
+    taken = [port for other in others for port in _host_ports(other)]
+    for protocol, number, address in _host_ports(pod):
+        for other_protocol, other_number, other_address in taken:
+            same = (protocol, number) == (other_protocol, other_number)
+            if same and (address == other_address or "0.0.0.0" in (address, other_address)):
+                why = "node(s) didn't have free ports for the requested pod ports"
+                return Verdict("NodePorts", f"Predicate NodePorts failed: {why}")
+    return None
+
+
+def _host_ports(pod: Object) -> list[tuple[str, int, str]]:
+    return [
+        (port.get("protocol") or "TCP", int(port["hostPort"]), port.get("hostIP") or "0.0.0.0")
+        for container in pod_spec.all_containers(pod)
+        for port in container.get("ports") or ()
+        if port.get("hostPort")
+    ]

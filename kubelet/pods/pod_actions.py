@@ -1,0 +1,182 @@
+"""What to do next about a pod's containers: pure, from the spec and what runs to starts and stops.
+
+Init containers run one after another and each to its end, sidecars among them are only started; then all
+containers at once. Afterwards whatever ended is started again as its restart policy says, and the pod has
+finished once nothing will ever be started again. Ephemeral containers are started once, whenever they come.
+
+Sources: https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/,
+https://kubernetes.io/docs/concepts/workloads/pods/init-containers/,
+https://kubernetes.io/docs/concepts/workloads/pods/sidecar-containers/ and
+https://kubernetes.io/docs/concepts/workloads/pods/ephemeral-containers/
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from apimachinery.meta import Object
+from kubelet.containers import backoff
+from kubelet.containers.backoff import Backoff
+from kubelet.pods import pod_spec
+from kubelet.pods.pod_spec import Container
+from kubelet.runtime import ContainerState
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What is known of a pod's containers, by name.
+
+    `latest` is the newest run of each; those of an earlier sandbox are in `earlier` and only count for back-off.
+    `started` holds the running ones whose startup probe has succeeded (or that have none), `unhealthy` why
+    others must be killed, `busy` those that are being started or stopped right now. `not_before` bounds the
+    next try of those that could not be started at all, `done` holds those that ended for good in an earlier sandbox.
+    """
+
+    latest: Mapping[str, ContainerState]
+    earlier: Mapping[str, ContainerState] = field(default_factory=dict)
+    started: frozenset[str] = frozenset()
+    unhealthy: Mapping[str, str] = field(default_factory=dict)
+    busy: frozenset[str] = frozenset()
+    backoffs: Mapping[str, Backoff] = field(default_factory=dict)
+    not_before: Mapping[str, float] = field(default_factory=dict)
+    done: frozenset[str] = frozenset()
+
+
+@dataclass(slots=True)
+class Actions:
+    """Containers to start now, to stop (with the message of the event), and those that wait until a time."""
+
+    start: list[str] = field(default_factory=list)
+    stop: dict[str, str] = field(default_factory=dict)
+    backing_off: dict[str, float] = field(default_factory=dict)
+    finished: bool = False
+
+
+def next_actions(pod: Object, seen: Observed, now: float) -> Actions:
+    """What to do about a pod that is to run."""
+    actions = Actions()
+    if _initialize(pod, seen, now, actions):
+        for container in pod_spec.containers(pod):
+            _keep_running(pod, container, seen, now, actions)
+        actions.finished = _has_finished(pod, seen, actions)
+    if actions.finished:
+        return Actions(finished=True)
+    for container in pod_spec.ephemeral_containers(pod):
+        _start_once(container["name"], seen, now, actions)
+    return actions
+
+
+def should_restart(pod: Object, container: Container, exit_code: int) -> bool:
+    """Whether a container that ended with this code is started again: its own rules, its own policy, the pod's."""
+    for rule in container.get("restartPolicyRules") or ():
+        wanted = rule.get("exitCodes") or {}
+        listed = exit_code in (wanted.get("values") or ())
+        if rule.get("action") == "Restart" and listed == (wanted.get("operator") == "In"):
+            return True
+    policy = container.get("restartPolicy") or pod_spec.restart_policy(pod)
+    return policy == "Always" or (policy == "OnFailure" and exit_code != 0)
+
+
+def will_restart(pod: Object, container: Container, run: ContainerState) -> bool:
+    """Whether a run that has ended is followed by another; an init container's success is its end."""
+    if pod_spec.is_ephemeral(pod, container["name"]):
+        return False
+    if pod_spec.is_sidecar(pod, container["name"]):
+        return True
+    code = run.exit_code if run.exit_code is not None else 137
+    if pod_spec.is_init(pod, container["name"]):
+        return code != 0 and should_restart(pod, container, code)
+    return should_restart(pod, container, code)
+
+
+def has_initialized(pod: Object, latest: Mapping[str, ContainerState]) -> bool:
+    """True once a container has been started, before which all init containers must have been done."""
+    return any(container["name"] in latest for container in pod_spec.containers(pod))
+
+
+def _initialize(pod: Object, seen: Observed, now: float, actions: Actions) -> bool:
+    """Bring the init containers on; True once the pod's own containers may run."""
+    initialized = has_initialized(pod, seen.latest)
+    for container in pod_spec.init_containers(pod):
+        name = container["name"]
+        run = seen.latest.get(name)
+        if pod_spec.is_sidecar(pod, name):
+            _keep_running(pod, container, seen, now, actions)
+            if not initialized and name not in seen.started:
+                return False
+            continue
+        if initialized:
+            continue
+        if name in seen.busy:
+            return False
+        if run is None:
+            _start(name, seen, now, actions)
+            return False
+        if run.status != "exited":
+            return False
+        if run.exit_code != 0:
+            if will_restart(pod, container, run):
+                _start(name, seen, now, actions)
+            else:
+                actions.start.clear()
+                actions.finished = True
+            return False
+    return True
+
+
+def _keep_running(pod: Object, container: Container, seen: Observed, now: float, actions: Actions) -> None:
+    name = container["name"]
+    run = seen.latest.get(name)
+    if name in seen.busy or (run is None and name in seen.done):
+        return
+    if run is None:
+        _start(name, seen, now, actions)
+    elif run.status == "exited":
+        if will_restart(pod, container, run):
+            _start(name, seen, now, actions)
+    elif name in seen.unhealthy:
+        again = ", will be restarted" if will_restart(pod, container, _killed(run)) else ""
+        actions.stop[name] = f"{seen.unhealthy[name]}{again}"
+
+
+def _start_once(name: str, seen: Observed, now: float, actions: Actions) -> None:
+    """Start a container of which no run is known, not even in an earlier sandbox."""
+    if name not in seen.busy and name not in seen.latest and name not in seen.earlier and name not in seen.done:
+        _start(name, seen, now, actions)
+
+
+def _killed(run: ContainerState) -> ContainerState:
+    return ContainerState(id=run.id, name=run.name, attempt=run.attempt, status="exited", exit_code=137)
+
+
+def _start(name: str, seen: Observed, now: float, actions: Actions) -> None:
+    """Start a container now, or say until when it has to wait."""
+    due = seen.not_before.get(name, 0.0)
+    last = seen.latest.get(name) or seen.earlier.get(name)
+    delay = seen.backoffs.get(name)
+    if last is not None and delay is not None and last.finished_at is not None:
+        due = max(due, delay.until(last.finished_at))
+    if due > now:
+        actions.backing_off[name] = due
+    else:
+        actions.start.append(name)
+
+
+def _has_finished(pod: Object, seen: Observed, actions: Actions) -> bool:
+    """True when every container has ended for good; sidecars do not keep a pod alive."""
+    for container in pod_spec.containers(pod):
+        name = container["name"]
+        run = seen.latest.get(name)
+        if name in seen.busy or name in actions.start or name in actions.backing_off:
+            return False
+        if run is None and name in seen.done:
+            continue
+        if run is None or run.status != "exited" or will_restart(pod, container, run):
+            return False
+    return True
+
+
+def backoff_message(pod: Object, name: str, delay: Backoff) -> str:
+    """The waiting message of a container in CrashLoopBackOff."""
+    return f"back-off {backoff.shown(delay.seconds)} restarting failed container={name} pod={pod_spec.describe(pod)}"

@@ -1,0 +1,106 @@
+"""The workers of all pods of this node, and how news reaches them.
+
+A pod is known by its UID: one that is deleted and made again under the same name has another worker, and the old
+one ends its containers first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Sequence
+
+from apiclient.logs import kv
+from apimachinery.meta import Object, namespace, namespaced_key, uid
+from kubelet.objects import ObjectKey
+from kubelet.pods.pod_services import PodServices
+from kubelet.pods.pod_worker import PodWorker
+from kubelet.runtime import SandboxState
+
+logger = logging.getLogger(__name__)
+
+# What the containers of a pod that the API forgot while nobody looked are given to end.
+ORPHAN_GRACE_SECONDS = 2
+
+
+class PodWorkers:
+    """One worker a pod, as tasks of `group`."""
+
+    def __init__(self, group: asyncio.TaskGroup, services: PodServices) -> None:
+        self._group = group
+        self._services = services
+        self._workers: dict[str, PodWorker] = {}
+
+    def pod_changed(self, _kind: str, old: Object | None, new: Object | None) -> None:
+        """The informer's handler."""
+        if new is None:
+            worker = self._workers.get(uid(old or {"metadata": {}}))
+            if worker is not None and old is not None:
+                # The last version says how much time a pod had left that was deleted by force.
+                worker.update(old)
+                worker.vanish()
+            return
+        worker = self._workers.get(uid(new))
+        if worker is None:
+            self._add(PodWorker(new, self._services, self._group))
+        else:
+            worker.update(new)
+
+    def runtime_changed(self, pod_uid: str) -> None:
+        """A container of the pod has started or ended, or its sandbox has died."""
+        worker = self._workers.get(pod_uid)
+        if worker is not None:
+            worker.wake()
+
+    def object_changed(self, key: ObjectKey) -> None:
+        """A ConfigMap or Secret that pods of this node refer to has changed."""
+        for worker in self._workers.values():
+            if namespace(worker.pod) == key.namespace:
+                worker.objects_changed()
+
+    def node_changed(self) -> None:
+        """The node is known now, or its network is ready."""
+        for worker in self._workers.values():
+            worker.wake()
+
+    def holding(self, *, but: str) -> Sequence[Object]:
+        """The pods that hold this node's resources, all but one."""
+        return [worker.pod for key, worker in self._workers.items() if key != but and worker.holds_resources]
+
+    def uids(self) -> frozenset[str]:
+        """The pods that are worked on."""
+        return frozenset(self._workers)
+
+    def end_orphans(self, sandboxes: Iterable[SandboxState]) -> None:
+        """End what runs for pods that the API does not know; to be called once all that it knows have workers."""
+        for sandbox in sandboxes:
+            if sandbox.pod_uid not in self._workers:
+                pod = _remembered(sandbox)
+                logger.info(kv("ending a pod that is gone", pod=namespaced_key(pod), uid=sandbox.pod_uid))
+                worker = PodWorker(pod, self._services, self._group)
+                worker.vanish()
+                self._add(worker)
+
+    def _add(self, worker: PodWorker) -> None:
+        self._workers[worker.uid] = worker
+        self._group.create_task(self._run(worker))
+
+    async def _run(self, worker: PodWorker) -> None:
+        await worker.run()
+        del self._workers[worker.uid]
+
+
+def _remembered(sandbox: SandboxState) -> Object:
+    """As much of a pod as its sandbox tells: enough to end it."""
+    spec = sandbox.spec
+    names = sorted({container.name for container in sandbox.containers})
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": spec.pod_name, "namespace": spec.pod_namespace, "uid": spec.pod_uid},
+        "spec": {
+            "containers": [{"name": name, "image": ""} for name in names],
+            "hostNetwork": spec.host_network,
+            "terminationGracePeriodSeconds": ORPHAN_GRACE_SECONDS,
+        },
+    }
