@@ -1,25 +1,30 @@
-"""How fast pods run: POST of a pod to `Running`, one at a time; and a Deployment of 50 replicas, all at once.
+"""How fast pods run, beside `podman kube play`: one at a time, and 50 at once; then how fast they go.
 
     sudo .venv/bin/python -m bench.pod_start [--pods 50] [--replicas 50]
 
-The first figure is broken down by what the API shows: bound to a node, then running. The same container started
-by the runtime alone (`bench.container_start`) is the floor.
+Here a pod goes from its POST through the API server, the scheduler and the node agent to `Running`, with an address
+of its own; there one command starts it, without a network. Both run the same image. The same container started by
+the runtime alone (`bench.container_start`) is the floor.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import json
+import statistics
+import tempfile
 import time
-from typing import Any
+from pathlib import Path
 
 from apiclient.rest import Client
 from apimachinery.meta import Object, get_path
 from apimachinery.resources import DEPLOYMENTS, PODS
-from bench import cluster
+from bench import busybox, cluster
+from bench.podman import Podman, podman
 
 WAIT_SECONDS_MAX = 60
-CONTAINER = {"name": "main", "image": "localhost/host", "command": ["sleep", "infinity"]}
+CONTAINER = {"name": "main", "image": busybox.IMAGE, "command": ["/bin/sleep", "100000"]}
 
 
 def pod(name: str) -> Object:
@@ -75,8 +80,8 @@ class Watching:
                 await self._news.wait()
 
 
-async def one_by_one(client: Client, watching: Watching, pods: int) -> None:
-    """Create, run and delete pods one after the other."""
+async def one_by_one(client: Client, watching: Watching, pods: int) -> float:
+    """Create, run and delete pods one after the other; the median of POST to Running in milliseconds."""
     samples: dict[str, list[float]] = {"answered": [], "bound": [], "running": [], "gone": []}
     for number in range(pods + 3):
         name = f"single-{number}"
@@ -95,30 +100,90 @@ async def one_by_one(client: Client, watching: Watching, pods: int) -> None:
     print(f"POST of a pod to bound:    {cluster.summary(samples['bound'])}")
     print(f"POST of a pod to Running:  {cluster.summary(samples['running'])}   (goal: p50 at most 60 ms)")
     print(f"DELETE of a pod to gone:   {cluster.summary(samples['gone'])}")
+    return statistics.median(samples["running"])
 
 
-async def all_at_once(client: Client, watching: Watching, replicas: int) -> None:
-    """Create a Deployment and wait until all of its pods run."""
+async def all_at_once(client: Client, watching: Watching, replicas: int) -> tuple[float, float]:
+    """Create a Deployment and wait until all of its pods run, then until they are gone; pods a second, of each."""
     began = time.monotonic()
     await client.create(DEPLOYMENTS, deployment("many", replicas))
     await watching.count("running", replicas, "many-")
-    took = time.monotonic() - began
-    print(f"Deployment of {replicas} replicas to all running: {took:.2f} s   (goal: at most 5 s)")
+    started = time.monotonic() - began
+    print(f"Deployment of {replicas} replicas to all running: {started:.2f} s   (goal: at most 5 s)")
     began = time.monotonic()
     await client.delete(DEPLOYMENTS, "many", "default", propagation_policy="Background")
     await watching.count("gone", replicas, "many-")
-    print(f"its deletion to all gone: {time.monotonic() - began:.2f} s")
+    ended = time.monotonic() - began
+    print(f"its deletion to all gone: {ended:.2f} s")
+    return replicas / started, replicas / ended
 
 
-async def measure(data_dir: Any, args: argparse.Namespace) -> None:
-    """Both figures on one cluster."""
+async def podman_one_by_one(peer: Podman, folder: Path, pods: int) -> float:
+    """Play and remove pods one after the other; the median of a start in milliseconds."""
+    starts, ends = [], []
+    for number in range(pods):
+        path = _pods_file(folder / f"single-{number}.json", [pod(f"single-{number}")])
+        began = time.monotonic()
+        await asyncio.to_thread(peer.run, "kube", "play", "--network", "none", str(path))
+        running = time.monotonic()
+        await asyncio.to_thread(peer.run, "kube", "down", str(path))
+        starts.append((running - began) * 1000)
+        ends.append((time.monotonic() - running) * 1000)
+    print(f"podman kube play:          {cluster.summary(starts)}")
+    print(f"podman kube down:          {cluster.summary(ends)}")
+    return statistics.median(starts)
+
+
+async def podman_all_at_once(peer: Podman, folder: Path, pods: int) -> tuple[float, float]:
+    """One file of many pods, as a Deployment has many; pods a second that start, and that end."""
+    path = _pods_file(folder / "many.yaml", [pod(f"many-{number}") for number in range(pods)])
+    began = time.monotonic()
+    await asyncio.to_thread(peer.run, "kube", "play", "--network", "none", str(path))
+    running = time.monotonic()
+    await asyncio.to_thread(peer.run, "kube", "down", str(path))
+    ended = time.monotonic() - running
+    print(f"podman kube play of {pods} pods: {running - began:.2f} s; kube down: {ended:.2f} s")
+    return pods / (running - began), pods / ended
+
+
+def _pods_file(path: Path, pods: list[Object]) -> Path:
+    path.write_text("\n---\n".join(json.dumps({**entry, "metadata": _named(entry)}) for entry in pods))
+    return path
+
+
+def _named(entry: Object) -> Object:
+    return {"name": entry["metadata"]["name"]}  # Podman has no namespaces
+
+
+async def measure(data_dir: Path, args: argparse.Namespace) -> None:
+    """All figures, ours on one cluster and then Podman's."""
+    with tempfile.TemporaryDirectory(prefix="wherry-bench-", dir="/var/tmp") as scratch:
+        folder = Path(scratch)
+        context = busybox.build_context(busybox.root(folder))
+        cluster.kctl(data_dir, "image", "build", "--tag", busybox.IMAGE, str(context))
+        single, (started, ended) = await ours(data_dir, args)
+        (folder / "peer").mkdir()
+        with podman(folder / "peer") as peer:
+            if peer is None:
+                print("podman and runc are not installed (Debian: apt install podman runc)")
+                return
+            their_single = await podman_one_by_one(peer, folder, args.pods)
+            their_started, their_ended = await podman_all_at_once(peer, folder, args.replicas)
+        print(f"podman / ours, one pod: {their_single / single:.1f} x")
+        print(f"pods a second: ours {started:.0f} at start and {ended:.0f} at delete,", end=" ")
+        print(f"podman {their_started:.1f} and {their_ended:.1f}: {started / their_started:.1f} x", end=" ")
+        print(f"and {ended / their_ended:.1f} x")
+
+
+async def ours(data_dir: Path, args: argparse.Namespace) -> tuple[float, tuple[float, float]]:
+    """Both figures of our own cluster."""
     async with await cluster.client_of(data_dir) as client:
         version = (await client.list(PODS, "default"))["metadata"]["resourceVersion"]
         watching = Watching(client)
         task = asyncio.create_task(watching.run(version))
         try:
-            await one_by_one(client, watching, args.pods)
-            await all_at_once(client, watching, args.replicas)
+            single = await one_by_one(client, watching, args.pods)
+            return single, await all_at_once(client, watching, args.replicas)
         finally:
             task.cancel()
 
