@@ -1,8 +1,9 @@
 """What to do next about a pod's containers: pure, from the spec and what runs to starts and stops.
 
 Init containers run one after another and each to its end, sidecars among them are only started; then all
-containers at once. Afterwards whatever ended is started again as its restart policy says, and the pod has
-finished once nothing will ever be started again. Ephemeral containers are started once, whenever they come.
+containers at once, but for those that stand after one whose postStart hook goes on: people put the proxy first, and
+have its hook wait until it works. Afterwards whatever ended is started again as its restart policy says, and the pod
+has finished once nothing will ever be started again. Ephemeral containers are started once, whenever they come.
 
 Sources: https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/,
 https://kubernetes.io/docs/concepts/workloads/pods/init-containers/,
@@ -15,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from apimachinery.meta import Object
+from apimachinery.meta import Object, get_path
 from kubelet.containers import backoff
 from kubelet.containers.backoff import Backoff
 from kubelet.pods import pod_spec
@@ -29,14 +30,17 @@ class Observed:
 
     `latest` is the newest run of each; those of an earlier sandbox are in `earlier` and only count for back-off.
     `started` holds the running ones whose startup probe has succeeded (or that have none), `unhealthy` why
-    others must be killed, `busy` those that are being started or stopped right now. `not_before` bounds the
-    next try of those that could not be started at all, `done` holds those that ended for good in an earlier sandbox.
+    others must be killed ("failed liveness probe"), `outdated` those that were changed since they were started and
+    so are started anew whatever their policy, `busy` those that are being started or stopped right now. `not_before`
+    bounds the next try of those that could not be started at all, `done` holds those that ended for good in an
+    earlier sandbox.
     """
 
     latest: Mapping[str, ContainerState]
     earlier: Mapping[str, ContainerState] = field(default_factory=dict)
     started: frozenset[str] = frozenset()
     unhealthy: Mapping[str, str] = field(default_factory=dict)
+    outdated: frozenset[str] = frozenset()
     busy: frozenset[str] = frozenset()
     backoffs: Mapping[str, Backoff] = field(default_factory=dict)
     not_before: Mapping[str, float] = field(default_factory=dict)
@@ -59,6 +63,8 @@ def next_actions(pod: Object, seen: Observed, now: float) -> Actions:
     if _initialize(pod, seen, now, actions):
         for container in pod_spec.containers(pod):
             _keep_running(pod, container, seen, now, actions)
+            if _begins_with_hook(container, seen, actions):
+                break
         actions.finished = _has_finished(pod, seen, actions)
     if actions.finished:
         return Actions(finished=True)
@@ -96,33 +102,45 @@ def has_initialized(pod: Object, latest: Mapping[str, ContainerState]) -> bool:
 
 
 def _initialize(pod: Object, seen: Observed, now: float, actions: Actions) -> bool:
-    """Bring the init containers on; True once the pod's own containers may run."""
+    """Bring the init containers on; True once the pod's own containers may run.
+
+    How far they have come tells the last one of which there is a run: those before it are not waited for again,
+    even if a sidecar among them has died meanwhile. That one is only started again.
+    """
+    inits = pod_spec.init_containers(pod)
     initialized = has_initialized(pod, seen.latest)
-    for container in pod_spec.init_containers(pod):
-        name = container["name"]
-        run = seen.latest.get(name)
-        if pod_spec.is_sidecar(pod, name):
+    begun = [n for n, entry in enumerate(inits) if entry["name"] in seen.latest or entry["name"] in seen.busy]
+    reached = len(inits) if initialized else max(begun, default=0)
+    for number, container in enumerate(inits):
+        if pod_spec.is_sidecar(pod, container["name"]):
             _keep_running(pod, container, seen, now, actions)
-            if not initialized and name not in seen.started:
+            if number >= reached and container["name"] not in seen.started:
                 return False
-            continue
-        if initialized:
-            continue
-        if name in seen.busy:
-            return False
-        if run is None:
-            _start(name, seen, now, actions)
-            return False
-        if run.status != "exited":
-            return False
-        if run.exit_code != 0:
-            if will_restart(pod, container, run):
-                _start(name, seen, now, actions)
-            else:
-                actions.start.clear()
-                actions.finished = True
+        elif number >= reached and not _run_to_its_end(pod, container, seen, now, actions):
             return False
     return True
+
+
+def _run_to_its_end(pod: Object, container: Container, seen: Observed, now: float, actions: Actions) -> bool:
+    """Start an init container unless it runs; True once it has succeeded."""
+    name = container["name"]
+    run = seen.latest.get(name)
+    if name in seen.busy or (run is not None and run.status != "exited"):
+        return False
+    if run is None or will_restart(pod, container, run):
+        _start(name, seen, now, actions)
+        return False
+    actions.finished = run.exit_code != 0
+    return not actions.finished
+
+
+def _begins_with_hook(container: Container, seen: Observed, actions: Actions) -> bool:
+    """Whether those that follow have to wait: a container is on its way, for the first time, with its hook."""
+    name = container["name"]
+    run = seen.latest.get(name)
+    if not get_path(container, "lifecycle", "postStart") or (run is not None and run.status == "exited"):
+        return False
+    return name in actions.start or (name in seen.busy and (run is None or run.attempt == 0))
 
 
 def _keep_running(pod: Object, container: Container, seen: Observed, now: float, actions: Actions) -> None:
@@ -133,11 +151,20 @@ def _keep_running(pod: Object, container: Container, seen: Observed, now: float,
     if run is None:
         _start(name, seen, now, actions)
     elif run.status == "exited":
-        if will_restart(pod, container, run):
+        if will_restart(pod, container, run) or name in seen.outdated:
             _start(name, seen, now, actions)
+    elif name in seen.outdated:
+        actions.stop[name] = _stop_message(pod, name, "definition changed", restarts=True)
     elif name in seen.unhealthy:
-        again = ", will be restarted" if will_restart(pod, container, _killed(run)) else ""
-        actions.stop[name] = f"{seen.unhealthy[name]}{again}"
+        restarts = will_restart(pod, container, _killed(run))
+        actions.stop[name] = _stop_message(pod, name, seen.unhealthy[name], restarts=restarts)
+
+
+def _stop_message(pod: Object, name: str, why: str, *, restarts: bool) -> str:
+    """What the event says of a container that is ended on its own; that a sidecar comes again needs no words."""
+    if pod_spec.is_init(pod, name):
+        return f"Init container {name} {why}"
+    return f"Container {name} {why}{', will be restarted' if restarts else ''}"
 
 
 def _start_once(name: str, seen: Observed, now: float, actions: Actions) -> None:
@@ -172,7 +199,7 @@ def _has_finished(pod: Object, seen: Observed, actions: Actions) -> bool:
             return False
         if run is None and name in seen.done:
             continue
-        if run is None or run.status != "exited" or will_restart(pod, container, run):
+        if run is None or run.status != "exited" or name in seen.outdated or will_restart(pod, container, run):
             return False
     return True
 

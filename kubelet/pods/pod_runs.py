@@ -44,6 +44,7 @@ class PodRuns:
         self._images: dict[str, tuple[str, str]] = {}
         self._users: dict[str, Mapping[str, Any]] = {}
         self._started_images: dict[str, str] = {}
+        self._outdated: set[str] = set()
         self._told_backoffs: set[str] = set()
 
     def known(self) -> Runs:
@@ -61,11 +62,13 @@ class PodRuns:
         """What pod_actions decides by."""
         latest = {name: runs[0] for name, runs in _grouped(self._present()).items()}
         earlier = {name: runs[0] for name, runs in _grouped(self._past).items()}
+        self._note_outdated()
         return Observed(
             latest=latest,
             earlier=earlier,
             started=started,
             unhealthy=unhealthy,
+            outdated=frozenset(name for name, run in latest.items() if run.id in self._outdated),
             busy=busy,
             backoffs=self._backoffs,
             not_before=self._not_before,
@@ -192,20 +195,19 @@ class PodRuns:
             self._failed_starts = [other for other in self._failed_starts if other.id != run.id]
             self._messages.pop(run.id, None)
             self._told_backoffs.discard(run.id)
+            self._outdated.discard(run.id)
             log = paths.container_log(self._services.root, self.pod, name, run.attempt)
             for path in log.parent.glob(f"{log.name}*"):  # those put aside by rotation, too
                 path.unlink(missing_ok=True)
             paths.termination_log(self._services.root, uid, name, run.attempt).unlink(missing_ok=True)
 
-    def changed_images(self) -> dict[str, str]:
-        """Running containers whose image was changed in the pod, and what is said at their restart."""
-        found = {}
-        for name in self.running():
+    def _note_outdated(self) -> None:
+        """Remember the runs of containers whose image is changed in the pod while they run."""
+        for name, run in self.running().items():
             container = pod_spec.container(self.pod, name)
             started = self._started_images.get(name)
             if container is not None and started and container["image"] != started:
-                found[name] = f"Container {name} definition changed"
-        return found
+                self._outdated.add(run.id)
 
     def _sandbox(self) -> SandboxState | None:
         return self._services.runtime.sandbox(self.pod["metadata"]["uid"])

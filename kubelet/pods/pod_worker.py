@@ -317,7 +317,7 @@ class PodWorker:
     def _observe(self) -> Observed:
         return self._runs.observed(
             started=self._probes.started(),
-            unhealthy={**self._runs.changed_images(), **self._probes.unhealthy()},
+            unhealthy=self._probes.unhealthy(),
             busy=self._operations.busy,
         )
 

@@ -107,12 +107,12 @@ class PodProbes:
         )
 
     def unhealthy(self) -> dict[str, str]:
-        """The running containers that must be killed, and why."""
+        """The running containers that must be killed, and why: "failed liveness probe"."""
         found = {}
         for name, known in self._probed.items():
             for kind in (STARTUP, LIVENESS):
                 if known.results.get(kind) is Outcome.FAILURE:
-                    found[name] = f"Container {name} failed {_NAMES[kind].lower()} probe"
+                    found[name] = f"failed {_NAMES[kind].lower()} probe"
         return found
 
     def failed_probe(self, name: str) -> Mapping[str, Any]:

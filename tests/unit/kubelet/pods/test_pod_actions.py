@@ -130,11 +130,69 @@ def test_an_init_container_that_succeeded_is_never_restarted() -> None:
 
 
 def test_an_unhealthy_container_is_stopped_and_the_message_says_what_follows() -> None:
-    bad = {"web": "Container web failed liveness probe"}
+    bad = {"web": "failed liveness probe"}
     always = next_actions(pod(), seen(running(), unhealthy=bad), NOW)
     assert always.stop == {"web": "Container web failed liveness probe, will be restarted"}
     never = next_actions(pod(restartPolicy="Never"), seen(running(), unhealthy=bad), NOW)
     assert never.stop == {"web": "Container web failed liveness probe"}
+
+
+def test_a_sidecar_that_is_not_healthy_is_named_as_what_it_is() -> None:
+    with_sidecar = pod(container(), initContainers=[SIDECAR], restartPolicy="Never")
+    sick = seen(running("proxy"), running(), unhealthy={"proxy": "failed startup probe"})
+    assert next_actions(with_sidecar, sick, NOW).stop == {"proxy": "Init container proxy failed startup probe"}
+
+
+@pytest.mark.parametrize("policy", ["Always", "OnFailure", "Never"])
+def test_a_container_that_was_changed_is_started_anew_whatever_its_policy(policy: str) -> None:
+    changed = {"outdated": frozenset({"web"})}
+    actions = next_actions(pod(restartPolicy=policy), seen(running(), **changed), NOW)
+    assert actions.stop == {"web": "Container web definition changed, will be restarted"}
+    assert next_actions(pod(restartPolicy=policy), seen(exited(0), **changed), NOW).start == ["web"]
+
+
+def test_containers_wait_for_the_hook_of_one_before_them_and_only_at_its_first_start() -> None:
+    hooked = container("proxy", lifecycle={"postStart": {"exec": {"command": ["wait"]}}})
+    pair = pod(container("early"), hooked, container("late"))
+    assert next_actions(pair, seen(), NOW).start == ["early", "proxy"]
+    assert next_actions(pair, seen(running("early"), busy=frozenset({"proxy"})), NOW).start == []
+    hook_goes_on = seen(running("early"), running("proxy"), busy=frozenset({"proxy"}))
+    assert next_actions(pair, hook_goes_on, NOW).start == []
+    assert next_actions(pair, seen(running("early"), running("proxy")), NOW).start == ["late"]
+    for elsewhere in (
+        seen(running("early"), exited(1, "proxy")),
+        seen(running("early"), not_before={"proxy": NOW + 9}),
+        seen(running("early"), running("proxy", 1), busy=frozenset({"proxy"})),
+    ):
+        assert "late" in next_actions(pair, elsewhere, NOW).start
+
+
+def test_init_containers_go_on_after_a_sidecar_that_has_started_once_and_died() -> None:
+    trio = pod(container(), initContainers=[SIDECAR, container("setup"), container("last")])
+    assert next_actions(trio, seen(exited(1, "proxy"), running("setup")), NOW).start == ["proxy"]
+    held = {"backoffs": {"proxy": Backoff(20.0, NOW)}}
+    assert next_actions(trio, seen(exited(1, "proxy"), exited(0, "setup"), **held), NOW).start == ["last"]
+    done = seen(exited(1, "proxy"), exited(0, "setup"), exited(0, "last"), **held)
+    assert next_actions(trio, done, NOW).start == ["web"]
+
+
+def test_a_sidecar_that_has_never_started_is_waited_for() -> None:
+    pair = pod(container(), initContainers=[container("setup"), SIDECAR])
+    assert next_actions(pair, seen(exited(0, "setup"), exited(1, "proxy")), NOW).start == ["proxy"]
+    held = seen(exited(0, "setup"), not_before={"proxy": NOW + 5})
+    assert next_actions(pair, held, NOW).start == []
+
+
+def test_an_init_container_is_repeated_by_its_own_policy_and_rules() -> None:
+    own = pod(initContainers=[container("setup", restartPolicy="Never")])
+    assert next_actions(own, seen(exited(1, "setup")), NOW).finished
+    other = pod(initContainers=[container("setup", restartPolicy="OnFailure")], restartPolicy="Never")
+    assert next_actions(other, seen(exited(1, "setup")), NOW).start == ["setup"]
+    rules = [{"action": "Restart", "exitCodes": {"operator": "In", "values": [42]}}]
+    ruled = pod(initContainers=[container("setup", restartPolicy="Never", restartPolicyRules=rules)])
+    assert next_actions(ruled, seen(exited(42, "setup")), NOW).start == ["setup"]
+    assert next_actions(ruled, seen(exited(41, "setup")), NOW).finished
+    assert next_actions(ruled, seen(exited(0, "setup")), NOW).start == ["web"]
 
 
 def test_a_container_that_crashes_again_is_held_back_until_its_delay_is_over() -> None:

@@ -419,6 +419,32 @@ async def test_a_changed_image_restarts_its_container(node: FakeNode) -> None:
     assert node.container()["image"] == "localhost/other:latest" and node.container()["restartCount"] == 1
 
 
+async def test_a_changed_image_restarts_its_container_even_in_a_pod_that_never_restarts(node: FakeNode) -> None:
+    node.images.present.add("localhost/other")
+    await begin(node, restartPolicy="Never")
+    changed = node.api.pods["web"]
+    node.api.put({**changed, "spec": {**changed["spec"], "containers": [container(image="localhost/other")]}})
+    await node.settle()
+    assert ("Killing", "Container web definition changed, will be restarted") in node.recorder.events
+    assert node.runtime.running() == ["web"] and node.container()["restartCount"] == 1
+    node.runtime.end("web", 0)
+    await node.settle()
+    assert node.status()["phase"] == "Succeeded"
+
+
+async def test_a_pod_of_containers_with_policies_of_their_own_runs_until_none_is_restarted(node: FakeNode) -> None:
+    rules = [{"action": "Restart", "exitCodes": {"operator": "In", "values": [42]}}]
+    ruled = container("ruled", restartPolicy="Never", restartPolicyRules=rules)
+    await begin(node, ruled, container("once", restartPolicy="Never"))
+    node.runtime.end("once", 1)
+    node.runtime.end("ruled", 42)
+    await node.settle()
+    assert node.runtime.running() == ["ruled"] and node.status()["phase"] == "Running"
+    node.runtime.end("ruled", 0)
+    await node.settle()
+    assert node.status()["phase"] == "Failed"
+
+
 async def test_orphans_are_ended(node: FakeNode) -> None:
     await begin(node)
     sandboxes = await node.runtime.sandboxes()
