@@ -112,7 +112,7 @@ def container_spec(
     process["noNewPrivileges"] = security.no_new_privileges(container)
     process["oomScoreAdj"] = qos.oom_score_adj(pod, container, node_memory_bytes=given.node_memory_bytes)
     config["root"]["readonly"] = bool(get_path(container, "securityContext", "readOnlyRootFilesystem"))
-    config["linux"]["resources"] = resources.container_resources(container)
+    config["linux"]["resources"] = resources.container_resources(pod, container)
     _protect(pod, container, given, config)
     config["mounts"] += [mount.oci() for mount in _ordered([*_image_mounts(given.image), *given.mounts])]
     return ContainerSpec(

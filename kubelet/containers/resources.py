@@ -1,21 +1,28 @@
 """Requests and limits as the kernel takes them: OCI `linux.resources` for containers and whole pods.
 
-Source: https://kubernetes.io/docs/concepts/configuration/manage-resources-containers/#how-pods-with-resource-limits-are-run
+What a pod says of itself as a whole bounds its containers together; a container that has no limit of its own is
+limited as its pod is. Swap is never given: a limit that merely pushes a container into swap is none.
+
+Source: https://kubernetes.io/docs/concepts/configuration/manage-resources-containers/#how-pods-with-resource-limits-are-run,
+https://kubernetes.io/docs/tasks/configure-pod-container/assign-pod-level-resources/
 and https://github.com/opencontainers/runtime-spec/blob/main/config-linux.md#control-groups
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
+from apimachinery import pod_resources as totals
 from apimachinery import quantity
 from apimachinery.meta import Object, get_path
-from kubelet.pods import pod_spec
+from apimachinery.quantity import Quantity
+from kubelet.pods import pod_spec, qos
 from kubelet.pods.pod_spec import Container
 
 SHARES_PER_CPU, SHARES_MIN, SHARES_MAX = 1024, 2, 262_144
 PERIOD_MICROSECONDS, QUOTA_MICROSECONDS_MIN = 100_000, 1_000
+_PAGE_UNITS = (("GB", 1 << 30), ("MB", 1 << 20), ("KB", 1 << 10))
 
 Amounts = dict[str, int]
 
@@ -30,12 +37,13 @@ def quota(milli_cpu: int) -> int:
     return max(milli_cpu * PERIOD_MICROSECONDS // 1000, QUOTA_MICROSECONDS_MIN)
 
 
-def container_resources(container: Container) -> dict[str, Any]:
+def container_resources(pod: Object, container: Container) -> dict[str, Any]:
     """A container's share of the CPU by its request, and what it can't go beyond by its limits."""
-    limits = get_path(container, "resources", "limits", default={})
+    limits = {**_whole(pod, "limits"), **get_path(container, "resources", "limits", default={})}
     requests = get_path(container, "resources", "requests", default={})
     asked = quantity.milli_value(requests.get("cpu", limits.get("cpu", 0)))
-    return _linux(asked, quantity.milli_value(limits.get("cpu", 0)), quantity.value(limits.get("memory", 0)))
+    found = _linux(asked, quantity.milli_value(limits.get("cpu", 0)), quantity.value(limits.get("memory", 0)))
+    return found | _huge_pages(get_path(container, "resources", "limits", default={}))
 
 
 def pod_resources(pod: Object, *, pids_max: int) -> dict[str, Any]:
@@ -43,9 +51,11 @@ def pod_resources(pod: Object, *, pids_max: int) -> dict[str, Any]:
 
     `pids_max` bounds the processes of all its containers together; 0 is no bound.
     """
-    requests = pod_requests(pod)
+    alone = {"spec": pod["spec"]}
     limits = pod_limits(pod)
+    requests = pod_requests(alone) if qos.qos_class(pod) != qos.BEST_EFFORT else {}
     found = _linux(requests.get("cpu", 0), limits.get("cpu", 0), limits.get("memory", 0))
+    found |= _huge_pages(totals.pod_total(alone, totals.LIMITS))
     if pids_max > 0:
         found["pids"] = {"limit": pids_max}
     return found
@@ -54,33 +64,41 @@ def pod_resources(pod: Object, *, pids_max: int) -> dict[str, Any]:
 def pod_requests(pod: Object) -> Amounts:
     """What a pod needs at once, by resource: thousandths of a CPU, else whole units.
 
-    The larger of the containers together and the largest init container; sidecars run beside both.
+    While a pod is being resized this is the larger of what it has and what it is to have.
     """
-    return _effective(pod, "requests")
+    return _numbers(totals.pod_total(pod, totals.REQUESTS))
 
 
 def pod_limits(pod: Object) -> Amounts:
-    """A pod's limits, for those resources that every one of its containers limits."""
+    """A pod's limits, for those resources that it or every one of its containers limits."""
     listed = pod_spec.all_containers(pod)
-    everywhere = [
-        name
-        for name in ("cpu", "memory")
-        if all(quantity.parse(get_path(entry, "resources", "limits", name, default=0)).nanos for entry in listed)
-    ]
-    effective = _effective(pod, "limits")
-    return {name: effective[name] for name in everywhere}
+    whole = _whole(pod, "limits")
+    total = totals.pod_total({"spec": pod["spec"]}, totals.LIMITS)
+    return _numbers(
+        {
+            name: total[name]
+            for name in ("cpu", "memory")
+            if quantity.parse(whole.get(name, 0)).nanos
+            or all(quantity.parse(get_path(entry, "resources", "limits", name, default=0)).nanos for entry in listed)
+        }
+    )
 
 
 def amounts(listed: Mapping[str, Any]) -> Amounts:
     """A resource list as numbers: thousandths of a CPU, else whole units."""
-    return {
-        name: quantity.milli_value(text) if name == "cpu" else quantity.value(text) for name, text in listed.items()
-    }
+    return _numbers({name: quantity.parse(text) for name, text in listed.items()})
 
 
 def add(*terms: Mapping[str, int]) -> Amounts:
     """The sum, by resource."""
     return {name: sum(term.get(name, 0) for term in terms) for term in terms for name in term}
+
+
+def page_size(resource: str) -> str:
+    """A size of huge pages as hugetlb's files have it: `2MB` of `hugepages-2Mi`."""
+    size = quantity.value(resource.removeprefix(totals.HUGE_PAGES))
+    unit, factor = next((unit, factor) for unit, factor in _PAGE_UNITS if size % factor == 0)
+    return f"{size // factor}{unit}"
 
 
 def _linux(asked_milli_cpu: int, limit_milli_cpu: int, limit_memory_bytes: int) -> dict[str, Any]:
@@ -89,37 +107,28 @@ def _linux(asked_milli_cpu: int, limit_milli_cpu: int, limit_memory_bytes: int) 
         cpu |= {"quota": quota(limit_milli_cpu), "period": PERIOD_MICROSECONDS}
     found: dict[str, Any] = {"cpu": cpu}
     if limit_memory_bytes:
-        # Swap is bounded with it: a limit that merely pushes the container into swap is none.
         found["memory"] = {"limit": limit_memory_bytes, "swap": limit_memory_bytes}
     return found
 
 
-def _effective(pod: Object, kind: str) -> Amounts:
-    """KEP-753: init containers run one by one, but sidecars that started before go on beside them."""
-    sidecars: Amounts = {}
-    peak: Amounts = {}
-    for container in pod_spec.init_containers(pod):
-        own = _of(container, kind)
-        if pod_spec.is_sidecar(pod, container["name"]):
-            sidecars = add(sidecars, own)
-            peak = _largest((peak, sidecars))
-        else:
-            peak = _largest((peak, add(sidecars, own)))
-    together = add(sidecars, *(_of(container, kind) for container in pod_spec.containers(pod)))
-    overhead = amounts(pod["spec"].get("overhead") or {})
-    return add(_largest((peak, together)), overhead)
+def _huge_pages(limits: Mapping[str, Any]) -> dict[str, Any]:
+    found = [
+        {"pageSize": page_size(name), "limit": _whole_units(value)}
+        for name, value in limits.items()
+        if totals.is_huge_pages(name)
+    ]
+    return {"hugepageLimits": found} if found else {}
 
 
-def _of(container: Container, kind: str) -> Amounts:
-    listed = get_path(container, "resources", kind, default={})
-    if kind == "requests":
-        listed = {**get_path(container, "resources", "limits", default={}), **listed}
-    return amounts(listed)
+def _whole_units(value: Any) -> int:
+    return value.value() if isinstance(value, Quantity) else quantity.value(value)
 
 
-def _largest(terms: Iterable[Mapping[str, int]]) -> Amounts:
-    found: Amounts = {}
-    for term in terms:
-        for name, count in term.items():
-            found[name] = max(found.get(name, 0), count)
+def _whole(pod: Object, kind: str) -> Mapping[str, Any]:
+    """What the pod says for all of its containers together."""
+    found: Mapping[str, Any] = get_path(pod, "spec", "resources", kind, default={})
     return found
+
+
+def _numbers(listed: Mapping[str, Quantity]) -> Amounts:
+    return {name: found.milli_value() if name == "cpu" else found.value() for name, found in listed.items()}

@@ -9,17 +9,21 @@ plan says which directories to make and what to write; cgroupfs.py carries it ou
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from kubelet.runtime import devices
 
 # The controllers that a group is made in; others stay where the kubelet is.
-CONTROLLERS = ("cpu", "cpuacct", "memory", "pids", "devices", "cpuset", "hugetlb")
+CONTROLLERS = ("cpu", "cpuacct", "memory", "pids", "devices", "cpuset", "hugetlb", "freezer")
 _V1_ALWAYS = ("cpu", "cpuacct", "memory", "pids", "devices")
 _V2_ALWAYS = ("cpuset", "cpu", "io", "memory", "hugetlb", "pids")
 PERIOD_MICROSECONDS = 100_000
+# What v1 says of a group without a limit: the largest number of pages, in bytes.
+_V1_MEMORY_UNLIMITED = 2**62
+_PAGE_UNITS = (("GB", 1 << 20), ("MB", 1 << 10), ("KB", 1))
 
 Resources = Mapping[str, Any]
 Write = tuple[str, str, str]
@@ -27,11 +31,15 @@ Write = tuple[str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class Hierarchies:
-    """What is mounted: version, the mount point of each v1 controller, and of the unified hierarchy ("")."""
+    """What is mounted: version, the mount point of each v1 controller, and of the unified hierarchy ("").
+
+    `page_sizes` are the huge pages that this machine can have, as hugetlb's files name them.
+    """
 
     version: int
     v1: Mapping[str, str] = field(default_factory=dict)
     unified: str = ""
+    page_sizes: tuple[str, ...] = ()
 
     def directories(self, path: str, controllers: Sequence[str] = _V1_ALWAYS) -> list[str]:
         """Where a group lies, in every hierarchy once."""
@@ -85,8 +93,8 @@ def group(hierarchies: Hierarchies, path: str, resources: Resources, *, is_conta
     changes, optional = limits(hierarchies, path, resources)
     writes += changes
     if is_container and hierarchies.version == 2:
-        # A container that runs out of memory is killed whole, as Kubernetes has it.
-        optional.append((f"{unified}/memory.oom.group", "1"))
+        # A container that runs out of memory is killed whole, gets no swap, and only the huge pages that it names.
+        optional += [(f"{unified}/{file}", value) for file, value in _v2_closed(hierarchies, resources)]
     elif is_container and "devices" in hierarchies.v1:
         directory = hierarchies.directory("devices", path)
         rules = devices.v1_writes(devices.rules(resources))
@@ -117,6 +125,13 @@ def limits(
             elif wanted is changes:
                 raise OSError(0, f"{file} can't be set: this node has no {controller} cgroup controller")
     return resolved
+
+
+def _v2_closed(hierarchies: Hierarchies, resources: Resources) -> list[tuple[str, str]]:
+    named = {page["pageSize"] for page in resources.get("hugepageLimits") or ()}
+    pages = [(f"hugetlb.{size}.max", "0") for size in hierarchies.page_sizes if size not in named]
+    swap = [] if "swap" in (resources.get("memory") or {}) else [("memory.swap.max", "0")]
+    return [("memory.oom.group", "1"), *swap, *pages]
 
 
 def wants_cpuset(resources: Resources) -> bool:
@@ -181,7 +196,7 @@ def changes_v1(resources: Resources) -> tuple[list[Write], list[Write]]:
     if pids.get("limit") is not None:
         changes.append(("pids", "pids.max", number_or_max(pids["limit"])))
     for page in resources.get("hugepageLimits") or []:
-        changes.append(("hugetlb", f"hugetlb.{page['pageSize']}.limit_in_bytes", str(page["limit"])))
+        optional.append(("hugetlb", f"hugetlb.{page['pageSize']}.limit_in_bytes", str(page["limit"])))
     return changes, optional
 
 
@@ -212,7 +227,7 @@ def changes_v2(resources: Resources) -> tuple[list[Write], list[Write]]:
     if pids.get("limit") is not None:
         changes.append(("pids", "pids.max", number_or_max(pids["limit"])))
     for page in resources.get("hugepageLimits") or []:
-        changes.append(("hugetlb", f"hugetlb.{page['pageSize']}.max", str(page["limit"])))
+        optional.append(("hugetlb", f"hugetlb.{page['pageSize']}.max", str(page["limit"])))
     for file, value in (resources.get("unified") or {}).items():
         if "/" in file:
             raise OSError(0, f"linux.resources.unified: {file!r} is no file name")
@@ -263,4 +278,62 @@ def mounts_for_container(hierarchies: Hierarchies) -> list[dict[str, str]]:
 def present() -> Hierarchies:
     """The hierarchies of this machine."""
     with open("/proc/self/mountinfo") as file:
-        return discover(file.read())
+        found = discover(file.read())
+    try:
+        pages = sorted(os.listdir("/sys/kernel/mm/hugepages"))
+    except FileNotFoundError:
+        pages = []
+    sizes = tuple(page_size(int(name.removeprefix("hugepages-").removesuffix("kB"))) for name in pages)
+    return replace(found, page_sizes=sizes)
+
+
+def page_size(kibibytes: int) -> str:
+    """A size of huge pages as hugetlb's files name it: `2MB`."""
+    unit, factor = next((unit, factor) for unit, factor in _PAGE_UNITS if kibibytes % factor == 0)
+    return f"{kibibytes // factor}{unit}"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the files of a group say. A limit of -1 is none.
+
+    `shares` and `weight` are the group's part of the CPU, as v1 and v2 have it; the other one is 0. `quota` is in
+    microseconds a `period`, `memory` and `memory_used` are bytes.
+    """
+
+    shares: int = 0
+    weight: int = 0
+    quota: int = -1
+    period: int = PERIOD_MICROSECONDS
+    memory: int = -1
+    memory_used: int = 0
+
+
+def read_limits(hierarchies: Hierarchies, path: str, read: Callable[[str], str]) -> Limits:
+    """A group's limits as they are now; `read` gives a file's text, "" where there is none."""
+    cpu, memory = hierarchies.directory("cpu", path), hierarchies.directory("memory", path)
+    if hierarchies.version == 2:
+        quota, _, period = read(f"{cpu}/cpu.max").partition(" ")
+        return Limits(
+            weight=_number(read(f"{cpu}/cpu.weight"), 0),
+            quota=_number(quota, -1),
+            period=_number(period, PERIOD_MICROSECONDS),
+            memory=_number(read(f"{memory}/memory.max"), -1),
+            memory_used=_number(read(f"{memory}/memory.current"), 0),
+        )
+    limit = _number(read(f"{memory}/memory.limit_in_bytes"), -1)
+    return Limits(
+        shares=_number(read(f"{cpu}/cpu.shares"), 0),
+        quota=_number(read(f"{cpu}/cpu.cfs_quota_us"), -1),
+        period=_number(read(f"{cpu}/cpu.cfs_period_us"), PERIOD_MICROSECONDS),
+        memory=limit if limit < _V1_MEMORY_UNLIMITED else -1,
+        memory_used=_number(read(f"{memory}/memory.usage_in_bytes"), 0),
+    )
+
+
+def _number(text: str, otherwise: int) -> int:
+    """A file's number; "max" and what is not there are something else."""
+    try:
+        return int(text)
+    except ValueError:
+        return otherwise

@@ -13,6 +13,7 @@ from typing import Any
 from apiclient.logs import kv
 from kubelet.runtime import capabilities, cgroupfs, cgroups, disk, plan, seccomp
 from kubelet.runtime.api import ContainerSpec, ContainerState, ExecIO, RuntimeFailure, SandboxSpec, SandboxState
+from kubelet.runtime.cgroups import Limits
 from kubelet.runtime.forker import Forker
 from kubelet.runtime.link import Disconnected, connect
 from kubelet.runtime.pod import UNANSWERED, Pod
@@ -193,6 +194,15 @@ class Runtime:
         """Make a cgroup below the cgroup root ("", "burstable", a pod's) if need be, and set limits on it."""
         full = "/".join(part for part in (self._cgroup_root, path.strip("/")) if part)
         try:
+    def limits(self, pod_uid: str, container_id: str = "") -> Limits:
+        """What the kernel holds a running container to, or the pod as a whole."""
+        path = plan.group_path(self._cgroup_root, self._pod(pod_uid).state.spec, container_id)
+        return cgroups.read_limits(self._hierarchies, path, cgroupfs.read)
+
+    async def update_pod_resources(self, pod_uid: str, resources: dict[str, Any]) -> None:
+        """Change the limits of a pod as a whole, in place."""
+        self._write_limits(plan.group_path(self._cgroup_root, self._alive(pod_uid).state.spec), resources)
+
             cgroupfs.apply(cgroups.group(self._hierarchies, full, resources, is_container=False))
         except OSError as error:
             raise RuntimeFailure("CreatePodSandboxError", str(error)) from error

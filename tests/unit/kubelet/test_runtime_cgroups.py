@@ -131,8 +131,56 @@ def test_a_file_name_of_the_unified_map_can_not_lead_elsewhere() -> None:
 
 
 def test_a_limit_that_this_machine_has_no_controller_for_is_refused() -> None:
-    with pytest.raises(OSError, match="no hugetlb cgroup controller"):
-        writes(V1, {"hugepageLimits": [{"pageSize": "2MB", "limit": 1}]})
+    with pytest.raises(OSError, match="no pids cgroup controller"):
+        writes("".join(line for line in V1.splitlines(True) if "pids" not in line), {"pids": {"limit": 1}})
+
+
+def test_huge_pages_are_limited_where_there_is_a_controller_for_them() -> None:
+    asked = {"hugepageLimits": [{"pageSize": "2MB", "limit": 1 << 21}]}
+    assert writes(V1, asked) == {}
+    assert writes(V2, asked)["hugetlb.2MB.max"] == str(1 << 21)
+
+
+def test_a_container_gets_no_swap_and_only_the_huge_pages_that_it_names() -> None:
+    machine = cgroups.Hierarchies(version=2, unified="/c", page_sizes=("2MB", "1GB"))
+    asked = {"hugepageLimits": [{"pageSize": "2MB", "limit": 1 << 21}]}
+    found = dict(cgroups.group(machine, "pod/web", asked, is_container=True)["optional"])
+    assert found == {
+        "/c/pod/web/hugetlb.2MB.max": str(1 << 21),
+        "/c/pod/web/hugetlb.1GB.max": "0",
+        "/c/pod/web/memory.swap.max": "0",
+        "/c/pod/web/memory.oom.group": "1",
+    }
+
+
+@pytest.mark.parametrize(
+    ("mountinfo", "files", "expected"),
+    [
+        (
+            V1,
+            {
+                "cpu,cpuacct/p/cpu.shares": "512",
+                "cpu,cpuacct/p/cpu.cfs_quota_us": "20000",
+                "cpu,cpuacct/p/cpu.cfs_period_us": "100000",
+                "memory/p/memory.limit_in_bytes": "9223372036854771712",
+                "memory/p/memory.usage_in_bytes": "4096",
+            },
+            cgroups.Limits(shares=512, quota=20_000, memory_used=4096),
+        ),
+        (
+            V2,
+            {"p/cpu.weight": "59", "p/cpu.max": "max 100000", "p/memory.max": "1048576", "p/memory.current": "4096"},
+            cgroups.Limits(weight=59, memory=MIB, memory_used=4096),
+        ),
+    ],
+)
+def test_what_a_group_is_held_to_can_be_read_back(
+    mountinfo: str, files: dict[str, str], expected: cgroups.Limits
+) -> None:
+    found = cgroups.read_limits(
+        cgroups.discover(mountinfo), "p", lambda path: files.get(path.removeprefix("/sys/fs/cgroup/"), "")
+    )
+    assert found == expected
 
 
 def test_container_sees_the_hierarchies_that_hold_it() -> None:
