@@ -21,6 +21,7 @@ from apimachinery.meta import Object
 from apimachinery.resources import PODS
 from kubelet import leftovers
 from kubelet.api_service import ApiService
+from kubelet.configuration import kubelet_configuration
 from kubelet.containers.container_starter import ContainerStarter
 from kubelet.containers.container_stopper import ContainerStopper
 from kubelet.containers.image_puller import ImagePuller
@@ -114,6 +115,8 @@ class Agent:
             pods=self._pods,
             runtime=runtime,
             clock=self._clock,
+            client=client,
+            configuration=kubelet_configuration(options),
         )
         self._log_rotator = LogRotator(runtime, self._clock)
         self._qos_groups = QosGroups(runtime, self._pods.list, self._clock)

@@ -1,15 +1,18 @@
 """The node agent's HTTPS server.
 
-    GET /healthz
-    GET /pods                                          the pods of this node
-    GET /containerLogs/NAMESPACE/POD/CONTAINER         query: see log_query.py
-    GET /exec/NAMESPACE/POD[/UID]/CONTAINER            WebSocket; query: command, input, output, error, tty
-    GET /attach/NAMESPACE/POD[/UID]/CONTAINER          WebSocket; query: input, output, error, tty
-    GET /portForward/NAMESPACE/POD[/UID]               WebSocket; query: port
-    GET /metrics, /metrics/resource, /stats/summary    what the agent, its pods and the node use
+    GET  /healthz
+    GET  /pods, /runningpods/                           the pods of this node: of the API, and of the runtime
+    GET  /configz                                       how this agent is run
+    GET  /containerLogs/NAMESPACE/POD/CONTAINER         query: see log_query.py
+    GET  /exec/NAMESPACE/POD[/UID]/CONTAINER            WebSocket; query: command, input, output, error, tty
+    GET  /attach/NAMESPACE/POD[/UID]/CONTAINER          WebSocket; query: input, output, error, tty
+    GET  /portForward/NAMESPACE/POD[/UID]               WebSocket; query: port
+    POST /run/NAMESPACE/POD[/UID]/CONTAINER             query: cmd
+    GET  /logs/…                                        the node's own logs
+    GET  /metrics, /metrics/cadvisor, /metrics/probes, /metrics/resource, /stats/summary
 
-Every request needs a client certificate of the cluster's authority that names the group system:masters. What is
-refused is answered in plain text, which the API server passes on in its own form.
+Who may ask what stands in access.py. What is refused is answered in plain text, which the API server passes on in its
+own form.
 """
 
 from __future__ import annotations
@@ -28,19 +31,21 @@ from aiohttp import web
 
 from apiclient.clock import Clock
 from apiclient.logs import kv
+from apiclient.rest import Client
 from apimachinery.errors import ApiError
 from apimachinery.meta import Object
-from kubelet import paths
+from kubelet import instruments, paths
+from kubelet.containers import handlers
 from kubelet.network import Dialer
 from kubelet.node.node_settings import NodeSettings
-from kubelet.runtime import ContainerState, ExecHandle, ExecIO, Runtime
-from kubelet.server import log_query, pods, port_forward, remote_command
-from kubelet.server.authentication import require_administrator
-from kubelet.server.figures import Figures
+from kubelet.runtime import ContainerState, ExecHandle, ExecIO, Runtime, RuntimeFailure
+from kubelet.server import log_query, node_logs, pods, port_forward, remote_command
+from kubelet.server.access import Access
 from kubelet.server.inotify import Inotify
 from kubelet.server.log_choice import choose_attempt
 from kubelet.server.log_reader import LogReader
 from kubelet.server.pods import Pods
+from kubelet.server.stats.pages import Pages, Place
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +53,9 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 POD_PATH, POD_UID_PATH = "{namespace}/{pod}", "{namespace}/{pod}/{uid}"
 CONTAINER_PATH, CONTAINER_UID_PATH = f"{POD_PATH}/{{container}}", f"{POD_UID_PATH}/{{container}}"
 SHUTDOWN_SECONDS = 1.0
+RUN_SECONDS_MAX = 120.0
+METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "CONNECT")
+LONG_RUNNING = ("exec", "attach", "portForward")
 # A program that uses a terminal must be told which; this is the one that every system knows.
 TERMINAL_ENV = {"TERM": "xterm"}
 
@@ -66,9 +74,14 @@ class KubeletServer:
         pods: Pods,
         runtime: Runtime,
         clock: Clock,
+        client: Client | None = None,
+        configuration: Object | None = None,
     ) -> None:
+        """`client` asks the API server who may do what; without one only masters get in."""
         self._address, self._port = node.address, node.port
-        self._figures = Figures(node.name, root_dir, image_dir, cgroup_root, runtime, clock)
+        self._access = Access(node.name, client, clock)
+        self._configuration = configuration or {}
+        self._pages = Pages(Place(node.name, root_dir, image_dir, cgroup_root), pods, runtime, clock)
         self._cert_dir = cert_dir
         self._root = root_dir
         self._pods = pods
@@ -95,6 +108,7 @@ class KubeletServer:
             await asyncio.get_running_loop().create_future()
         finally:
             await runner.cleanup()
+            await self._pages.close()
             self._dialer.close()
 
     async def listening(self) -> None:
@@ -107,16 +121,20 @@ class KubeletServer:
             reader.set()
 
     def _application(self) -> web.Application:
-        app = web.Application(middlewares=[_guarded])
+        app = web.Application(middlewares=[self._guarded])
         app.router.add_get("/healthz", _healthz)
         app.router.add_get("/pods", self._list_pods)
+        app.router.add_get("/runningpods/", self._list_running_pods)
+        app.router.add_get("/configz", self._show_configuration)
+        app.router.add_get("/logs/{path:.*}", node_logs.show)
         app.router.add_get(f"/containerLogs/{CONTAINER_PATH}", self._logs)
         for path in (CONTAINER_PATH, CONTAINER_UID_PATH):
             app.router.add_get(f"/exec/{path}", self._exec)
             app.router.add_get(f"/attach/{path}", self._attach)
+            app.router.add_post(f"/run/{path}", self._run_command)
         for path in (POD_PATH, POD_UID_PATH):
             app.router.add_get(f"/portForward/{path}", self._port_forward)
-        self._figures.add_routes(app)
+        self._pages.add_routes(app)
         return app
 
     def _tls(self) -> ssl.SSLContext:
@@ -129,8 +147,13 @@ class KubeletServer:
         return context
 
     async def _list_pods(self, request: web.Request) -> web.Response:
-        listed = {"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": self._pods.list()}
-        return web.Response(body=orjson.dumps(listed), content_type="application/json")
+        return _json(pods.listed(self._pods.list()))
+
+    async def _list_running_pods(self, request: web.Request) -> web.Response:
+        return _json(pods.listed([pods.running(one) for one in await self._runtime.sandboxes() if one.alive]))
+
+    async def _show_configuration(self, request: web.Request) -> web.Response:
+        return _json({"kubeletconfig": self._configuration})
 
     async def _logs(self, request: web.Request) -> web.StreamResponse:
         options = log_query.parse(request.query, self._clock.now())
@@ -185,6 +208,20 @@ class KubeletServer:
 
         return await remote_command.serve(request, streams, start, tells_exit_code=False)
 
+    async def _run_command(self, request: web.Request) -> web.Response:
+        pod, container = self._named(request)
+        run, argv = self._running(pod, container), request.query.get("cmd", "").split(" ")
+        try:
+            answer = await handlers.run_command(
+                self._runtime, pod["metadata"]["uid"], run.id, argv, timeout_seconds=RUN_SECONDS_MAX
+            )
+        except (RuntimeFailure, handlers.NoAnswer) as error:
+            raise ApiError(500, "InternalError", str(error)) from error
+        if answer.code:
+            text = f"command '{' '.join(argv)}' exited with {answer.code}: {answer.text}"
+            raise ApiError(500, "InternalError", text)
+        return web.Response(text=answer.text)
+
     async def _port_forward(self, request: web.Request) -> web.StreamResponse:
         ports = port_forward.parse_ports(request)
         words = request.match_info
@@ -195,6 +232,32 @@ class KubeletServer:
             raise ApiError(500, "InternalError", f'sandbox not found: pod "{words["pod"]}" does not run')
         connect = partial(self._dialer.connect, sandbox.netns_path)
         return await port_forward.serve(request, ports, f"{words['pod']}, uid {uid}", connect)
+
+    @web.middleware
+    async def _guarded(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Let in who may, put what went wrong into words, and count."""
+        began = self._clock.monotonic()
+        try:
+            return await self._admitted(request, handler)
+        except ApiError as error:
+            return web.Response(status=error.code, text=error.message)
+        except web.HTTPException as error:
+            return web.Response(status=error.status, text=error.reason, headers=error.headers)
+        except OSError as error:
+            logger.warning(kv("request failed", path=request.path, error=str(error)))
+            return web.Response(status=500, text=str(error))
+        finally:
+            labels = _counted_as(request)
+            instruments.HTTP_REQUESTS.add(*labels)
+            instruments.HTTP_SECONDS.add(self._clock.monotonic() - began, *labels)
+
+    async def _admitted(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        transport = request.transport
+        certificate = transport.get_extra_info("peercert") if transport is not None else None
+        authorization = request.headers.get("Authorization", "")
+        # What is decided on is what will answer, not how the path was written.
+        await self._access.admit(certificate, authorization, request.method, _route(request))
+        return await handler(request)
 
     def _named(self, request: web.Request) -> tuple[Object, str]:
         words = request.match_info
@@ -234,21 +297,22 @@ async def _healthz(request: web.Request) -> web.Response:
     return web.Response(text="ok")
 
 
-@web.middleware
-async def _guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Let administrators in, and put what went wrong into words."""
-    try:
-        transport = request.transport
-        certificate = transport.get_extra_info("peercert") if transport is not None else None
-        require_administrator(certificate, request.method)
-        return await handler(request)
-    except ApiError as error:
-        return web.Response(status=error.code, text=error.message)
-    except web.HTTPException as error:
-        return web.Response(status=error.status, text=error.reason, headers=error.headers)
-    except OSError as error:
-        logger.warning(kv("request failed", path=request.path, error=str(error)))
-        return web.Response(status=500, text=str(error))
+def _json(document: Object) -> web.Response:
+    return web.Response(body=orjson.dumps(document), content_type="application/json")
+
+
+def _route(request: web.Request) -> str:
+    """The path as its handler was added, "" if nobody answers it."""
+    resource = request.match_info.route.resource
+    return resource.canonical if resource is not None else ""
+
+
+def _counted_as(request: web.Request) -> tuple[str, str, str, str]:
+    """(method, path, server, whether it goes on), of which there are only so many."""
+    steps = _route(request).strip("/").split("/")
+    path = "/".join(steps[:2]) if steps[0] == "metrics" else steps[0] or "other"
+    method = request.method if request.method in METHODS else "other"
+    return method, path, "readwrite", "true" if path in LONG_RUNNING else "false"
 
 
 def _kept(folder: Path) -> list[int]:

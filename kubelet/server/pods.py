@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Protocol
 
 from apimachinery.errors import ApiError
 from apimachinery.meta import Object
 from kubelet.pods import pod_spec
+from kubelet.runtime import SandboxState
 
 
 class Pods(Protocol):
@@ -33,3 +35,19 @@ def find(pods: Pods, namespace: str, name: str, container: str, uid: str = "") -
     if pod_spec.container(pod, container) is None:
         raise ApiError(404, "NotFound", f'container "{container}" not found in pod "{name}"')
     return pod
+
+
+def listed(pods: Iterable[Object]) -> Object:
+    """A PodList."""
+    return {"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": list(pods)}
+
+
+def running(sandbox: SandboxState) -> Object:
+    """A pod as the runtime knows it: who it is, and its containers that run."""
+    spec = sandbox.spec
+    names = [state.name for state in sandbox.containers if state.status == "running"]
+    return {
+        "metadata": {"name": spec.pod_name, "namespace": spec.pod_namespace, "uid": spec.pod_uid},
+        "spec": {"containers": [{"name": name, "resources": {}} for name in names]},
+        "status": {},
+    }

@@ -46,15 +46,18 @@ def parse_ports(request: web.Request) -> list[int]:
 async def serve(request: web.Request, ports: Sequence[int], pod: str, connect: Connect) -> web.StreamResponse:
     """Upgrade the request and forward. `pod` says in messages which pod it is; `connect` raises OSError."""
     upgraded = await websockets.accept(request)
-    forwards = [_Forward(upgraded, number * 2, port, pod) for number, port in enumerate(ports)]
+    idleness = websockets.Idleness()
+    forwards = [_Forward(upgraded, number * 2, port, pod, idleness) for number, port in enumerate(ports)]
     running: asyncio.Future[Any] = asyncio.gather(*(forward.run(connect) for forward in forwards))
     receiving: asyncio.Future[Any] = asyncio.create_task(_receive(upgraded, forwards))
+    idle: asyncio.Future[Any] = asyncio.create_task(idleness.too_long())
+    tasks = (running, receiving, idle)
     try:
-        await asyncio.wait({running, receiving}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        running.cancel()
-        receiving.cancel()
-        await asyncio.gather(running, receiving, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await upgraded.close()
     return upgraded
 
@@ -75,8 +78,11 @@ async def _receive(upgraded: web.WebSocketResponse, forwards: Sequence[_Forward]
 class _Forward:
     """One connection."""
 
-    def __init__(self, upgraded: web.WebSocketResponse, channel: int, port: int, pod: str) -> None:
+    def __init__(
+        self, upgraded: web.WebSocketResponse, channel: int, port: int, pod: str, idleness: websockets.Idleness
+    ) -> None:
         self._socket = upgraded
+        self._idleness = idleness
         self._channel = channel
         self._port = port
         self._pod = pod
@@ -102,6 +108,7 @@ class _Forward:
         reader, self._writer = await asyncio.open_connection(sock=await connect(self._port), limit=READ_BYTES)
         self._decided.set()
         while data := await reader.read(READ_BYTES):
+            self._idleness.over()
             await self._socket.send_bytes(channels.message(self._channel, data))
 
     async def _tell(self, problem: str) -> None:
@@ -112,6 +119,7 @@ class _Forward:
 
     async def write(self, data: bytes) -> None:
         """Pass on what the client sends; what comes after the end of the connection is dropped."""
+        self._idleness.over()
         await self._decided.wait()
         if self._writer is not None and not self._writer.is_closing():
             self._writer.write(data)

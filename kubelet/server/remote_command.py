@@ -55,6 +55,7 @@ async def serve(request: web.Request, streams: Streams, start: Start, *, tells_e
 class _Conversation:
     def __init__(self, socket: web.WebSocketResponse, streams: Streams) -> None:
         self._socket = socket
+        self._idleness = websockets.Idleness()
         self._input = InputPipe() if streams.stdin else None
         self._outputs = {
             channel: OutputPipe()
@@ -85,13 +86,14 @@ class _Conversation:
             await self._socket.close()
 
     async def _converse(self, handle: ExecHandle) -> int | None:
-        """The exit code, once all output is sent; None if the client went first, whose process is killed then."""
+        """The exit code, once all output is sent; None if the client goes first, or nobody says a word for hours."""
         ended = asyncio.ensure_future(handle.wait())
         sending = [asyncio.ensure_future(self._send_output(channel)) for channel in self._outputs]
         receiving = asyncio.ensure_future(self._receive(handle))
-        tasks: list[asyncio.Future[Any]] = [ended, *sending, receiving]
+        idle = asyncio.ensure_future(self._idleness.too_long())
+        tasks: list[asyncio.Future[Any]] = [ended, *sending, receiving, idle]
         try:
-            await asyncio.wait({ended, receiving}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({ended, receiving, idle}, return_when=asyncio.FIRST_COMPLETED)
             if not ended.done():
                 return None
             for pipe in self._outputs.values():
@@ -120,6 +122,7 @@ class _Conversation:
         async for received in self._socket:
             if received.type is not WSMsgType.BINARY or not received.data:
                 continue
+            self._idleness.over()
             channel, data = received.data[0], received.data[1:]
             if channel == channels.STDIN and self._input is not None:
                 await self._input.write(data)
@@ -129,6 +132,7 @@ class _Conversation:
                 handle.resize(*size)
 
     async def _send(self, channel: int, data: bytes = b"") -> None:
+        self._idleness.over()
         await self._socket.send_bytes(channels.message(channel, data))
 
     def _io(self) -> ExecIO:

@@ -127,7 +127,7 @@ async def test_only_administrators_are_let_in(node: Node) -> None:
     async with node.client("system:nodes") as session:
         status, message = await text(session, "/healthz")
         assert status == 403
-        assert message == "Forbidden (user=someone, verb=get, resource=nodes, subresource=proxy)"
+        assert message == "Forbidden (user=someone, verb=get, resource=nodes, subresource(s)=[healthz proxy])"
     async with node.client() as session:
         assert await text(session, "/pods") == (401, "Unauthorized")
     async with node.client("system:masters", authority=Authority()) as session:
@@ -148,7 +148,7 @@ async def test_figures_are_served(client: aiohttp.ClientSession) -> None:
     assert "\nprocess_resident_memory_bytes " in metrics
     _, resources = await text(client, "/metrics/resource")
     assert "\nnode_memory_working_set_bytes " in resources
-    assert resources.endswith("resource_scrape_error 0\n")
+    assert "\nresource_scrape_error 0\n" in resources
     summary = orjson.loads((await text(client, "/stats/summary"))[1])
     assert summary["node"]["nodeName"] == "node-1"
     assert summary["node"]["memory"]["availableBytes"] > 0

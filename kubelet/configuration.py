@@ -1,0 +1,75 @@
+"""How a node agent is run, in the words of Kubernetes' KubeletConfiguration: what /configz shows. Pure.
+
+Only what is true of this agent is named: what it does not have has no default to show.
+Source: https://kubernetes.io/docs/reference/config-api/kubelet-config.v1beta1/
+"""
+
+from __future__ import annotations
+
+from apimachinery.meta import Object
+from kubelet.node.node_settings import Threshold
+from kubelet.options import Options
+from kubelet.server import access, log_rotation, websockets
+
+
+def kubelet_configuration(options: Options) -> Object:
+    """The document."""
+    node, images = options.node, options.image_gc
+    shares = {name: _share(threshold) for name, threshold in node.eviction.items()}
+    return {
+        "kind": "KubeletConfiguration",
+        "apiVersion": "kubelet.config.k8s.io/v1beta1",
+        "address": node.address,
+        "port": node.port,
+        "enableServer": True,
+        "enableDebuggingHandlers": True,
+        "enableSystemLogHandler": True,
+        "enableSystemLogQuery": False,
+        "tlsCertFile": str(options.cert_dir / "kubelet.crt"),
+        "tlsPrivateKeyFile": str(options.cert_dir / "kubelet.key"),
+        "authentication": {
+            "x509": {"clientCAFile": str(options.cert_dir / "ca.crt")},
+            "webhook": {"enabled": True, "cacheTTL": duration(access.TOKEN_SECONDS)},
+            "anonymous": {"enabled": False},
+        },
+        "authorization": {
+            "mode": "Webhook",
+            "webhook": {
+                "cacheAuthorizedTTL": duration(access.ALLOWED_SECONDS),
+                "cacheUnauthorizedTTL": duration(access.REFUSED_SECONDS),
+            },
+        },
+        "clusterDomain": options.dns.domain,
+        "clusterDNS": list(options.dns.servers),
+        "streamingConnectionIdleTimeout": duration(websockets.IDLE_SECONDS_MAX),
+        "nodeLeaseDurationSeconds": options.lease_duration_seconds,
+        "imageMinimumGCAge": duration(images.age_seconds_min),
+        "imageMaximumGCAge": duration(images.age_seconds_max),
+        "imageGCHighThresholdPercent": images.high_percent,
+        "imageGCLowThresholdPercent": images.low_percent,
+        "cgroupRoot": f"/{options.cgroup_root.strip('/')}",
+        "cgroupsPerQOS": True,
+        "cgroupDriver": "cgroupfs",
+        "maxPods": node.pods_max,
+        "podPidsLimit": options.pids_max or -1,
+        "cpuCFSQuota": True,
+        "evictionHard": shares,
+        "kubeReserved": dict(node.reserved),
+        "registerNode": True,
+        "registerWithTaints": [dict(taint) for taint in node.taints],
+        "containerLogMaxSize": f"{log_rotation.DEFAULT_BYTES_MAX >> 20}Mi",
+        "containerLogMaxFiles": log_rotation.DEFAULT_FILES_MAX,
+    }
+
+
+def duration(seconds: float) -> str:
+    """As Go writes it: `0s`, `30s`, `2m0s`, `4h0m0s`."""
+    whole = int(seconds)
+    hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60
+    if hours:
+        return f"{hours}h{minutes}m{rest}s"
+    return f"{minutes}m{rest}s" if minutes else f"{rest}s"
+
+
+def _share(threshold: Threshold) -> str:
+    return str(threshold.amount) if threshold.amount else f"{threshold.share * 100:g}%"
