@@ -175,7 +175,8 @@ def _protect(pod: Object, container: Container, given: Ingredients, config: dict
 
 
 def _image_mounts(image: Image) -> list[Mount]:
-    return [Mount(source, destination, read_only=True) for source, destination in image.binds]
+    """What an image shows of the node, read-only to the last mount that lies in it."""
+    return [Mount(source, destination, read_only=True, recursively=True) for source, destination in image.binds]
 
 
 def _ordered(mounts: Sequence[Mount]) -> list[Mount]:

@@ -54,7 +54,7 @@ def capabilities(container: Container) -> list[str]:
         return list(NAMES)
     asked = get_path(container, "securityContext", "capabilities", default={})
     added, dropped = _named(asked.get("add") or ()), _named(asked.get("drop") or ())
-    base: Iterable[str] = NAMES if "CAP_ALL" in added else () if "CAP_ALL" in dropped else DEFAULT
+    base: Iterable[str] = () if "CAP_ALL" in dropped else NAMES if "CAP_ALL" in added else DEFAULT
     unknown = (added | dropped) - {*NAMES, "CAP_ALL"}
     if unknown:
         raise SecurityFailure(f"unknown capability {', '.join(sorted(unknown))}")

@@ -24,7 +24,8 @@ def bound_part(volume: Path, part: str, place: Path) -> Iterator[Path]:
     descriptor = open_part(volume, part)
     try:
         mounts.unmount_below(place)  # what a node agent that was killed has left
-        place.parent.mkdir(parents=True, exist_ok=True)
+        # Closed to all but root: other users of the node must not come upon what a container may have made setuid.
+        place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if stat.S_ISDIR(os.fstat(descriptor).st_mode):
             place.mkdir(exist_ok=True)
         else:

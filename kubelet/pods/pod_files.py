@@ -60,7 +60,8 @@ class PodFiles:
 def write(root: Path, pod: Object, *, pod_ip: str, dns: ClusterDNS) -> PodFiles:
     """Write a pod's files anew; its containers see them changed, since the files stay the same ones."""
     files = PodFiles(paths.pod_files_dir(root, pod["metadata"]["uid"]))
-    files.folder.mkdir(parents=True, exist_ok=True)
+    # Closed to all but root: a container may write to these files, and make them setuid.
+    files.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     node_hosts = _read("/etc/hosts") if pod_spec.host_network(pod) else ""
     texts = (
         ("hosts", hosts(pod, pod_ip=pod_ip, node_hosts=node_hosts, cluster_domain=dns.domain)),

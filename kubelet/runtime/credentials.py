@@ -82,7 +82,8 @@ def permitted_capabilities() -> int:
 def home_of(uid: int) -> str:
     """The home directory of a user in the /etc/passwd at hand (passwd(5)); "/" if it has none."""
     try:
-        with open("/etc/passwd", "rb") as file:
+        # Should a container have put a pipe there, nothing waits for somebody to write to it.
+        with open(os.open("/etc/passwd", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
             text = file.read(PASSWD_BYTES_MAX)
     except OSError:
         return "/"

@@ -32,12 +32,13 @@ class Rule:
         return self.kind == "a" and self.major == ANY and self.minor == ANY
 
 
-# null, zero, full, random, urandom, tty, console, ptmx, pts: what any program may expect. Making other nodes
-# is not allowed either, which is stricter than Docker (it allows mknod but no use).
+# null, zero, full, random, urandom, tty, ptmx, pts: what any program may expect. Making other nodes is not
+# allowed either, which is stricter than Docker (it allows mknod but no use). Nor is the device that goes by the
+# name of console (5:1): it is the node's, while a container's /dev/console is a terminal of its own.
 DEFAULT_RULES = (
     Rule(False),
     *(Rule(True, "c", 1, minor) for minor in (3, 5, 7, 8, 9)),
-    *(Rule(True, "c", 5, minor) for minor in (0, 1, 2)),
+    *(Rule(True, "c", 5, minor) for minor in (0, 2)),
     Rule(True, "c", 136),
 )
 DEFAULT_NODES = (

@@ -42,6 +42,7 @@ class Launch:
         self.terminal_fd = -1
         self.trees: dict[int, int] = {}
         self.filter = b""
+        self.proc_device = -1
 
     def notice(self, text: str) -> None:
         """Say what could not be done as asked."""
@@ -217,14 +218,16 @@ def make_mounts(launch: Launch) -> None:
     for index, entry in enumerate(launch.plan["mounts"]):
         try:
             if index in launch.trees:
-                mounts.attach_tree(launch.root_fd, launch.trees[index], entry)
+                mounts.attach_tree(launch.root_fd, launch.trees[index], entry, launch.proc_device)
                 os.close(launch.trees[index])
             elif entry["kind"] == "bind":
-                mounts.bind_mount(launch.root_fd, entry)
+                mounts.bind_mount(launch.root_fd, entry, launch.proc_device)
             elif entry["kind"] == "cgroup":
                 mounts.mount_cgroups(launch.root_fd, entry, entry["hierarchies"])
             else:
                 mounts.mount_filesystem(launch.root_fd, entry)
+                if entry["type"] == "proc":
+                    launch.proc_device = mounts.device_of(launch.root_fd, entry["destination"])
         except OSError as error:
             where = f"{entry.get('source', '')} at {entry['destination']}"
             raise OSError(error.errno, f"{where}: {error.strerror}") from None
@@ -239,9 +242,9 @@ def open_terminal(launch: Launch) -> None:
     """A terminal in the container's own devpts (pty(7)); the supervisor gets the master side."""
     if not launch.plan["tty"]:
         return
-    master, slave, path = terminal.open_in_container(launch.root_fd)
+    master, slave = terminal.open_in_container(launch.root_fd)
     if launch.directory:
-        mounts.bind_console(launch.root_fd, path)
+        mounts.bind_console(launch.root_fd, slave, launch.proc_device)
     wire.send(launch.status, {"console": 1}, [master])
     os.close(master)
     launch.terminal_fd = slave
@@ -268,13 +271,16 @@ def set_standard_streams(launch: Launch) -> None:
     """Nothing of the node's stays open: /dev/null is opened anew inside; pipes are given to the user.
 
     The node's own /dev/null could be chmod'ed through the descriptor, and /dev/stdout (/proc/self/fd/1)
-    could not be opened by a user other than root.
+    could not be opened by a user other than root. The container may have put something else there, such as a link
+    to what only the rights that this process still has can open, or a pipe on which it would wait for ever.
     """
     if launch.terminal_fd >= 0:
         terminal.take(launch.terminal_fd, launch.plan["uid"])
         return
     if launch.plan["null_fds"]:
-        null = os.open("/dev/null", os.O_RDWR)
+        null = os.open("/dev/null", os.O_RDWR | os.O_NONBLOCK | os.O_NOCTTY | os.O_NOFOLLOW)
+        mounts.refuse_other_than_null(null)
+        os.set_blocking(null, True)
         for fd in launch.plan["null_fds"]:
             os.dup2(null, fd, inheritable=True)
         os.close(null)

@@ -20,6 +20,12 @@ if TYPE_CHECKING:
     from typing import Any
 
 OVERLAY_OPTIONS_BYTES_MAX = 4000
+NULL_DEVICE = os.makedev(1, 3)
+# What of /proc a volume may lie on: files that only inform (lxcfs shows a container its own limits by these).
+PROC_FILES_TO_COVER = frozenset(
+    f"/proc/{name}"
+    for name in ("cpuinfo", "diskstats", "meminfo", "stat", "swaps", "uptime", "loadavg", "slabinfo", "net/dev")
+)
 
 
 def isolate_mount_propagation() -> None:
@@ -126,7 +132,7 @@ def refuse_link(root_fd: int, path: str) -> None:
         raise OSError(errno.ELOOP, "the destination is a symbolic link, or behind one") from None
 
 
-def bind_mount(root_fd: int, entry: dict[str, Any]) -> None:
+def bind_mount(root_fd: int, entry: dict[str, Any], proc_device: int) -> None:
     """Bind a file or directory of the host (a volume, /etc/hosts) into the root.
 
     The bind is made detached (open_tree(2)), given its attributes (mount_setattr(2)) and only then put in
@@ -134,7 +140,7 @@ def bind_mount(root_fd: int, entry: dict[str, Any]) -> None:
     """
     tree = clone_tree(entry)
     try:
-        attach_tree(root_fd, tree, entry)
+        attach_tree(root_fd, tree, entry, proc_device)
     finally:
         os.close(tree)
 
@@ -145,15 +151,36 @@ def clone_tree(entry: dict[str, Any]) -> int:
     return sc.open_tree(sc.AT_FDCWD, entry["source"], flags)
 
 
-def attach_tree(root_fd: int, tree: int, entry: dict[str, Any]) -> None:
-    """Give a detached mount its attributes and propagation, and put it at its destination."""
+def attach_tree(root_fd: int, tree: int, entry: dict[str, Any], proc_device: int) -> None:
+    """Give a detached mount its attributes and propagation, and put it at its destination.
+
+    Not inside of /proc (a file system of the number `proc_device`), wherever a link may lead: the masks to come
+    would cover the volume instead of what they are for.
+    """
     directory = stat.S_ISDIR(os.fstat(tree).st_mode)
     sc.mount_setattr(tree, set_=0, propagation=entry["propagation"], recursive=True)
     if entry["set"] or entry["clear"]:
         sc.mount_setattr(tree, set_=entry["set"], clear=entry["clear"], recursive=entry["recursive_attributes"])
     fd = open_mount_point(root_fd, entry["destination"], directory=directory)
     try:
+        if entry["destination"] not in PROC_FILES_TO_COVER:
+            refuse_device(fd, proc_device)
         sc.move_mount(tree, fd)
+    finally:
+        os.close(fd)
+
+
+def refuse_device(fd: int, proc_device: int) -> None:
+    """EPERM if fd is in the file system of this number, which is the container's /proc."""
+    if os.fstat(fd).st_dev == proc_device:
+        raise OSError(errno.EPERM, "nothing may be mounted inside of /proc")
+
+
+def device_of(root_fd: int, path: str) -> int:
+    """The number of the file system that path is in."""
+    fd = open_in_root(root_fd, path)
+    try:
+        return os.fstat(fd).st_dev
     finally:
         os.close(fd)
 
@@ -192,7 +219,11 @@ def create_devices(root_fd: int, devices: Sequence[dict[str, Any]]) -> None:
 
 
 def mask_paths(root_fd: int, paths: Sequence[str]) -> None:
-    """Cover what /proc and /sys tell about the host (/proc/kcore, /proc/keys): null, or an empty tmpfs."""
+    """Cover what /proc and /sys tell about the host (/proc/kcore, /proc/keys): null, or an empty tmpfs.
+
+    What is at /dev/null is looked at, by the descriptor that will be mounted: a volume on /dev may hold a link to a
+    file of /proc in its place, which would so stay writable under another name (CVE-2025-31133).
+    """
     null_fd = -1
     for path in paths:
         try:
@@ -206,10 +237,18 @@ def mask_paths(root_fd: int, paths: Sequence[str]) -> None:
         else:
             if null_fd < 0:
                 null_fd = open_in_root(root_fd, "/dev/null")
+                refuse_other_than_null(null_fd)
             sc.mount(f"/proc/self/fd/{null_fd}", f"/proc/self/fd/{fd}", None, sc.MS_BIND)
         os.close(fd)
     if null_fd >= 0:
         os.close(null_fd)
+
+
+def refuse_other_than_null(fd: int) -> None:
+    """EPERM unless fd is the null device, through whatever name it was opened."""
+    status = os.fstat(fd)
+    if not stat.S_ISCHR(status.st_mode) or status.st_rdev != NULL_DEVICE:
+        raise OSError(errno.EPERM, "the container's /dev/null is not the null device")
 
 
 def make_paths_readonly(root_fd: int, paths: Sequence[str]) -> None:
@@ -249,12 +288,14 @@ def mount_cgroups(root_fd: int, entry: dict[str, Any], hierarchies: Sequence[dic
         os.close(fd)
 
 
-def bind_console(root_fd: int, slave_path: str) -> None:
-    """Bind the terminal's slave side on /dev/console, where programs look for it (OCI process.terminal)."""
+def bind_console(root_fd: int, slave: int, proc_device: int) -> None:
+    """Bind the terminal's slave side on /dev/console, where programs look for it (OCI process.terminal).
+
+    By its descriptor: its name may have been given to a link into /proc meanwhile (CVE-2025-52565).
+    """
     fd = open_mount_point(root_fd, "/dev/console", directory=False)
-    source = open_in_root(root_fd, slave_path)
-    sc.mount(f"/proc/self/fd/{source}", f"/proc/self/fd/{fd}", None, sc.MS_BIND)
-    os.close(source)
+    refuse_device(fd, proc_device)
+    sc.mount(f"/proc/self/fd/{slave}", f"/proc/self/fd/{fd}", None, sc.MS_BIND)
     os.close(fd)
 
 

@@ -10,18 +10,17 @@ import termios
 from kubelet.runtime import syscalls as sc
 
 # From asm-generic/ioctls.h: the termios module lacks them.
-TIOCGPTN, TIOCSPTLCK, TIOCGPTPEER = 0x80045430, 0x40045431, 0x5441
+TIOCSPTLCK, TIOCGPTPEER = 0x40045431, 0x5441
 TTY_GROUP = 5
 
 
-def open_in_container(root_fd: int) -> tuple[int, int, str]:
-    """A new terminal below root_fd: master, slave (both close-on-exec) and the slave's path."""
-    master = sc.openat2(root_fd, "/dev/pts/ptmx", os.O_RDWR | os.O_NOCTTY)
+def open_in_container(root_fd: int) -> tuple[int, int]:
+    """A new terminal below root_fd: master and slave (both close-on-exec)."""
+    master = sc.openat2(root_fd, "/dev/pts/ptmx", os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
     fcntl.ioctl(master, TIOCSPTLCK, struct.pack("i", 0))
-    number = struct.unpack("i", fcntl.ioctl(master, TIOCGPTN, b"\0\0\0\0"))[0]
     # The peer is opened through the master: a path could be made to name another terminal meanwhile.
     slave = fcntl.ioctl(master, TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
-    return master, slave, f"/dev/pts/{number}"
+    return master, slave
 
 
 def take(slave: int, uid: int) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from kubelet.runtime import RuntimeFailure, cgroups
+from kubelet.runtime import ExecIO, RuntimeFailure, cgroups
 from kubelet.runtime.syscall_numbers import numbers
 from tests.support.containers import Node, bind, started_node, until
 
@@ -134,12 +134,12 @@ async def test_without_a_filter_the_missing_capabilities_still_refuse(node: Node
 
 async def test_devices_can_be_neither_made_nor_used(node: Node) -> None:
     script = (
-        "mknod /tmp/disk b 254 0; mknod /tmp/mem c 1 1; mknod /tmp/null c 1 3 && echo x >/tmp/null && echo usual;"
+        "mknod /tmp/disk b 254 0; mknod /tmp/mem c 1 1; mknod /tmp/console c 5 1; mknod /tmp/null c 1 3 && echo x >/tmp/null && echo usual;"
         "ls /dev; cat /dev/mem /dev/kmsg /dev/vda"
     )
     seen = await node.output(script)
     assert "/tmp/disk: Operation not permitted" in seen and "/tmp/mem: Operation not permitted" in seen
-    assert "usual" in seen
+    assert "/tmp/console: Operation not permitted" in seen and "usual" in seen
     assert "mem: No such file" in seen and "vda: No such file" in seen
 
 
@@ -282,6 +282,40 @@ async def test_an_image_can_not_move_the_kernels_file_systems_away_from_their_ma
     (layer / name).symlink_to("/elsewhere")
     with pytest.raises(RuntimeFailure, match=f"/{name}: the destination is a symbolic link"):
         await node.run("true", lower_dirs=[str(layer), str(node.image)])
+
+
+async def test_what_a_volume_calls_the_null_device_covers_nothing(node: Node, tmp_path: Path) -> None:
+    """CVE-2025-31133: a link in place of /dev/null made core_pattern writable under the name of a masked file."""
+    volume = tmp_path / "volume"
+    volume.mkdir()
+    (volume / "null").symlink_to("/proc/sys/kernel/core_pattern")
+    with pytest.raises(RuntimeFailure, match="hide the host: the container's /dev/null is not the null device"):
+        await node.run("true", mounts=[bind(volume, "/dev")])
+
+
+@pytest.mark.parametrize("impostor", ["ln -s /proc/kmsg /dev/null", "mkfifo /dev/null", "touch /dev/null"])
+async def test_nothing_but_the_null_device_is_opened_for_who_enters_a_container(node: Node, impostor: str) -> None:
+    """What is opened for an exec is opened with rights that the container does not have."""
+    started = await node.run(f"rm /dev/null; {impostor}; echo ready; exec sleep 1000")
+    await node.printed(started.id, "ready")
+    uid = node.pod_of(started.id).pod_uid
+    with pytest.raises(RuntimeFailure, match="not the null device|Too many levels of symbolic links"):
+        await node.runtime.exec(uid, started.id, ["true"], io=ExecIO())
+
+
+@pytest.mark.parametrize("place", ["/proc", "/proc/sys", "/proc/self/attr", "/by-a-link"])
+async def test_no_volume_comes_to_lie_in_proc(node: Node, place: str, tmp_path: Path) -> None:
+    volume, layer = tmp_path / "volume", tmp_path / "layer"
+    volume.mkdir()
+    layer.mkdir()
+    (layer / "by-a-link").symlink_to("/proc/sys/kernel")
+    with pytest.raises(RuntimeFailure, match=f"{place}: nothing may be mounted inside of /proc"):
+        await node.run("true", mounts=[bind(volume, place)], lower_dirs=[str(layer), str(node.image)])
+
+
+async def test_a_file_of_proc_that_only_informs_can_be_covered(node: Node, tmp_path: Path) -> None:
+    (tmp_path / "uptime").write_text("1.00 1.00\n")
+    assert await node.output("cat /proc/uptime", mounts=[bind(tmp_path / "uptime", "/proc/uptime")]) == "1.00 1.00\n"
 
 
 async def test_links_for_dev_stay_inside(node: Node, tmp_path: Path) -> None:
