@@ -31,7 +31,8 @@ class SandboxSpec:
     """What the containers of one pod share: namespaces, the pod's cgroup, sysctls.
 
     `cgroup_parent` is relative to the runtime's cgroup root ("burstable/pod<uid>");
-    `cgroup_resources` has the shape of OCI `linux.resources`.
+    `cgroup_resources` has the shape of OCI `linux.resources`. `runtime_handler` names the runtime that makes the
+    containers (handlers/); "" is our own.
     """
 
     pod_uid: str
@@ -47,6 +48,7 @@ class SandboxSpec:
     sysctls: dict[str, str] = field(default_factory=dict)
     labels: dict[str, str] = field(default_factory=dict)
     domainname: str = ""
+    runtime_handler: str = ""
 
 
 @dataclass(slots=True)

@@ -66,11 +66,7 @@ class Child:
 
         0 once it has ended.
         """
-        with open(f"/proc/self/fdinfo/{self.pidfd}", "rb") as file:
-            for line in file:
-                if line.startswith(b"Pid:"):
-                    return max(0, int(line.split()[1]))
-        return 0
+        return host_pid(self.pidfd)
 
     def kill(self, signo: int) -> None:
         """Send a signal unless the process has ended."""
@@ -136,6 +132,15 @@ class Child:
             self._on_started(None)
         else:
             self.kill(signal.SIGKILL)
+
+
+def host_pid(pidfd: int) -> int:
+    """The number of a pidfd's process as this mount namespace's /proc counts; 0 once it has ended."""
+    with open(f"/proc/self/fdinfo/{pidfd}", "rb") as file:
+        for line in file:
+            if line.startswith(b"Pid:"):
+                return max(0, int(line.split()[1]))
+    return 0
 
 
 def _died() -> Failure:

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from apiclient.logs import kv
-from kubelet.runtime import capabilities, cgroupfs, cgroups, disk, plan, seccomp
+from kubelet.runtime import capabilities, cgroupfs, cgroups, credentials, disk, plan, seccomp
 from kubelet.runtime.api import ContainerSpec, ContainerState, ExecIO, RuntimeFailure, SandboxSpec, SandboxState
 from kubelet.runtime.cgroups import Limits
 from kubelet.runtime.forker import Forker
+from kubelet.runtime.handlers import bundle
 from kubelet.runtime.link import Disconnected, connect
 from kubelet.runtime.pod import UNANSWERED, Pod
 
@@ -50,14 +51,16 @@ class Runtime:
 
     `root_dir` holds what is to be known after a restart; `cgroup_root` ("wherry/ab12cd/node-1") is the group,
     in every hierarchy, below which everything runs. Both belong to one kubelet alone.
+    `handlers` are the command lines of other runtimes that pods may name.
     """
 
     on_change: Callable[[str], None]
 
-    def __init__(self, root_dir: Path, cgroup_root: str) -> None:
+    def __init__(self, root_dir: Path, cgroup_root: str, handlers: Mapping[str, Sequence[str]] | None = None) -> None:
         self.on_change = _ignore
         self._root = root_dir
         self._cgroup_root = cgroup_root.strip("/")
+        self._handlers = dict(handlers or {})
         self._pods: dict[str, Pod] = {}
         self._programs = seccomp.Programs(root_dir / "runtime" / "seccomp")
         self._lock_fd = -1
@@ -107,6 +110,7 @@ class Runtime:
         """Make a pod's namespaces and cgroup. RuntimeFailure says why that was not possible; then nothing is left."""
         if not plan.ID_PATTERN.fullmatch(spec.pod_uid):
             raise RuntimeFailure("CreatePodSandboxError", f"invalid pod uid {spec.pod_uid!r}")
+        self._handler(spec)
         if spec.pod_uid in self._pods:
             raise RuntimeFailure("CreatePodSandboxError", f"pod {spec.pod_uid} has a sandbox already")
         assert self._forker is not None, "start() comes first"
@@ -190,10 +194,6 @@ class Runtime:
         path = plan.group_path(self._cgroup_root, self._pod(pod_uid).state.spec, container_id)
         self._write_limits(path, resources)
 
-    async def set_group_resources(self, path: str, resources: dict[str, Any]) -> None:
-        """Make a cgroup below the cgroup root ("", "burstable", a pod's) if need be, and set limits on it."""
-        full = "/".join(part for part in (self._cgroup_root, path.strip("/")) if part)
-        try:
     def limits(self, pod_uid: str, container_id: str = "") -> Limits:
         """What the kernel holds a running container to, or the pod as a whole."""
         path = plan.group_path(self._cgroup_root, self._pod(pod_uid).state.spec, container_id)
@@ -203,6 +203,10 @@ class Runtime:
         """Change the limits of a pod as a whole, in place."""
         self._write_limits(plan.group_path(self._cgroup_root, self._alive(pod_uid).state.spec), resources)
 
+    async def set_group_resources(self, path: str, resources: dict[str, Any]) -> None:
+        """Make a cgroup below the cgroup root ("", "burstable", a pod's) if need be, and set limits on it."""
+        full = "/".join(part for part in (self._cgroup_root, path.strip("/")) if part)
+        try:
             cgroupfs.apply(cgroups.group(self._hierarchies, full, resources, is_container=False))
         except OSError as error:
             raise RuntimeFailure("CreatePodSandboxError", str(error)) from error
@@ -251,14 +255,26 @@ class Runtime:
         resources = (spec.config.get("linux") or {}).get("resources") or {}
         folder = pod.folder / "containers" / spec.id
         try:
-            container_plan = plan.container(
-                spec,
-                pod.state.spec,
-                pod_dir=str(pod.folder),
-                group=cgroups.group(self._hierarchies, path, resources, is_container=True),
-                shown_cgroups=cgroups.mounts_for_container(self._hierarchies),
-                seccomp_program=self._programs.path,
-            )
+            if handler := self._handler(pod.state.spec):
+                container_plan = bundle.container(
+                    spec,
+                    pod.state.spec,
+                    command=handler,
+                    pod_dir=str(pod.folder),
+                    hierarchies=self._hierarchies,
+                    group_path=path,
+                    permitted=credentials.permitted_capabilities(),
+                    mountinfo=Path("/proc/self/mountinfo").read_text(),
+                )
+            else:
+                container_plan = plan.container(
+                    spec,
+                    pod.state.spec,
+                    pod_dir=str(pod.folder),
+                    group=cgroups.group(self._hierarchies, path, resources, is_container=True),
+                    shown_cgroups=cgroups.mounts_for_container(self._hierarchies),
+                    seccomp_program=self._programs.path,
+                )
         except OSError as error:
             raise plan.refuse(str(error)) from error
         try:
@@ -302,6 +318,15 @@ class Runtime:
                     kv("supervisor hangs", pod=f"{spec.pod_namespace}/{spec.pod_name}", error=stuck.message)
                 )
             pod.lost()
+
+    def _handler(self, pod: SandboxSpec) -> Sequence[str]:
+        """The command line of the runtime that makes a pod's containers; none: our own makes them."""
+        if not pod.runtime_handler:
+            return ()
+        if pod.runtime_handler not in self._handlers:
+            text = f'no runtime for "{pod.runtime_handler}" is configured'
+            raise RuntimeFailure("CreatePodSandboxError", text)
+        return self._handlers[pod.runtime_handler]
 
     def _changed(self, pod: Pod) -> None:
         if not pod.removing:

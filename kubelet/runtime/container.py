@@ -12,9 +12,11 @@ from kubelet.runtime.streams import Sink, Source
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Any, Protocol
 
+    from kubelet.runtime.child import Failure
+    from kubelet.runtime.handlers.process import Process
     from kubelet.runtime.loop import Loop
 
     class Viewer(Protocol):
@@ -60,7 +62,7 @@ class Container:
             "status": "created",
             "log_path": plan["log_path"],
         }
-        self.child: Child | None = None
+        self.child: Child | Process | None = None
         self.viewers: list[Viewer] = []
         self.input: Sink | None = None
         self.console_fd = -1
@@ -76,7 +78,7 @@ class Container:
         """True between a successful start and the end."""
         return bool(self.state["status"] == "running")
 
-    def start(self, pid_namespace: int, done: Callable[[dict[str, str] | None], None]) -> Child:
+    def start(self, pid_namespace: int, done: Callable[[dict[str, str] | None], None]) -> Child | Process:
         """Fork the container's first process; `done` hears how it went. OSError when it can't even begin.
 
         `pid_namespace` is a descriptor of the one to join, or -1.
@@ -84,18 +86,15 @@ class Container:
         os.mkdir(self.directory, 0o755)
         self._log = LogFile(self.plan["log_path"])
         cgroupfs.apply(self.plan["cgroup"])
-        status, child_status = status_pair()
         stdin = _Pipe(self.plan["stdin"] and not self.plan["tty"], writes=True)
         stdout, stderr = _Pipe(not self.plan["tty"]), _Pipe(not self.plan["tty"])
-        pid, pidfd = launch.fork(
-            self.plan["cgroup"]["unified"],
-            new_pid_namespace=self.plan["pid"] == "private",
-            join_pid_namespace=pid_namespace,
+        self.child = self.fork(
+            pid_namespace,
+            (stdin.theirs, stdout.theirs, stderr.theirs),
+            on_console=self._console_opened,
+            on_started=lambda failure: self._started(failure, done),
+            on_exit=self._exited,
         )
-        if pid == 0:
-            stdio = (stdin.theirs, stdout.theirs, stderr.theirs)
-            launch.become_container(self.plan, self.directory, stdio, child_status.fileno())
-        child_status.close()
         for pipe in (stdin, stdout, stderr):
             pipe.close_theirs()
         if stdin.ours >= 0:
@@ -103,16 +102,63 @@ class Container:
         for name, pipe in (("stdout", stdout), ("stderr", stderr)):
             if pipe.ours >= 0:
                 self._read_output(name, pipe.ours)
-        self.child = Child(
+        return self.child
+
+    def fork(
+        self,
+        pid_namespace: int,
+        stdio: Sequence[int],
+        *,
+        on_console: Callable[[int], None],
+        on_started: Callable[[Failure | None], None],
+        on_exit: Callable[[int], None],
+    ) -> Child | Process:
+        """Fork the first process."""
+        status, child_status = status_pair()
+        pid, pidfd = launch.fork(
+            self.plan["cgroup"]["unified"],
+            new_pid_namespace=self.plan["pid"] == "private",
+            join_pid_namespace=pid_namespace,
+        )
+        if pid == 0:
+            launch.become_container(self.plan, self.directory, stdio, child_status.fileno())
+        child_status.close()
+        return Child(
             self._loop,
             pid=pid,
             pidfd=pidfd,
             status=status,
-            on_console=self._console_opened,
-            on_started=lambda failure: self._started(failure, done),
-            on_exit=self._exited,
+            on_console=on_console,
+            on_started=on_started,
+            on_exit=on_exit,
         )
-        return self.child
+
+    def enter(
+        self,
+        plan: dict[str, Any],
+        stdio: Sequence[int],
+        *,
+        on_console: Callable[[int], None],
+        on_started: Callable[[Failure | None], None],
+        on_exit: Callable[[int], None],
+    ) -> Child | Process:
+        """Fork a process that joins the first one."""
+        assert self.child is not None
+        status, child_status = status_pair()
+        target = self.child.pidfd
+        pid, pidfd = launch.fork(plan["cgroup"]["unified"], join_pid_namespace=target)
+        if pid == 0:
+            launch.join_container(plan, stdio, child_status.fileno(), target)
+        child_status.close()
+        return Child(
+            self._loop,
+            pid=pid,
+            pidfd=pidfd,
+            status=status,
+            on_console=on_console,
+            on_started=on_started,
+            on_exit=on_exit,
+        )
 
     def signal(self, signo: int, *, all_processes: bool) -> None:
         """Send a signal to the first process, or to all of the container's."""

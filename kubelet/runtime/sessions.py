@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 import signal
 
-from kubelet.runtime import launch, terminal
-from kubelet.runtime.child import Child, exit_code_of, status_pair
+from kubelet.runtime import terminal
+from kubelet.runtime.child import exit_code_of
 from kubelet.runtime.streams import Sink, Source
 
 TYPE_CHECKING = False
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
+    from kubelet.runtime.child import Child
     from kubelet.runtime.container import Container
+    from kubelet.runtime.handlers.process import Process
     from kubelet.runtime.supervisor import Supervisor
 
 SESSIONS_MAX = 256
@@ -71,7 +73,7 @@ class Sessions:
         except OSError:
             del self._by_number[session.number]
             raise
-        self._supervisor.children[child.pid] = child
+        self._supervisor.keep(child)
 
     def start_attach(self, container: Container, stdio: Sequence[int], client: Any) -> int:
         """Show a container's output to a viewer, and feed it the viewer's input."""
@@ -97,7 +99,7 @@ class Exec:
         self.client = client
         self._sessions = sessions
         self._container = container
-        self._child: Child | None = None
+        self._child: Child | Process | None = None
         self._stdio: tuple[int, ...] = ()
         self._master = -1
         self._output: Source | None = None
@@ -106,16 +108,11 @@ class Exec:
         self._input: Sink | None = None
         self._exit_code: int | None = None
 
-    def start(self, plan: dict[str, Any], stdio: Sequence[int], reply: Callable[[dict[str, Any]], None]) -> Child:
+    def start(
+        self, plan: dict[str, Any], stdio: Sequence[int], reply: Callable[[dict[str, Any]], None]
+    ) -> Child | Process:
         """Fork; `reply` hears how it went."""
-        target = self._container.child
-        assert target is not None
-        status, child_status = status_pair()
         given = (0, 0, 0) if plan["tty"] else tuple(fd if fd >= 0 else 0 for fd in stdio)
-        pid, pidfd = launch.fork(plan["cgroup"]["unified"], join_pid_namespace=target.pidfd)
-        if pid == 0:
-            launch.join_container(plan, given, child_status.fileno(), target.pidfd)
-        child_status.close()
         if plan["tty"]:
             # The message's descriptors are closed when the request is done; the copying begins later.
             self._stdio = tuple(os.dup(fd) if fd >= 0 else -1 for fd in stdio)
@@ -129,14 +126,8 @@ class Exec:
             self._close()
             reply({"failed": {"reason": "ExecError", "message": failure["message"]}})
 
-        self._child = Child(
-            self._sessions.loop,
-            pid=pid,
-            pidfd=pidfd,
-            status=status,
-            on_console=self._console_opened,
-            on_started=started,
-            on_exit=self._exited,
+        self._child = self._container.enter(
+            plan, given, on_console=self._console_opened, on_started=started, on_exit=self._exited
         )
         return self._child
 

@@ -21,7 +21,10 @@ from kubelet.runtime.loop import READABLE, Loop
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import ModuleType
     from typing import Any
+
+    from kubelet.runtime.handlers.process import Family, Process
 
     Reply = Callable[[dict[str, Any]], None]
 
@@ -67,15 +70,19 @@ class Supervisor:
         self.plan = plan
         self.loop = Loop(self.reap)
         self.containers: dict[str, Container] = {}
-        self.children: dict[int, Child] = {}
+        self.children: dict[int, Child | Process] = {}
         self.sessions = sessions.Sessions(self)
         self._clients: dict[int, socket] = {}
+        self._handlers: ModuleType | None = None
+        self._family: Family | None = None
+        if plan["spec"].get("runtime_handler"):
+            self._load_handlers()
         self._listener = _listen(directory)
         self.host_pid = int(os.readlink("/proc/self"))
         self.start_ticks = wire.process_start_ticks(self.host_pid)
         self._save()
         sandbox.enter(plan, directory, made=made)
-        self._pause_pidfd = -1
+        self._pause_pid, self._pause_pidfd = 0, -1
         if plan["shared_pid"]:
             self._hold_process_namespace()
         self.loop.watch(self._listener.fileno(), READABLE, self._someone_connects)
@@ -150,6 +157,13 @@ class Supervisor:
             child = self.children.pop(pid, None)
             if child is not None:
                 child.ended(status)
+            elif self._family is not None:
+                self._family.orphan_ended(pid, status)
+
+    def keep(self, child: Child | Process) -> None:
+        """Have a child hear of its end; what a handler makes gets its number later, and then sees to that itself."""
+        if child.pid:
+            self.children[child.pid] = child
 
     def _someone_connects(self, _events: int) -> None:
         try:
@@ -199,7 +213,7 @@ class Supervisor:
             raise Refused("CreateContainerError", f"container {plan['id']} exists already")
         if len(self.containers) >= CONTAINERS_MAX:
             raise Refused("CreateContainerError", f"the pod has {CONTAINERS_MAX} containers already")
-        container = Container(self.loop, self.directory, plan, self.changed)
+        container = self._new_container(plan)
         self.containers[plan["id"]] = container
 
         def done(failure: dict[str, str] | None) -> None:
@@ -218,7 +232,27 @@ class Supervisor:
             container.discard()
             del self.containers[plan["id"]]
             raise
-        self.children[child.pid] = child
+        self.keep(child)
+
+    def _new_container(self, plan: dict[str, Any]) -> Container:
+        """A container that is not started yet: of our own making, or of a handler's."""
+        if self._handlers is None:
+            return Container(self.loop, self.directory, plan, self.changed)
+        kind, _, target_id = plan["pid"].partition(":")
+        target = self.container(target_id, running=True).child if target_id else None
+        pids = {"shared": self._pause_pid, "container": target.pid if target is not None else 0}
+        namespaces = self._handlers.namespaces(self.plan["spec"], os.getpid(), kind=kind, pid=pids.get(kind, 0))
+        container: Container = self._handlers.OCIContainer(
+            self.loop, self.directory, plan, self.changed, family=self._family, namespaces=namespaces
+        )
+        return container
+
+    def _load_handlers(self) -> None:
+        """What makes containers by other runtimes: only for pods that need it, and while it is sure to be there."""
+        from kubelet.runtime.handlers import container, process
+
+        self._handlers = container
+        self._family = process.Family(self.loop, self.children)
 
     def _pid_namespace_for(self, plan: dict[str, Any]) -> int:
         """A pidfd of a process in the pid namespace that the new container joins, or -1."""
@@ -278,7 +312,7 @@ class Supervisor:
                 sandbox.hold_process_namespace(cgroup["pause_join"])
             finally:
                 os._exit(1)
-        self._pause_pidfd = pidfd
+        self._pause_pid, self._pause_pidfd = pid, pidfd
 
 
 def _stdio(message: dict[str, Any], fds: list[int]) -> list[int]:

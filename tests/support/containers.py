@@ -9,7 +9,7 @@ import os
 import secrets
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,15 @@ SECONDS_MAX = 20.0
 class Node:
     """One runtime, with a host image, and the short way to a container in it."""
 
-    def __init__(self, folder: Path, cgroup_root: str | None = None) -> None:
+    def __init__(
+        self, folder: Path, cgroup_root: str | None = None, handlers: Mapping[str, Sequence[str]] | None = None
+    ) -> None:
         self.folder = folder
+        self.handlers = dict(handlers or {})
         self.root = folder / "node"
         self.image = folder / "image"
         self.cgroup_root = cgroup_root or f"wherry/t{secrets.token_hex(4)}/node-1"
-        self.runtime = Runtime(self.root, self.cgroup_root)
+        self.runtime = Runtime(self.root, self.cgroup_root, self.handlers)
         self.changes: list[str] = []
         self._changed = asyncio.Event()
         self._numbers = itertools.count(1)
@@ -43,7 +46,7 @@ class Node:
     async def restart(self) -> None:
         """Let go of everything and start over, as a new kubelet does."""
         await self.runtime.close()
-        self.runtime = Runtime(self.root, self.cgroup_root)
+        self.runtime = Runtime(self.root, self.cgroup_root, self.handlers)
         await self.start()
 
     async def stop(self) -> None:
@@ -224,9 +227,9 @@ async def read_all(fd: int) -> bytes:
 
 
 @contextlib.asynccontextmanager
-async def started_node(folder: Path) -> AsyncIterator[Node]:
+async def started_node(folder: Path, **handlers: Sequence[str]) -> AsyncIterator[Node]:
     """A node that leaves nothing behind, whatever the test did."""
-    node = Node(folder)
+    node = Node(folder, handlers=handlers)
     await node.start()
     try:
         yield node
