@@ -134,7 +134,8 @@ async def test_without_a_filter_the_missing_capabilities_still_refuse(node: Node
 
 async def test_devices_can_be_neither_made_nor_used(node: Node) -> None:
     script = (
-        "mknod /tmp/disk b 254 0; mknod /tmp/mem c 1 1; mknod /tmp/console c 5 1; mknod /tmp/null c 1 3 && echo x >/tmp/null && echo usual;"
+        "mknod /tmp/disk b 254 0; mknod /tmp/mem c 1 1; mknod /tmp/console c 5 1;"
+        "mknod /tmp/null c 1 3 && echo x >/tmp/null && echo usual;"
         "ls /dev; cat /dev/mem /dev/kmsg /dev/vda"
     )
     seen = await node.output(script)
