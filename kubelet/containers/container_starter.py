@@ -153,7 +153,16 @@ class ContainerStarter:
         if not hook:
             return
         try:
-            await run_hook(self._runtime, pod, container, container_id, hook, host=place.pod_ip, clock=self._clock)
+            await run_hook(
+                self._runtime,
+                pod,
+                container,
+                container_id,
+                hook,
+                host=place.pod_ip,
+                events=self._events,
+                clock=self._clock,
+            )
         except HookFailure as error:
             # The message may hold what the hook printed, which events must not give away.
             self._events.warning(pod, "FailedPostStartHook", "PostStartHook failed", container=container["name"])

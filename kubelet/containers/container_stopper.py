@@ -6,6 +6,7 @@ Source: https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-te
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from kubelet.signals import Signal
 GRACE_SECONDS_MIN = 2.0
 # A process that SIGKILL does not end hangs in the kernel (in a dead file system, say).
 KILL_SECONDS_MAX = 10.0
+_SIGNAL = re.compile(r"(?P<number>\d+)|(?:SIG)?(?P<name>[A-Z][A-Z0-9]*)(?P<offset>[+-]\d+)?")
 _GONE = ("ContainerNotFound", "SandboxNotFound")
 
 
@@ -86,15 +88,7 @@ class ContainerStopper:
             except ImageError:
                 image = None
             name = image.config.get("StopSignal") if image is not None else None
-        if not name:
-            return signal.SIGTERM
-        if str(name).isdigit():
-            return int(name)
-        name = name if name.startswith("SIG") else f"SIG{name}"
-        try:
-            return signal.Signals[name]
-        except KeyError:
-            return signal.SIGTERM
+        return signal_number(name) or signal.SIGTERM
 
     async def _signal(self, pod: Object, container_id: str, signo: int, *, all_processes: bool = False) -> None:
         try:
@@ -116,12 +110,28 @@ class ContainerStopper:
                 container_id,
                 hook,
                 host=host,
+                events=self._events,
                 clock=self._clock,
                 timeout_seconds=seconds,
             )
         except HookFailure:
             # The message may hold what the hook printed, which events must not give away.
             self._events.warning(pod, "FailedPreStopHook", "PreStopHook failed", container=container["name"])
+
+
+def signal_number(name: str | None) -> int | None:
+    """A signal by its number or its name: `9`, `SIGKILL`, `KILL`, `SIGRTMIN+3`; None if there is no such signal."""
+    match = _SIGNAL.fullmatch(name or "")
+    if match is None:
+        return None
+    if match["number"]:
+        number = int(match["number"])
+    else:
+        try:
+            number = signal.Signals[f"SIG{match['name']}"] + int(match["offset"] or 0)
+        except KeyError:
+            return None
+    return number if 1 <= number <= signal.SIGRTMAX else None
 
 
 class _Stop:

@@ -1,4 +1,4 @@
-"""Asking a container something: a command inside it, an HTTP request or a TCP connection to it.
+"""Asking a container something: a command inside it, or a TCP connection to it; http_action.py asks by HTTP.
 
 Probes and lifecycle hooks both do this. Every call has a limit on its time and on what it reads.
 Source: https://kubernetes.io/docs/tasks/configure-pod-container/configure-liveness-readiness-startup-probes/
@@ -17,8 +17,6 @@ from kubelet.pods.pod_spec import Container
 from kubelet.runtime import ExecHandle, ExecIO, Runtime
 
 OUTPUT_BYTES_MAX = 10 * 1024
-PROBE_USER_AGENT, HOOK_USER_AGENT = "kube-probe/1.35", "kube-lifecycle/1.35"
-REDIRECTS_MAX = 10
 
 
 class NoAnswer(Exception):
@@ -92,48 +90,17 @@ class _Collector:
             self._fd = -1
 
 
-async def http_get(
-    action: Mapping[str, Any], container: Container, *, host: str, timeout_seconds: float, user_agent: str
-) -> Answer:
-    """An `httpGet` action of a probe or hook; certificates are not looked at. Raises NoAnswer."""
-    import aiohttp
-
-    scheme = (action.get("scheme") or "HTTP").lower()
-    address = action.get("host") or host
-    shown = f"[{address}]" if ":" in address else address
-    path = action.get("path") or "/"
-    url = f"{scheme}://{shown}:{port_number(action['port'], container)}{path if path.startswith('/') else f'/{path}'}"
-    headers = {"User-Agent": user_agent, "Accept": "*/*", "Connection": "close"}
-    headers |= {entry["name"]: entry["value"] for entry in action.get("httpHeaders") or ()}
-    timeout = aiohttp.ClientTimeout(total=timeout_seconds)
-    connector = aiohttp.TCPConnector(ssl=False, force_close=True)
-    try:
-        async with (
-            aiohttp.ClientSession(connector=connector, timeout=timeout) as session,
-            session.get(url, headers=headers, max_redirects=REDIRECTS_MAX) as response,
-        ):
-            body = await response.content.read(OUTPUT_BYTES_MAX)
-            return Answer(response.status, body.decode(errors="replace"))
-    except TimeoutError:
-        message = "context deadline exceeded (Client.Timeout exceeded while awaiting headers)"
-        raise NoAnswer(f'Get "{url}": {message}') from None
-    except aiohttp.ClientConnectorError as error:
-        raise NoAnswer(f'Get "{url}": {_dial(address, action["port"], container, error.os_error)}') from error
-    except (aiohttp.ClientError, ValueError, OSError) as error:
-        raise NoAnswer(f'Get "{url}": {error}') from error
-
-
 async def tcp_connect(action: Mapping[str, Any], container: Container, *, host: str, timeout_seconds: float) -> None:
     """A `tcpSocket` action: connect, and hang up. Raises NoAnswer."""
-    address = action.get("host") or host
+    address, port = action.get("host") or host, port_number(action["port"], container)
     try:
         async with asyncio.timeout(timeout_seconds):
-            _, writer = await asyncio.open_connection(address, port_number(action["port"], container))
+            _, writer = await asyncio.open_connection(address, port)
             writer.close()
     except TimeoutError:
-        raise NoAnswer(f"dial tcp {address}:{action['port']}: i/o timeout") from None
+        raise NoAnswer(f"dial tcp {joined(address, port)}: i/o timeout") from None
     except OSError as error:
-        raise NoAnswer(_dial(address, action["port"], container, error)) from error
+        raise NoAnswer(dial_failure(address, port, error)) from error
 
 
 def port_number(port: int | str, container: Container) -> int:
@@ -146,7 +113,12 @@ def port_number(port: int | str, container: Container) -> int:
     raise NoAnswer(f'couldn\'t find port: "{port}" in container {container["name"]}')
 
 
-def _dial(address: str, port: int | str, container: Container, error: OSError) -> str:
+def joined(address: str, port: int) -> str:
+    """`ADDRESS:PORT`, or `[ADDRESS]:PORT` for one of IPv6."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+def dial_failure(address: str, port: int, error: OSError) -> str:
     """A failed connection in the words of Go's net package, which people search for."""
     reason = os.strerror(error.errno).lower() if error.errno else str(error)
-    return f"dial tcp {address}:{port_number(port, container)}: connect: {reason}"
+    return f"dial tcp {joined(address, port)}: connect: {reason}"

@@ -10,8 +10,11 @@ from typing import Any
 
 from apiclient.clock import Clock
 from apimachinery.meta import Object
-from kubelet.containers import handlers
+from kubelet.containers import handlers, http_action
 from kubelet.containers.handlers import NoAnswer
+from kubelet.containers.http_action import HOOK_USER_AGENT, NotTLS
+from kubelet.pods import pod_spec
+from kubelet.pods.pod_events import PodEvents
 from kubelet.pods.pod_spec import Container
 from kubelet.runtime import Runtime, RuntimeFailure
 
@@ -31,10 +34,12 @@ async def run_hook(
     hook: Mapping[str, Any],
     *,
     host: str,
+    events: PodEvents,
     clock: Clock,
     timeout_seconds: float = HOOK_TIMEOUT_SECONDS,
 ) -> None:
     """Run a hook to its end. Raises HookFailure."""
+    whose = f'for Container "{container["name"]}" in Pod "{pod_spec.describe(pod)}" failed - error:'
     try:
         if action := hook.get("exec"):
             argv = action.get("command") or []
@@ -42,21 +47,44 @@ async def run_hook(
                 runtime, pod["metadata"]["uid"], container_id, argv, timeout_seconds=timeout_seconds
             )
             if answer.code != 0:
-                text = f"command '{' '.join(argv)}' exited with {answer.code}: {answer.text}"
-                raise HookFailure(f"Exec lifecycle hook failed - error: {text}")
+                raise NoAnswer(f"command '{' '.join(argv)}' exited with {answer.code}: {answer.text}")
         elif action := hook.get("httpGet"):
-            await handlers.http_get(
-                action,
-                container,
-                host=host,
-                timeout_seconds=timeout_seconds,
-                user_agent=handlers.HOOK_USER_AGENT,
-            )
+            await _http_get(action, pod, container, host=host, events=events, timeout_seconds=timeout_seconds)
         elif action := hook.get("sleep"):
-            await clock.sleep(float(action.get("seconds", 0)))
-        elif action := hook.get("tcpSocket"):
-            await handlers.tcp_connect(action, container, host=host, timeout_seconds=timeout_seconds)
+            await clock.sleep(float(action.get("seconds") or 0))
+        else:
+            # `tcpSocket` can be written down, and has never worked in a hook.
+            raise HookFailure(f"Cannot run handler: invalid handler: {', '.join(hook)}")
     except NoAnswer as error:
-        raise HookFailure(str(error)) from error
+        raise HookFailure(f"{_named(hook)} {whose} {error}") from error
     except RuntimeFailure as error:
-        raise HookFailure(error.message) from error
+        raise HookFailure(f"{_named(hook)} {whose} {error.message}") from error
+
+
+async def _http_get(
+    action: Mapping[str, Any],
+    pod: Object,
+    container: Container,
+    *,
+    host: str,
+    events: PodEvents,
+    timeout_seconds: float,
+) -> None:
+    """Any answer will do. A server that speaks no TLS is asked without, and then is not told any credentials."""
+    how: dict[str, Any] = {"host": host, "timeout_seconds": timeout_seconds, "user_agent": HOOK_USER_AGENT}
+    try:
+        await http_action.http_get(action, container, **how)
+    except NotTLS as not_tls:
+        try:
+            await http_action.http_get(action, container, **how, scheme="http", without=("Authorization",))
+        except NoAnswer:
+            raise not_tls from None
+        address = handlers.joined(action.get("host") or host, handlers.port_number(action.get("port", ""), container))
+        message = f"request to HTTPS lifecycle hook {address} got HTTP response, retry with HTTP succeeded"
+        events.warning(pod, "LifecycleHTTPFallback", message)
+
+
+def _named(hook: Mapping[str, Any]) -> str:
+    if action := hook.get("exec"):
+        return f"Exec lifecycle hook ([{' '.join(action.get('command') or [])}])"
+    return f"HTTP lifecycle hook ({(hook.get('httpGet') or {}).get('path', '')})"

@@ -180,6 +180,8 @@ class PodProbes:
             return Outcome.UNKNOWN
         if outcome is Outcome.FAILURE:
             self._events.warning(self._pod, "Unhealthy", f"{_NAMES[kind]} probe failed: {said}", container=name)
+        elif outcome is Outcome.WARNING:
+            self._events.warning(self._pod, "ProbeWarning", f"{_NAMES[kind]} probe warning: {said}", container=name)
         elif outcome is Outcome.UNKNOWN:
             message = f"{_NAMES[kind]} probe errored and resulted in unknown state: {said}"
             self._events.warning(self._pod, "Unhealthy", message, container=name)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from typing import Any
 
 from apimachinery.meta import Object
-from kubelet.containers import handlers
-from kubelet.containers.handlers import NoAnswer
+from kubelet.containers import handlers, http_action
+from kubelet.containers.handlers import Answer, NoAnswer
 from kubelet.pods.pod_spec import Container
 from kubelet.probes.tally import Outcome
 from kubelet.runtime import Runtime, RuntimeFailure
@@ -56,21 +55,41 @@ async def _ask(
             )
             return (Outcome.SUCCESS if answer.code == 0 else Outcome.FAILURE), answer.text[:MESSAGE_CHARACTERS_MAX]
         if action := probe.get("httpGet"):
-            answer = await handlers.http_get(
+            answer = await http_action.http_get(
                 action,
                 container,
                 host=host,
                 timeout_seconds=timeout_seconds,
-                user_agent=handlers.PROBE_USER_AGENT,
+                user_agent=http_action.PROBE_USER_AGENT,
             )
-            if 200 <= answer.code < 400:
-                return Outcome.SUCCESS, ""
-            return Outcome.FAILURE, f"HTTP probe failed with statuscode: {answer.code}"
+            return _http_outcome(answer)
         if action := probe.get("tcpSocket"):
             await handlers.tcp_connect(action, container, host=host, timeout_seconds=timeout_seconds)
             return Outcome.SUCCESS, ""
+        if action := probe.get("grpc"):
+            from kubelet.probes import grpc_health
+
+            try:
+                await grpc_health.check(
+                    host,
+                    int(action["port"]),
+                    action.get("service") or "",
+                    timeout_seconds=timeout_seconds,
+                    user_agent=http_action.PROBE_USER_AGENT,
+                )
+            except grpc_health.Unhealthy as unhealthy:
+                return Outcome.FAILURE, str(unhealthy)[:MESSAGE_CHARACTERS_MAX]
+            return Outcome.SUCCESS, ""
     except NoAnswer as error:
         return Outcome.FAILURE, str(error)[:MESSAGE_CHARACTERS_MAX]
-    except asyncio.CancelledError:
-        raise
     return Outcome.UNKNOWN, f"missing probe handler for {pod['metadata']['name']}:{container['name']}"
+
+
+def _http_outcome(answer: Answer) -> tuple[Outcome, str]:
+    """A redirect that led to another host was not followed, and is as good as an answer."""
+    if 300 <= answer.code < 400:
+        text = f"Probe terminated redirects, Response body: {answer.text}"
+        return Outcome.WARNING, text[:MESSAGE_CHARACTERS_MAX]
+    if 200 <= answer.code < 300:
+        return Outcome.SUCCESS, ""
+    return Outcome.FAILURE, f"HTTP probe failed with statuscode: {answer.code}"

@@ -12,9 +12,10 @@ from typing import Any
 
 
 class Outcome(Enum):
-    """What asking once has told."""
+    """What asking once has told; a warning is a success of which something has to be said."""
 
     SUCCESS = "Success"
+    WARNING = "Warning"
     FAILURE = "Failure"
     UNKNOWN = "Unknown"
 
@@ -54,6 +55,8 @@ class Tally:
         """Take another outcome into account; True when the result has changed. Unknown ones count for nothing."""
         if outcome is Outcome.UNKNOWN:
             return False
+        if outcome is Outcome.WARNING:
+            outcome = Outcome.SUCCESS
         self.in_a_row = self.in_a_row + 1 if outcome is self.last else 1
         self.last = outcome
         success = outcome is Outcome.SUCCESS

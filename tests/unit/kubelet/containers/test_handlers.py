@@ -1,11 +1,10 @@
-"""Asking containers: commands, HTTP and TCP, each with a limit on its time and in the words that people know."""
+"""Asking containers by commands and over TCP, with a limit on the time and in the words that people know."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -74,66 +73,22 @@ async def test_a_command_that_is_called_off_is_killed() -> None:
     assert shell.killed
 
 
-@asynccontextmanager
-async def serving(answer: bytes) -> AsyncIterator[tuple[int, list[bytes]]]:
-    """A server that says the same to everybody; gives its port and what it was asked."""
-    asked: list[bytes] = []
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        asked.append(await reader.readuntil(b"\r\n\r\n"))
-        writer.write(answer)
-        await writer.drain()
-        writer.close()
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with server:
-        yield server.sockets[0].getsockname()[1], asked
+async def connect(port: int | str) -> None:
+    await handlers.tcp_connect({"port": port}, container(), host="127.0.0.1", timeout_seconds=SECONDS)
 
 
-async def get(action: dict[str, Any], *, seconds: float = SECONDS) -> handlers.Answer:
-    return await handlers.http_get(
-        action,
-        container(ports=[{"name": "web", "containerPort": action.pop("named", 1)}]),
-        host="127.0.0.1",
-        timeout_seconds=seconds,
-        user_agent=handlers.PROBE_USER_AGENT,
-    )
-
-
-async def test_a_request_goes_to_the_pods_address_with_the_headers_that_are_asked_for() -> None:
-    async with serving(b"HTTP/1.1 503 No\r\nContent-Length: 4\r\n\r\nsick") as (port, asked):
-        headers = [{"name": "Host", "value": "example.org"}, {"name": "X-Probe", "value": "1"}]
-        answer = await get({"port": "web", "named": port, "path": "/healthz?full=1", "httpHeaders": headers})
-    assert answer == handlers.Answer(503, "sick")
-    text = asked[0].decode()
-    assert text.startswith("GET /healthz?full=1 HTTP/1.1\r\n")
-    assert "Host: example.org\r\n" in text and "X-Probe: 1\r\n" in text and "User-Agent: kube-probe/1.35\r\n" in text
-
-
-async def test_a_refused_connection_is_told_in_the_words_of_go() -> None:
-    async with serving(b"") as (port, _):
-        pass
-    with pytest.raises(NoAnswer) as refused:
-        await get({"port": port, "path": "/x"})
-    assert str(refused.value) == (
-        f'Get "http://127.0.0.1:{port}/x": dial tcp 127.0.0.1:{port}: connect: connection refused'
-    )
-    with pytest.raises(NoAnswer, match=f"dial tcp 127.0.0.1:{port}: connect: connection refused"):
-        await handlers.tcp_connect({"port": port}, container(), host="127.0.0.1", timeout_seconds=SECONDS)
-
-
-async def test_an_answer_that_does_not_come_is_not_waited_for() -> None:
+async def test_a_connection_is_enough_and_one_that_is_refused_is_told_in_the_words_of_go() -> None:
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
         writer.close()
 
     async with await asyncio.start_server(silent, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
-        with pytest.raises(NoAnswer, match="context deadline exceeded"):
-            await get({"port": port}, seconds=0.05)
-        await handlers.tcp_connect({"port": port}, container(), host="127.0.0.1", timeout_seconds=SECONDS)
+        await connect(port)
+    with pytest.raises(NoAnswer, match=f"dial tcp 127.0.0.1:{port}: connect: connection refused"):
+        await connect(port)
 
 
 async def test_a_port_that_has_no_such_name_is_an_error() -> None:
     with pytest.raises(NoAnswer, match='couldn\'t find port: "admin" in container web'):
-        await get({"port": "admin"})
+        await connect("admin")
