@@ -34,13 +34,16 @@ from kubelet.node.node_lease import NodeLease
 from kubelet.node.node_status import NodeReporter
 from kubelet.node.qos_groups import QosGroups
 from kubelet.node.routes import Routes
+from kubelet.node.runtime_handlers import RuntimeHandlers
 from kubelet.objects import ObjectCache
 from kubelet.options import Options
 from kubelet.pods.pod_events import PodEvents
 from kubelet.pods.pod_services import PodServices
 from kubelet.pods.pod_workers import PodWorkers
+from kubelet.pods.runtime_classes import RuntimeClasses
 from kubelet.pods.status_writer import StatusWriter
 from kubelet.runtime import Runtime
+from kubelet.runtime.handlers import registry
 from kubelet.server import KubeletServer, LogRotator
 from kubelet.tokens import TokenManager
 from kubelet.volumes import VolumeManager
@@ -89,9 +92,11 @@ class Agent:
             image_dir=options.image_dir,
             images=self._images.images,
             runtime_version=RUNTIME_VERSION,
+            runtime_handlers=lambda: self._runtime_handlers.status(),
             recorder=self._recorder,
             rng=self._rng,
         )
+        self._runtime_handlers = RuntimeHandlers(runtime.handlers, self._reporter.handlers_changed)
         tokens = TokenManager(client, self._clock, self._rng)
         self._volumes = VolumeManager(
             options.root_dir, self._objects, tokens, self._reporter.allocatable, clock=self._clock
@@ -148,6 +153,7 @@ class Agent:
                     self._server,
                     self._log_rotator,
                     self._qos_groups,
+                    self._runtime_handlers,
                     self._image_collector(workers),
                 ):
                     group.create_task(part.run())
@@ -214,6 +220,7 @@ class Agent:
             writer=StatusWriter(self._client, self._pod_of_uid, group, clock),
             events=events,
             node=self._node,
+            runtime_classes=RuntimeClasses(self._client, runtime.handlers),
             network_is_ready=lambda: self._network_ready,
             other_pods=lambda uid: workers.holding(but=uid),
             host_ip=self._options.node.address,
@@ -260,7 +267,8 @@ class Agent:
 async def run(options: Options, config: Config) -> None:
     """Run a node agent until cancelled. Raises TimeoutError when another one uses the same root folder."""
     options.root_dir.mkdir(parents=True, exist_ok=True)
-    runtime = Runtime(options.root_dir, options.cgroup_root)
+    handlers = registry.configured(options.runtime_handlers)
+    runtime = Runtime(options.root_dir, options.cgroup_root, handlers)
     await runtime.start()
     try:
         user_agent = f"{COMPONENT}/{options.node.name}"

@@ -14,6 +14,7 @@ from kubelet.images.collector import Settings as ImageGCSettings
 from kubelet.node import node_lease, node_settings
 from kubelet.node.node_settings import NodeSettings
 from kubelet.pods.pod_files import ClusterDNS
+from kubelet.runtime.handlers import registry
 
 DEFAULT_PIDS_MAX = 4096
 T = TypeVar("T")
@@ -31,6 +32,7 @@ class Options:
     image_gc: ImageGCSettings
     cert_dir: Path
     cgroup_root: str
+    runtime_handlers: tuple[tuple[str, tuple[str, ...]], ...]
     dns: ClusterDNS
     pids_max: int
     lease_duration_seconds: int
@@ -71,6 +73,7 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
         image_gc=image_gc,
         cert_dir=given.cert_dir or root / "pki",
         cgroup_root=given.cgroup_root,
+        runtime_handlers=tuple(given.runtime_handler),
         dns=ClusterDNS(tuple(filter(None, given.cluster_dns.split(","))), given.cluster_domain),
         pids_max=max(given.pod_max_pids, 0),
         lease_duration_seconds=given.node_lease_duration_seconds,
@@ -90,6 +93,14 @@ def _parser() -> argparse.ArgumentParser:
     _add_image_gc(parser)
     add("--cert-dir", type=Path, help="holds ca.crt, kubelet.crt and kubelet.key (ROOT/pki)")
     add("--cgroup-root", required=True, help="the cgroup below which pods run, such as wherry/node-1")
+    add(
+        "--runtime-handler",
+        type=_checked(registry.parse),
+        action="append",
+        default=[],
+        metavar="NAME=PATH[ ARG…]",
+        help="an OCI runtime that RuntimeClasses may name; runc and crun need none where they are installed",
+    )
     add("--port", type=int, default=node_settings.DEFAULT_PORT, help="where logs and exec are served (%(default)s)")
     add("--cluster-dns", default="", help="addresses of the cluster's DNS; without any pods ask what the node asks")
     add("--cluster-domain", default="cluster.local", help="the domain of Services and pods (%(default)s)")

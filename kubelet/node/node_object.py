@@ -214,7 +214,7 @@ def status_patch(old: Object, new: Object, *, heartbeat: bool) -> Object | None:
             patch.setdefault("allocatable", {})[name] = value
     if (current.get("addresses") or []) != new["addresses"]:
         patch["addresses"] = [{"$patch": "replace"}, *new["addresses"]]
-    for key in ("daemonEndpoints", "images"):
+    for key in ("daemonEndpoints", "images", "runtimeHandlers"):
         if (current.get(key) or type(new[key])()) != new[key]:
             patch[key] = new[key]
     return {"status": patch} if patch else None

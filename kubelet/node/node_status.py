@@ -67,6 +67,7 @@ class NodeReporter:
         image_dir: Path,
         images: Callable[[], Sequence[Image]],
         runtime_version: str,
+        runtime_handlers: Callable[[], list[Object]] = list,
         recorder: EventRecorder | None = None,
         this_machine: Machine | None = None,
         rng: random.Random | None = None,
@@ -77,6 +78,7 @@ class NodeReporter:
         self._node_dir, self._image_dir = node_dir, image_dir
         self._images = images
         self._runtime_version = runtime_version
+        self._runtime_handlers = runtime_handlers
         self._recorder = recorder
         self._machine = this_machine or machine.inspect()
         self._rng = rng or random.Random()
@@ -137,6 +139,10 @@ class NodeReporter:
         self._undecided.discard(source)
         if self._problems.pop(source, None) is not None:
             self._wake.set()
+
+    def handlers_changed(self) -> None:
+        """Have the runtime handlers told now."""
+        self._wake.set()
 
     def images_changed(self) -> None:
         """Have the list of images looked at now and not only with the next look at the machine."""
@@ -239,6 +245,7 @@ class NodeReporter:
             "daemonEndpoints": {"kubeletEndpoint": {"Port": self._settings.port}},
             "images": node_object.image_list(self._images()),
             "nodeInfo": node_object.node_info(self._machine, self._runtime_version),
+            "runtimeHandlers": self._runtime_handlers(),
         }
 
     def _tell(self, old: Object, status: Object) -> None:

@@ -16,6 +16,7 @@ from kubelet.network import PodNetwork
 from kubelet.objects import ObjectCache
 from kubelet.pods.pod_events import PodEvents
 from kubelet.pods.pod_files import ClusterDNS
+from kubelet.pods.runtime_classes import RuntimeClasses
 from kubelet.pods.status_writer import StatusWriter
 from kubelet.runtime import Runtime
 from kubelet.volumes import VolumeManager
@@ -42,6 +43,7 @@ class PodServices:
     writer: StatusWriter
     events: PodEvents
     node: Callable[[], Object | None]
+    runtime_classes: RuntimeClasses
     network_is_ready: Callable[[], bool]
     other_pods: Callable[[str], Sequence[Object]]
     host_ip: str

@@ -21,6 +21,7 @@ from kubelet.network import NetworkFailure
 from kubelet.network.ipam import AddressesExhausted
 from kubelet.pods import pod_files, pod_spec
 from kubelet.pods.pod_services import PodServices
+from kubelet.pods.runtime_classes import NoRuntime
 from kubelet.runtime import RuntimeFailure, SandboxState
 from kubelet.volumes import VolumeFailure
 
@@ -112,12 +113,16 @@ class PodSetup:
                 sandbox = None
             if sandbox is None:
                 spec = sandbox_spec(pod, pids_max=self._services.pids_max, cluster_domain=self._services.dns.domain)
+                if pod["spec"].get("runtimeClassName"):
+                    spec.runtime_handler = await self._services.runtime_classes.handler(pod)
                 sandbox = await runtime.create_sandbox(spec)
             if pod_spec.host_network(pod):
                 return self._services.host_ip
             return (await self._services.network.attach(uid, sandbox.netns_path)).ip
         except RuntimeFailure as failure:
             raise _no_sandbox(pod, failure.message) from failure
+        except NoRuntime as error:
+            raise _no_sandbox(pod, str(error)) from error
         except (NetworkFailure, AddressesExhausted, OSError) as error:
             raise _no_sandbox(pod, f"failed to set up network for sandbox: {error}") from error
 

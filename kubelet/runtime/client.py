@@ -60,7 +60,7 @@ class Runtime:
         self.on_change = _ignore
         self._root = root_dir
         self._cgroup_root = cgroup_root.strip("/")
-        self._handlers = dict(handlers or {})
+        self.handlers = {name: tuple(command) for name, command in (handlers or {}).items()}
         self._pods: dict[str, Pod] = {}
         self._programs = seccomp.Programs(root_dir / "runtime" / "seccomp")
         self._lock_fd = -1
@@ -323,10 +323,10 @@ class Runtime:
         """The command line of the runtime that makes a pod's containers; none: our own makes them."""
         if not pod.runtime_handler:
             return ()
-        if pod.runtime_handler not in self._handlers:
+        if pod.runtime_handler not in self.handlers:
             text = f'no runtime for "{pod.runtime_handler}" is configured'
             raise RuntimeFailure("CreatePodSandboxError", text)
-        return self._handlers[pod.runtime_handler]
+        return self.handlers[pod.runtime_handler]
 
     def _changed(self, pod: Pod) -> None:
         if not pod.removing:

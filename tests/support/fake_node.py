@@ -26,6 +26,7 @@ from kubelet.pods.pod_files import ClusterDNS
 from kubelet.pods.pod_services import PodServices
 from kubelet.pods.pod_worker import PodWorker
 from kubelet.pods.pod_workers import PodWorkers
+from kubelet.pods.runtime_classes import NoRuntime
 from kubelet.pods.status_writer import StatusWriter
 from kubelet.runtime import ContainerSpec, ContainerState, RuntimeFailure, SandboxSpec, SandboxState
 from kubelet.volumes import VolumeFailure
@@ -296,6 +297,19 @@ class FakeApi:
         return pod
 
 
+class FakeRuntimeClasses:
+    """RuntimeClasses by name, with their handlers."""
+
+    def __init__(self) -> None:
+        self.handlers: dict[str, str] = {}
+
+    async def handler(self, pod: Object) -> str:
+        name = pod["spec"]["runtimeClassName"]
+        if name not in self.handlers:
+            raise NoRuntime(f'runtimeclass.node.k8s.io "{name}" not found')
+        return self.handlers[name]
+
+
 class FakeNode:
     """All of it together, and the workers on top."""
 
@@ -306,6 +320,7 @@ class FakeNode:
         self.volumes = FakeVolumes(self.clock)
         self.objects = FakeObjects()
         self.images = FakeImages()
+        self.runtime_classes = FakeRuntimeClasses()
         self.recorder = FakeRecorder()
         self.api = FakeApi()
         self.node: Object | None = NODE
@@ -390,6 +405,7 @@ class FakeNode:
             writer=StatusWriter(parts.api, by_uid, self._group, self.clock),
             events=events,
             node=lambda: self.node,
+            runtime_classes=parts.runtime_classes,
             network_is_ready=lambda: self.network_ready,
             other_pods=lambda uid: workers.holding(but=uid),
             host_ip="10.88.0.2",

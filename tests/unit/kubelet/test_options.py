@@ -44,6 +44,10 @@ def test_flags_are_those_of_the_kubelet() -> None:
         (["--node-ip", "999.1.1.1"], "'999.1.1.1' does not appear to be an IPv4 or IPv6 address"),
         (["--node-labels", "a b=c"], "invalid node label 'a b=c'"),
         (["--eviction-hard", "coffee<1"], "unknown eviction signal 'coffee'"),
+        (["--runtime-handler", "kata"], "'kata' is not of the form NAME=PATH[ ARG…]"),
+        (["--runtime-handler", "kata=bin/kata"], "the path 'bin/kata' of handler 'kata' is not absolute"),
+        (["--runtime-handler", "wherry=/bin/x"], "the handler 'wherry' is this node's own runtime"),
+        (["--runtime-handler", "K=/bin/x"], "'K' can't be a handler"),
     ],
 )
 def test_a_mistake_is_told_in_one_line(flags: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:

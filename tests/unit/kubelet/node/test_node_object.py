@@ -138,6 +138,7 @@ def status(**more: Any) -> Object:
         "conditions": list(conditions().values()),
         "daemonEndpoints": {"kubeletEndpoint": {"Port": 10250}},
         "images": [],
+        "runtimeHandlers": [],
         "nodeInfo": {"bootID": "b"},
     }
     return {**base, **more}
