@@ -24,12 +24,14 @@ from bench import busybox, cluster
 from bench.podman import Podman, podman
 
 WAIT_SECONDS_MAX = 60
-CONTAINER = {"name": "main", "image": busybox.IMAGE, "command": ["/bin/sleep", "100000"]}
+# Ends as soon as it is asked to, so that what is measured is the end of a pod and not its patience.
+SCRIPT = "trap 'exit 0' TERM; sleep 100000 & wait"
+CONTAINER = {"name": "main", "image": busybox.IMAGE, "command": ["/bin/sh", "-c", SCRIPT]}
 
 
 def pod(name: str) -> Object:
-    """A pod that starts at once and ends at once."""
-    spec = {"containers": [CONTAINER], "terminationGracePeriodSeconds": 0}
+    """A pod that starts at once and ends at once, and is gone only when nothing of it is left on its node."""
+    spec = {"containers": [CONTAINER], "terminationGracePeriodSeconds": 10}
     return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "default"}, "spec": spec}
 
 
