@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 SANDBOX_SECONDS_MAX = 30.0
 CONTAINER_END_SECONDS_MAX = 10.0
+# More than this keeps a few processors no busier, and would overflow the queue of the one process that forks.
+SANDBOXES_AT_ONCE_MAX = 32
 
 
 class ExecHandle:
@@ -65,6 +67,7 @@ class Runtime:
         self._programs = seccomp.Programs(root_dir / "runtime" / "seccomp")
         self._lock_fd = -1
         self._forker: Forker | None = None
+        self._sandboxes_at_once = asyncio.Semaphore(SANDBOXES_AT_ONCE_MAX)
         self._hierarchies = cgroups.Hierarchies(version=0)
 
     async def start(self) -> None:
@@ -111,6 +114,10 @@ class Runtime:
         if not plan.ID_PATTERN.fullmatch(spec.pod_uid):
             raise RuntimeFailure("CreatePodSandboxError", f"invalid pod uid {spec.pod_uid!r}")
         self._handler(spec)
+        async with self._sandboxes_at_once:
+            return await self._make_sandbox(spec)
+
+    async def _make_sandbox(self, spec: SandboxSpec) -> SandboxState:
         if spec.pod_uid in self._pods:
             raise RuntimeFailure("CreatePodSandboxError", f"pod {spec.pod_uid} has a sandbox already")
         assert self._forker is not None, "start() comes first"
@@ -123,6 +130,7 @@ class Runtime:
             (folder / "containers").mkdir(mode=0o700, parents=True)
             connection = self._forker.fork_supervisor(sandbox_plan, folder)
         except OSError as error:
+            await _in_thread(disk.remove_tree, folder)
             raise RuntimeFailure("CreatePodSandboxError", str(error)) from error
         pod = Pod(spec, folder, group["directories"], self._changed)
         self._pods[spec.pod_uid] = pod

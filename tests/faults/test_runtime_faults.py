@@ -330,3 +330,23 @@ async def test_execs_of_a_dead_supervisor_end_too(node: Node) -> None:
     os.kill(pod.supervisor_pid, signal.SIGKILL)
     async with asyncio.timeout(SECONDS_MAX):
         assert await handle.wait() == 137
+
+
+async def test_however_many_pods_come_at_once_each_gets_its_sandbox(node: Node) -> None:
+    pods = await asyncio.gather(*(node.pod(pod_uid=f"many-{number}") for number in range(300)))
+    assert all(pod.alive for pod in pods)
+
+
+async def test_a_sandbox_that_could_not_be_asked_for_can_be_made_later(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    assert node.runtime._forker is not None
+    with monkeypatch.context() as patched:
+        patched.setattr(node.runtime._forker, "fork_supervisor", refuse)
+        with pytest.raises(RuntimeFailure, match="temporarily unavailable"):
+            await node.pod(pod_uid="again")
+    assert node.left_behind() == []
+    assert (await node.pod(pod_uid="again")).alive
