@@ -13,7 +13,7 @@ from kubelet.images import collector as image_collector
 from kubelet.images.collector import Settings as ImageGCSettings
 from kubelet.node import node_lease, node_settings
 from kubelet.node.node_settings import NodeSettings
-from kubelet.pods.pod_files import ClusterDNS
+from kubelet.pods.pod_dns import ClusterDNS
 from kubelet.runtime.handlers import registry
 
 DEFAULT_PIDS_MAX = 4096

@@ -7,6 +7,7 @@ https://kubernetes.io/docs/tasks/inject-data-application/define-command-argument
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -87,11 +88,13 @@ def sandbox_spec(pod: Object, *, pids_max: int, cluster_domain: str) -> SandboxS
 
 
 def sandbox_hostname(pod: Object, cluster_domain: str) -> str:
-    """The host name that the kernel tells the pod's processes: the full one only where it is asked for and fits."""
-    full = pod_spec.fully_qualified_name(pod, cluster_domain)
-    if pod["spec"].get("setHostnameAsFQDN") and full and len(full) <= HOSTNAME_CHARACTERS_MAX:
-        return full
-    return pod_spec.hostname(pod)
+    """The host name that the kernel tells the pod's processes. Raises ConfigFailure if it is too long for that."""
+    name = pod_spec.kernel_hostname(pod, cluster_domain)
+    if len(name) > HOSTNAME_CHARACTERS_MAX:
+        limit = f"{HOSTNAME_CHARACTERS_MAX} characters is the max, {len(name)} characters requested"
+        message = f"failed to construct FQDN from pod hostname and cluster domain, FQDN {name} is too long ({limit})"
+        raise ConfigFailure("CreatePodSandboxError", message)
+    return name
 
 
 def container_spec(
@@ -149,7 +152,7 @@ def environment(pod: Object, container: Container, given: Ingredients) -> list[s
     variables = {"PATH": DEFAULT_PATH}
     if container.get("tty"):
         variables["TERM"] = "xterm"
-    variables["HOSTNAME"] = pod_spec.hostname(pod)
+    variables["HOSTNAME"] = os.uname().nodename if pod_spec.host_network(pod) else pod_spec.hostname(pod)
     for pair in given.image.config.get("Env") or ():
         name, _, value = pair.partition("=")
         variables[name] = value

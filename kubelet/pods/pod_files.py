@@ -1,28 +1,25 @@
 """The files that the node agent writes for a pod: /etc/hosts, resolv.conf, hostname and termination messages.
 
-What they say is decided by pure functions; `write` puts them below ROOT/files/UID.
+What they say is decided by pure functions (of resolv.conf in pod_dns.py); `write` puts them below ROOT/files/UID.
 
-Sources: https://kubernetes.io/docs/tasks/network/customize-hosts-file-for-pods/,
-https://kubernetes.io/docs/concepts/services-networking/dns-pod-service/ and
+Sources: https://kubernetes.io/docs/tasks/network/customize-hosts-file-for-pods/ and
 https://kubernetes.io/docs/tasks/debug/debug-application/determine-reason-pod-failure/
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from apimachinery.meta import Object
 from kubelet import paths
-from kubelet.pods import pod_spec
+from kubelet.pods import pod_dns, pod_spec
+from kubelet.pods.pod_dns import ClusterDNS
 from kubelet.pods.pod_spec import Container
 
 TERMINATION_MESSAGE_BYTES_MAX = 4096
 TERMINATION_LOG_BYTES_MAX, TERMINATION_LOG_LINES_MAX = 2048, 80
-NAMESERVERS_MAX, SEARCH_DOMAINS_MAX, SEARCH_CHARACTERS_MAX = 3, 32, 2048
 
 _HOSTS = """\
 127.0.0.1\tlocalhost
@@ -35,18 +32,11 @@ fe00::2\tip6-allrouters
 
 
 @dataclass(frozen=True, slots=True)
-class ClusterDNS:
-    """The DNS that pods with the policy ClusterFirst ask; without servers they ask what the node asks."""
-
-    servers: tuple[str, ...] = ()
-    domain: str = "cluster.local"
-
-
-@dataclass(frozen=True, slots=True)
 class PodFiles:
-    """The files of a pod, and where they are bound in each of its containers."""
+    """The files of a pod, where they are bound in each of its containers, and what could not be written there."""
 
     folder: Path
+    problems: tuple[str, ...] = ()
 
     def binds(self) -> dict[str, Path]:
         """What goes where: destination in the container, file on the node."""
@@ -59,14 +49,16 @@ class PodFiles:
 
 def write(root: Path, pod: Object, *, pod_ip: str, dns: ClusterDNS) -> PodFiles:
     """Write a pod's files anew; its containers see them changed, since the files stay the same ones."""
-    files = PodFiles(paths.pod_files_dir(root, pod["metadata"]["uid"]))
+    resolver = pod_dns.resolver(pod, node=_read("/etc/resolv.conf"), dns=dns)
+    files = PodFiles(paths.pod_files_dir(root, pod["metadata"]["uid"]), resolver.problems)
     # Closed to all but root: a container may write to these files, and make them setuid.
     files.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     node_hosts = _read("/etc/hosts") if pod_spec.host_network(pod) else ""
+    hostname = os.uname().nodename if pod_spec.host_network(pod) else pod_spec.kernel_hostname(pod, dns.domain)
     texts = (
         ("hosts", hosts(pod, pod_ip=pod_ip, node_hosts=node_hosts, cluster_domain=dns.domain)),
-        ("resolv.conf", resolv_conf(pod, node=_read("/etc/resolv.conf"), dns=dns)),
-        ("hostname", f"{os.uname().nodename if pod_spec.host_network(pod) else pod_spec.hostname(pod)}\n"),
+        ("resolv.conf", resolver.text),
+        ("hostname", f"{hostname}\n"),
     )
     for name, text in texts:
         (files.folder / name).write_text(text)
@@ -87,54 +79,6 @@ def hosts(pod: Object, *, pod_ip: str, node_hosts: str, cluster_domain: str) -> 
         lines = "".join(f"{entry['ip']}\t" + "\t".join(entry.get("hostnames") or ()) + "\n" for entry in aliases)
         text += f"\n# Entries added by HostAliases.\n{lines}"
     return text
-
-
-def resolv_conf(pod: Object, *, node: str, dns: ClusterDNS) -> str:
-    """The text of a pod's resolv.conf, by its dnsPolicy and dnsConfig."""
-    policy = pod["spec"].get("dnsPolicy") or "ClusterFirst"
-    if policy == "ClusterFirst" and pod_spec.host_network(pod):
-        policy = "Default"
-    servers, searches, options = _parsed(node)
-    if policy == "None":
-        servers, searches, options = [], [], []
-    elif policy in ("ClusterFirst", "ClusterFirstWithHostNet") and dns.servers:
-        namespace = pod["metadata"]["namespace"]
-        cluster = [f"{namespace}.svc.{dns.domain}", f"svc.{dns.domain}", dns.domain]
-        servers, searches, options = list(dns.servers), [*cluster, *searches], ["ndots:5"]
-    config: dict[str, Any] = pod["spec"].get("dnsConfig") or {}
-    servers = list(dict.fromkeys([*servers, *(config.get("nameservers") or ())]))[:NAMESERVERS_MAX]
-    searches = list(dict.fromkeys([*searches, *(config.get("searches") or ())]))[:SEARCH_DOMAINS_MAX]
-    while len(" ".join(searches)) > SEARCH_CHARACTERS_MAX:
-        searches.pop()
-    options = _merged_options(options, config.get("options") or ())
-    lines = [f"search {' '.join(searches)}"] if searches else []
-    lines += [f"nameserver {server}" for server in servers]
-    lines += [f"options {' '.join(options)}"] if options else []
-    return "".join(f"{line}\n" for line in lines)
-
-
-def _parsed(text: str) -> tuple[list[str], list[str], list[str]]:
-    """(name servers, search domains, options) of a resolv.conf (resolv.conf(5): the last search counts)."""
-    servers: list[str] = []
-    searches: list[str] = []
-    options: list[str] = []
-    for line in text.splitlines():
-        match line.split():
-            case ["nameserver", address, *_]:
-                servers.append(address)
-            case ["search", *domains]:
-                searches = [domain.rstrip(".") or "." for domain in domains]
-            case ["options", *given]:
-                options = given
-    return servers, searches, options
-
-
-def _merged_options(options: Sequence[str], more: Sequence[dict[str, str]]) -> list[str]:
-    merged = {option.partition(":")[0]: option for option in options}
-    for entry in more:
-        value = entry.get("value")
-        merged[entry["name"]] = f"{entry['name']}:{value}" if value else entry["name"]
-    return list(merged.values())
 
 
 def make_termination_log(root: Path, pod_uid: str, container: str, attempt: int) -> Path:

@@ -15,7 +15,7 @@ from pathlib import Path
 from apiclient.logs import kv
 from apimachinery.meta import Object, namespaced_key
 from kubelet import paths
-from kubelet.containers.container_config import sandbox_spec
+from kubelet.containers.container_config import ConfigFailure, sandbox_spec
 from kubelet.containers.container_starter import PodPlace
 from kubelet.network import NetworkFailure
 from kubelet.network.ipam import AddressesExhausted
@@ -77,6 +77,8 @@ class PodSetup:
             files = pod_files.write(self._services.root, pod, pod_ip=sandbox, dns=self._services.dns)
         except OSError as error:
             raise SetupFailure("FailedMount", f"the pod's files can't be written: {error}") from error
+        for problem in files.problems:
+            self._services.events.warning(pod, "DNSConfigForming", problem)
         self.place = PodPlace(pod_ip=sandbox, volumes=volumes, files=files)
 
     async def tear_down(self, pod_uid: str) -> None:
@@ -119,7 +121,7 @@ class PodSetup:
             if pod_spec.host_network(pod):
                 return self._services.host_ip
             return (await self._services.network.attach(uid, sandbox.netns_path)).ip
-        except RuntimeFailure as failure:
+        except (RuntimeFailure, ConfigFailure) as failure:
             raise _no_sandbox(pod, failure.message) from failure
         except NoRuntime as error:
             raise _no_sandbox(pod, str(error)) from error

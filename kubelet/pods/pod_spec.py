@@ -105,14 +105,24 @@ def grace_period_seconds(pod: Object) -> int:
 
 
 def hostname(pod: Object) -> str:
-    """The pod's own host name: `spec.hostname`, or its name cut to what a host name may be."""
-    asked: str = pod["spec"].get("hostname") or pod["metadata"]["name"]
+    """The pod's own host name: what its spec says, or its name, cut to what a host name may be."""
+    spec = pod["spec"]
+    asked: str = spec.get("hostnameOverride") or spec.get("hostname") or pod["metadata"]["name"]
     return asked[:HOSTNAME_CHARACTERS_MAX].rstrip("-.")
 
 
 def fully_qualified_name(pod: Object, cluster_domain: str) -> str:
-    """`HOSTNAME.SUBDOMAIN.NAMESPACE.svc.DOMAIN` for a pod with a subdomain, or ""."""
+    """`HOSTNAME.SUBDOMAIN.NAMESPACE.svc.DOMAIN` for a pod with a subdomain, or "".
+
+    One whose host name was overridden has no name in the cluster's DNS by which it could be known.
+    """
     subdomain = pod["spec"].get("subdomain")
-    if not subdomain:
+    if not subdomain or pod["spec"].get("hostnameOverride"):
         return ""
     return f"{hostname(pod)}.{subdomain}.{pod['metadata']['namespace']}.svc.{cluster_domain}"
+
+
+def kernel_hostname(pod: Object, cluster_domain: str) -> str:
+    """The host name that the pod's processes are told: the full one where it is asked for and there is one."""
+    full = fully_qualified_name(pod, cluster_domain) if pod["spec"].get("setHostnameAsFQDN") else ""
+    return full or hostname(pod)

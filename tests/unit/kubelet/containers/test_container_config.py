@@ -157,3 +157,15 @@ def test_the_host_name_of_a_pod() -> None:
     assert sandbox_hostname(pod(hostname="db-0", subdomain="db"), "cluster.local") == "db-0"
     full = pod(hostname="db-0", subdomain="db", setHostnameAsFQDN=True)
     assert sandbox_hostname(full, "cluster.local") == "db-0.db.default.svc.cluster.local"
+    with pytest.raises(ConfigFailure) as failed:
+        sandbox_hostname(pod(hostname="h" * 40, subdomain="db", setHostnameAsFQDN=True), "cluster.local")
+    fqdn = f"{'h' * 40}.db.default.svc.cluster.local"
+    assert failed.value.message == (
+        f"failed to construct FQDN from pod hostname and cluster domain, FQDN {fqdn} is too long "
+        "(64 characters is the max, 69 characters requested)"
+    )
+
+
+def test_an_overridden_host_name_goes_before_all_others() -> None:
+    named = pod(hostname="db-0", subdomain="db", hostnameOverride="override.example.host")
+    assert sandbox_hostname(named, "cluster.local") == "override.example.host"

@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from kubelet.pods import pod_files
-from kubelet.pods.pod_files import ClusterDNS
+from kubelet.pods.pod_dns import ClusterDNS
 from tests.support.pods import UID, container, pod
 
-NODE_RESOLV = "nameserver 192.0.2.1\nsearch corp.example.\noptions timeout:1\n"
 DNS = ClusterDNS(("10.96.0.10",), "cluster.local")
 
 
@@ -39,32 +38,10 @@ def test_a_pod_on_the_nodes_network_has_the_nodes_hosts() -> None:
     assert text == "# Kubernetes-managed hosts file (host network).\n127.0.0.1 localhost\n"
 
 
-def test_pods_ask_the_clusters_dns_first() -> None:
-    assert pod_files.resolv_conf(pod(), node=NODE_RESOLV, dns=DNS) == (
-        "search default.svc.cluster.local svc.cluster.local cluster.local corp.example\n"
-        "nameserver 10.96.0.10\n"
-        "options ndots:5\n"
-    )
-
-
-def test_without_a_cluster_dns_pods_ask_what_the_node_asks() -> None:
-    expected = "search corp.example\nnameserver 192.0.2.1\noptions timeout:1\n"
-    assert pod_files.resolv_conf(pod(), node=NODE_RESOLV, dns=ClusterDNS()) == expected
-    assert pod_files.resolv_conf(pod(dnsPolicy="Default"), node=NODE_RESOLV, dns=DNS) == expected
-    assert pod_files.resolv_conf(pod(hostNetwork=True), node=NODE_RESOLV, dns=DNS) == expected
-
-
-def test_a_pod_may_bring_its_own_dns_configuration() -> None:
-    own = {
-        "nameservers": ["192.0.2.53"],
-        "searches": ["example.org"],
-        "options": [{"name": "ndots", "value": "2"}, {"name": "rotate"}],
-    }
-    alone = pod_files.resolv_conf(pod(dnsPolicy="None", dnsConfig=own), node=NODE_RESOLV, dns=DNS)
-    assert alone == "search example.org\nnameserver 192.0.2.53\noptions ndots:2 rotate\n"
-    added = pod_files.resolv_conf(pod(dnsConfig=own), node=NODE_RESOLV, dns=DNS)
-    assert "nameserver 10.96.0.10\nnameserver 192.0.2.53\n" in added
-    assert "options ndots:2 rotate\n" in added
+def test_an_overridden_host_name_has_no_full_name() -> None:
+    named = pod(hostname="db-0", subdomain="db", hostnameOverride="override.example.host")
+    text = pod_files.hosts(named, pod_ip="10.244.0.7", node_hosts="", cluster_domain="cluster.local")
+    assert "10.244.0.7\toverride.example.host\n" in text
 
 
 def test_files_are_written_again_in_place_so_that_running_containers_see_them(tmp_path: Path) -> None:
@@ -74,6 +51,9 @@ def test_files_are_written_again_in_place_so_that_running_containers_see_them(tm
     assert again.binds()["/etc/hosts"].stat().st_ino == inode
     assert "10.244.0.8\tweb" in again.binds()["/etc/hosts"].read_text()
     assert again.binds()["/etc/hostname"].read_text() == "web\n"
+    full = pod(subdomain="db", setHostnameAsFQDN=True)
+    named = pod_files.write(tmp_path, full, pod_ip="10.244.0.8", dns=DNS)
+    assert named.binds()["/etc/hostname"].read_text() == "web.db.default.svc.cluster.local\n"
 
 
 def test_a_termination_message_is_what_the_container_wrote_there(tmp_path: Path) -> None:
