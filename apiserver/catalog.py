@@ -94,7 +94,9 @@ class Catalog:
         for resource in self._built_in.values():
             if resource.stored_as is None and "watch" in resource.verbs:
                 yield resource
-        yield from (endpoints[0].resource for _, endpoints in sorted(self._by_definition.items()) if endpoints)
+        for _, endpoints in sorted(self._by_definition.items()):
+            if endpoints and "watch" in endpoints[0].resource.verbs:
+                yield endpoints[0].resource
 
     def define(self, definition: str, endpoints: Iterable[Endpoint]) -> None:
         """Serve what a definition (by its name) says from now on, and no more than that."""

@@ -74,8 +74,8 @@ DELETED_AT_ONCE = 64
 STREAMS = ("log", "exec", "attach", "portforward", "proxy")
 _OF_ONE_OBJECT = ("update", "patch", "delete")
 
-# The objects of a resource that are made anew at each look.
-FindOut = Callable[[], list[Object]]
+# (namespace, name) to the objects of a resource that are made anew at each look: at least those of that name.
+FindOut = Callable[[str, str], Awaitable[list[Object]]]
 Handler = Callable[[web.BaseRequest, RequestInfo], Awaitable[web.StreamResponse]]
 
 
@@ -200,7 +200,7 @@ class Pipeline:
 
     async def _serve(self, call: Call) -> web.StreamResponse:
         if call.resource.key in self._found_out:
-            return await self._show(call, self._found_out[call.resource.key]())
+            return await self._show(call, await self._found_out[call.resource.key](call.namespace, call.name))
         match call.info.verb:
             case "get":
                 return await self._get(call)

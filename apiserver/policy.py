@@ -123,6 +123,7 @@ CONTROLLERS = (
 NODE = (
     EVENTS,
     *REVIEWS,
+    Rule(("create",), ("authorization.k8s.io",), ("localsubjectaccessreviews",)),
     _core(READ, "services"),
     _core(("get",), "endpoints"),
     Rule(READ, ("node.k8s.io",), ("runtimeclasses",)),

@@ -115,6 +115,7 @@ _SIGNERS = {
 # For what people install: most are bound by whoever installs it.
 FOR_ADD_ONS = (
     Role("system:auth-delegator", REVIEWS),
+    Role("system:aggregated-metrics-reader", (_on(READ, "metrics.k8s.io", "nodes", "pods"),), label=_TO_VIEW),
     Role(
         "extension-apiserver-authentication-reader",
         (Rule(READ, ("",), ("configmaps",), ("extension-apiserver-authentication",), (SYSTEM,)),),

@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING
 import uvloop
 
 from apimachinery.errors import ApiError
+from apimachinery.meta import Object
 from apimachinery.resources import COMPONENTSTATUSES, CONFIGMAPS, EVENTS
-from apiserver import admission, bootstrap, logs
+from apiserver import admission, bootstrap, logs, resourcemetrics
 from apiserver.access import Access, access
 from apiserver.admission import configuration
 from apiserver.admission.served import Served
@@ -47,6 +48,7 @@ from apiserver.paths import Paths
 from apiserver.pipeline import Pipeline
 from apiserver.proxying import Proxying
 from apiserver.renewal import renew_forever
+from apiserver.resourcemetrics import ResourceMetrics
 from apiserver.rest.call import storage_key
 from apiserver.rest.cluster import StoredCluster
 from apiserver.rest.own_writes import OwnWrites
@@ -111,6 +113,8 @@ async def _run(options: Options, listener: socket.socket) -> None:
         nodes = Proxying(StoredCluster(store), node_tls)
         webhooks = WebhookClient(StoredCluster(store))
         catalog = Catalog()
+        catalog.define(resourcemetrics.GROUP, resourcemetrics.endpoints())
+        used = ResourceMetrics(StoredCluster(store), node_tls, time.time)
         serving, own = Serving(store, catalog, webhooks), OwnWrites(store, time.time)
         keeper = Keeper(store, serving, own, time.time)
         services = ApiServices(store)
@@ -126,7 +130,7 @@ async def _run(options: Options, listener: socket.socket) -> None:
         )
         paths = _paths(options, store, catalog, services, health, metrics, who, flows)
         plugins = _plugins(options, store, catalog, who, webhooks)
-        pipeline = _pipeline(options, store, catalog, nodes, aggregator, paths, who, flows, plugins)
+        pipeline = _pipeline(options, store, catalog, nodes, aggregator, paths, who, flows, plugins, used)
         server = Server(
             pipeline.handle,
             metrics,
@@ -156,6 +160,7 @@ async def _run(options: Options, listener: socket.socket) -> None:
             server.refuse()
             store.end_watches()
             await nodes.close()
+            await used.close()
             await aggregator.close()
             await server.finish()
             await webhooks.close()  # those that still run may have needed them
@@ -220,8 +225,13 @@ def _pipeline(
     who: Access,
     flows: FlowControl,
     plugins: admission.Chain,
+    used: ResourceMetrics,
 ) -> Pipeline:
     cluster = StoredCluster(store)
+
+    async def statuses(namespace: str, name: str) -> list[Object]:
+        return component_statuses(cluster, store.failure, time.time())
+
     return Pipeline(
         store,
         catalog,
@@ -233,7 +243,7 @@ def _pipeline(
         plugins=plugins,
         questions=who.questions,
         flows=flows,
-        found_out={COMPONENTSTATUSES.key: lambda: component_statuses(cluster, store.failure, time.time())},
+        found_out={COMPONENTSTATUSES.key: statuses, **used.found_out()},
         watch_seconds_min=options.min_request_timeout_seconds,
         now=time.time,
     )

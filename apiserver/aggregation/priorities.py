@@ -44,10 +44,12 @@ BUILT_IN = {
     ("resource.k8s.io", "v1"): Priority(16200, 20),
     ("flowcontrol.apiserver.k8s.io", "v1"): Priority(16100, 21),
 }
+# Of what is served here although no APIService says so: that whoever installs another server of it can write one.
+UNLISTED = {("metrics.k8s.io", "v1beta1"): Priority(100, 100)}
 
 
 def default(group: str, version: str) -> Priority:
     """The priority of what is served here, where no APIService says another one."""
     if group == OWN_GROUP:
         return _OWN
-    return BUILT_IN.get((group, version), CUSTOM)
+    return BUILT_IN.get((group, version)) or UNLISTED.get((group, version), CUSTOM)

@@ -112,11 +112,16 @@ def selection(call: Call) -> Selection:
 def of_objects(call: Call, objects: Iterable[Object], revision: int) -> Page:
     """What is selected of objects that are stored nowhere. Raises ApiError 404 if it is none, and one is named."""
     selected = selection(call)
-    found = [Entry("", obj["metadata"]["name"], 0, encoding.encode(call.resource, obj, 0)) for obj in objects]
+    found = [_entry(call, obj) for obj in objects]
     entries = [entry for entry in found if selected.selects(entry)]
     if call.name and not entries:
         raise not_found(call.resource.group_resource, call.name)
     return Page(entries, revision)
+
+
+def _entry(call: Call, obj: Object) -> Entry:
+    metadata = obj["metadata"]
+    return Entry(metadata.get("namespace") or "", metadata["name"], 0, encoding.encode(call.resource, obj, 0))
 
 
 async def list_page(store: Store, call: Call) -> Page:

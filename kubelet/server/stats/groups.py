@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from kubelet.runtime.cgroups import Hierarchies
 
 # Files of cgroups are shorter.
-FILE_BYTES_MAX = 64 * 1024
+FILE_BYTES_MAX = 16 * 1024
 # What v1 says for "no limit": the largest number of pages.
 UNLIMITED_V1 = 1 << 62
 _NANOSECONDS_A_TICK = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
@@ -89,14 +89,14 @@ class Groups:
         """What a group uses."""
         try:
             return self._usage_v2(path) if self.unified else self._usage_v1(path)
-        except (OSError, KeyError):
+        except (OSError, KeyError, ValueError):
             return None  # files of a group that is being removed are gone, fail with ENODEV, or end early
 
     def detail(self, path: str) -> Detail | None:
         """What else is known of a group."""
         try:
             return self._detail_v2(path) if self.unified else self._detail_v1(path)
-        except (OSError, KeyError):
+        except (OSError, KeyError, ValueError):
             return None
 
     def tasks(self, path: str) -> int | None:
@@ -196,8 +196,8 @@ class Groups:
 
 def table(text: str) -> dict[str, int]:
     """Lines of a name and a number."""
-    rows = (line.split() for line in text.splitlines())
-    return {row[0]: int(row[1]) for row in rows if len(row) == 2}
+    words = text.split()
+    return dict(zip(words[::2], map(int, words[1::2]), strict=True))
 
 
 def disks(text: str) -> dict[str, tuple[int, int, int, int]]:
@@ -232,14 +232,24 @@ def shares_of_weight(weight: int) -> int:
 
 
 def read(path: str) -> str:
-    """What a small file says, "" where there is none or it is not to be read."""
+    """All of a file, in as many pieces as the kernel gives it; "" where there is none or it is not to be read."""
     try:
-        return _content(path)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return ""
+    try:
+        pieces = []
+        while piece := os.read(descriptor, FILE_BYTES_MAX):
+            pieces.append(piece)
+        return b"".join(pieces).decode(errors="replace")
+    except OSError:
+        return ""
+    finally:
+        os.close(descriptor)
 
 
 def _content(path: str) -> str:
+    """All of a file of a cgroup, which the kernel gives in one piece. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         return os.read(descriptor, FILE_BYTES_MAX).decode()
