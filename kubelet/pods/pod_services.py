@@ -16,7 +16,6 @@ from kubelet.network import PodNetwork
 from kubelet.objects import ObjectCache
 from kubelet.pods.pod_dns import ClusterDNS
 from kubelet.pods.pod_events import PodEvents
-from kubelet.pods.pod_resize import Resizes
 from kubelet.pods.runtime_classes import RuntimeClasses
 from kubelet.pods.status_writer import StatusWriter
 from kubelet.runtime import Runtime
