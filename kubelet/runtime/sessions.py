@@ -115,7 +115,7 @@ class Exec:
         given = (0, 0, 0) if plan["tty"] else tuple(fd if fd >= 0 else 0 for fd in stdio)
         if plan["tty"]:
             # The message's descriptors are closed when the request is done; the copying begins later.
-            self._stdio = tuple(os.dup(fd) if fd >= 0 else -1 for fd in stdio)
+            self._stdio = tuple(os.dup(fd) if fd >= 0 else -1 for fd in stdio[:2])
 
         def started(failure: dict[str, str] | None) -> None:
             if failure is None:
@@ -145,7 +145,7 @@ class Exec:
         self._master = master
         os.set_blocking(master, False)
         loop = self._sessions.loop
-        keyboard, screen, _ = self._stdio
+        keyboard, screen = self._stdio
         if screen >= 0:
             self._screen = Sink(loop, screen, self._screen_has_room, self._screen_gone)
         self._output = Source(loop, os.dup(master), self._show, self._output_ended)

@@ -227,7 +227,7 @@ async def read_all(fd: int) -> bytes:
 
 
 @contextlib.asynccontextmanager
-async def started_node(folder: Path, **handlers: Sequence[str]) -> AsyncIterator[Node]:
+async def started_node(folder: Path, handlers: Mapping[str, Sequence[str]] | None = None) -> AsyncIterator[Node]:
     """A node that leaves nothing behind, whatever the test did."""
     node = Node(folder, handlers=handlers)
     await node.start()
