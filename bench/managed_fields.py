@@ -24,7 +24,7 @@ from apimachinery.managedfields.kinds import Kind, Scope, Writer
 from apimachinery.managedfields.types import builtin
 from apimachinery.managedfields.updating import created, updated
 from apimachinery.meta import Object
-from apiserver.registry.pod_defaults import default_pod
+from apimachinery.pod_defaults import default_pod
 from bench.apiserver import POD
 
 RUNS, CALLS = 30, 300

@@ -9,12 +9,12 @@ from typing import Any
 
 from apimachinery.field import invalid_value, not_supported, required
 from apimachinery.meta import Object, get_path
+from apimachinery.pod_defaults import default_template
 from apimachinery.resources import DAEMONSETS
 from apiserver.registry import checks, workloads
 from apiserver.registry.checks import Errors, Fields
 from apiserver.registry.equality import equal, immutable
 from apiserver.registry.metadata import validate_label_selector
-from apiserver.registry.pod_defaults import default_template
 from apiserver.registry.strategy import AGE, NAME, Column, Strategy, keep_spec, keep_status, labels_text
 
 HISTORY_LIMIT = 10

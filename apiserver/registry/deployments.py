@@ -9,11 +9,11 @@ from typing import Any
 
 from apimachinery.field import forbidden_field, invalid_value, not_supported, required
 from apimachinery.meta import Object, get_path
+from apimachinery.pod_defaults import default_template
 from apimachinery.resources import DEPLOYMENTS
 from apiserver.registry import checks, workloads
 from apiserver.registry.checks import Errors, Fields
 from apiserver.registry.equality import equal, immutable
-from apiserver.registry.pod_defaults import default_template
 from apiserver.registry.strategy import AGE, NAME, Cell, Column, Scale, Strategy, keep_spec, keep_status
 
 HISTORY_LIMIT = 10

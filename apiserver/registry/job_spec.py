@@ -17,9 +17,9 @@ from apimachinery.field import (
     too_long,
     too_many,
 )
+from apimachinery.pod_defaults import default_template
 from apiserver.registry import checks, job_indexes
 from apiserver.registry.checks import Errors, Fields
-from apiserver.registry.pod_defaults import default_template
 from apiserver.registry.pod_spec import validate_template
 
 BACKOFF_LIMIT = 6

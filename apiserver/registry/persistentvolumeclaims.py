@@ -11,12 +11,12 @@ from typing import Any
 from apimachinery import meta
 from apimachinery.field import forbidden_field
 from apimachinery.meta import Object, deletion_requested, get_path
+from apimachinery.pod_defaults import default_claim_spec
 from apimachinery.resources import PERSISTENTVOLUMECLAIMS
 from apiserver.registry import amounts
 from apiserver.registry.checks import Errors
 from apiserver.registry.claims import validate_claim_spec
 from apiserver.registry.equality import differences, equal, immutable
-from apiserver.registry.pod_defaults import default_claim_spec
 from apiserver.registry.strategy import AGE, NAME, Cell, Column, Strategy, keep_spec
 
 UNSET = "<unset>"

@@ -9,9 +9,9 @@ import re
 from typing import Any
 
 from apimachinery.field import duplicate, forbidden_field, invalid_value, not_supported, required, too_long
+from apimachinery.pod_defaults import CONTAINER_LISTS
 from apiserver.registry import checks
 from apiserver.registry.checks import Errors, Fields
-from apiserver.registry.pod_defaults import CONTAINER_LISTS
 
 _PROFILES = ("Localhost", "RuntimeDefault", "Unconfined")
 _PROFILE_PATH_MAX = 4095

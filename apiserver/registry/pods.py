@@ -10,11 +10,11 @@ from typing import Any
 from apimachinery import meta
 from apimachinery.field import forbidden_field
 from apimachinery.meta import Object
+from apimachinery.pod_defaults import default_pod
 from apimachinery.resources import PODS
 from apiserver.registry.checks import Errors, Fields
 from apiserver.registry.known_specs import check_once
 from apiserver.registry.pod_containers import validate_image
-from apiserver.registry.pod_defaults import default_pod
 from apiserver.registry.pod_parts import (
     RESIZED_PATHS,
     prepare_ephemeral_containers,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from apimachinery.meta import Object, get_path
+from apimachinery.pod_defaults import default_template
 from apimachinery.resources import PODTEMPLATES
 from apiserver.registry.checks import Errors
-from apiserver.registry.pod_defaults import default_template
 from apiserver.registry.pod_spec import validate_template
 from apiserver.registry.strategy import NAME, Cell, Column, Strategy, labels_text, nothing, replace_all
 from apiserver.registry.workloads import container_images, container_names

@@ -8,11 +8,11 @@ from __future__ import annotations
 from typing import Any
 
 from apimachinery.meta import Object, get_path
+from apimachinery.pod_defaults import default_template
 from apimachinery.resources import REPLICASETS
 from apiserver.registry import checks, workloads
 from apiserver.registry.checks import Errors
 from apiserver.registry.equality import immutable
-from apiserver.registry.pod_defaults import default_template
 from apiserver.registry.strategy import AGE, NAME, Column, Scale, Strategy, keep_spec
 
 COUNTS = ("replicas", "fullyLabeledReplicas", "readyReplicas", "availableReplicas")

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from apimachinery.field import required
 from apimachinery.meta import Object, get_path
+from apimachinery.pod_defaults import default_template
 from apimachinery.resources import REPLICATIONCONTROLLERS
 from apiserver.registry import checks, replicasets, workloads
 from apiserver.registry.checks import Errors
-from apiserver.registry.pod_defaults import default_template
 from apiserver.registry.strategy import Cell, Column, Scale, Strategy, keep_spec, labels_text
 
 

@@ -11,12 +11,12 @@ from typing import Any
 from apimachinery import names
 from apimachinery.field import forbidden_field, invalid_value, required
 from apimachinery.meta import Object, get_path
+from apimachinery.pod_defaults import default_claim_spec, default_template
 from apimachinery.resources import STATEFULSETS
 from apiserver.registry import checks, workloads
 from apiserver.registry.checks import Errors, Fields
 from apiserver.registry.claims import validate_claim_spec
 from apiserver.registry.equality import equal
-from apiserver.registry.pod_defaults import default_claim_spec, default_template
 from apiserver.registry.strategy import AGE, NAME, Cell, Column, Scale, Strategy, keep_spec
 
 HISTORY_LIMIT = 10

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from apimachinery.pod_defaults import default_template, pull_policy
 from apimachinery.resources import PODS
-from apiserver.registry.pod_defaults import default_template, pull_policy
 from tests.unit.apiserver.registry.factories import container_pod, created, pod, template
 
 
