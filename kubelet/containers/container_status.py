@@ -90,8 +90,9 @@ def container_status(pod: Object, container: Container, facts: ContainerFacts, k
         "containerID": container_id(run.id),
     }
     if running:
-        status |= _running_details(container, facts.users.get(name) or _same_run(known, run).get("user"))
-    return status
+        status |= _resources(container)
+    user = facts.users.get(name) or _same_run(known, run).get("user")
+    return status | _mounts(container) | ({"user": {"linux": user["linux"]}} if user else {})
 
 
 def container_id(runtime_id: str) -> str:
@@ -166,6 +167,7 @@ def _without_run(pod: Object, container: Container, facts: ContainerFacts, known
         "restartCount": known.get("restartCount", 0),
         "image": container.get("image", ""),
         "imageID": "",
+        **_mounts(container),
     }
     if "running" in (known.get("state") or {}) and not status["lastState"]:
         status["lastState"] = {
@@ -196,8 +198,8 @@ def _is_ready(pod: Object, name: str, state: dict[str, Any], facts: ContainerFac
     return "running" in state and name in facts.started and name in facts.ready
 
 
-def _running_details(container: Container, user: Mapping[str, Any] | None) -> Status:
-    """What Kubernetes shows of a running container's resources, mounts and user."""
+def _resources(container: Container) -> Status:
+    """What Kubernetes shows of a running container's resources."""
     details: Status = {}
     resources = container.get("resources") or {}
     shown = {key: resources[key] for key in ("limits", "requests") if resources.get(key)}
@@ -205,12 +207,12 @@ def _running_details(container: Container, user: Mapping[str, Any] | None) -> St
         details["resources"] = shown
     if shown.get("requests"):
         details["allocatedResources"] = shown["requests"]
-    mounts = [_mount(entry) for entry in container.get("volumeMounts") or ()]
-    if mounts:
-        details["volumeMounts"] = mounts
-    if user:
-        details["user"] = {"linux": user["linux"]}
     return details
+
+
+def _mounts(container: Container) -> Status:
+    mounts = [_mount(entry) for entry in container.get("volumeMounts") or ()]
+    return {"volumeMounts": mounts} if mounts else {}
 
 
 def _mount(entry: Mapping[str, Any]) -> dict[str, Any]:

@@ -23,6 +23,8 @@ from kubelet.pods import pod_actions, pod_spec, qos
 Condition = dict[str, Any]
 
 OWN_CONDITIONS = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady")
+# What the termination messages of all containers of a pod may have together.
+MESSAGES_BYTES_MAX = 12 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,7 @@ def pod_status(pod: Object, facts: PodFacts, now: float) -> Status:
     phase = _phase(pod, [*inits, *mains], facts)
     if facts.stopped:
         mains, later = _settled(mains), _settled(later)
+    inits, mains, later = _within_limits(inits, mains, later)
     status: Status = {
         "phase": phase,
         "startTime": old.get("startTime") or facts.start_time or rfc3339(now),
@@ -175,6 +178,22 @@ def _settled(statuses: list[Status]) -> list[Status]:
         status if "terminated" in status["state"] else {**status, "state": {"terminated": lost}, "ready": False}
         for status in statuses
     ]
+
+
+def _within_limits(*lists: list[Status]) -> list[list[Status]]:
+    """The containers' last words, cut so that those of all together do not make the pod too large."""
+    limit = MESSAGES_BYTES_MAX // max(1, sum(len(statuses) for statuses in lists))
+    return [[_cut(status, limit) for status in statuses] for statuses in lists]
+
+
+def _cut(status: Status, limit: int) -> Status:
+    for key in ("state", "lastState"):
+        ended = (status.get(key) or {}).get("terminated") or {}
+        words = ended.get("message", "").encode()
+        if len(words) > limit:
+            shorter = words[:limit].decode(errors="ignore")
+            status = {**status, key: {"terminated": {**ended, "message": shorter}}}
+    return status
 
 
 def _addresses(pod: Object, facts: PodFacts) -> Status:

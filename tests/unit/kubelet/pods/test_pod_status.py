@@ -160,6 +160,27 @@ def test_a_running_container_is_started_and_ready_and_shows_its_resources() -> N
     assert entry["volumeMounts"] == [{"name": "v", "mountPath": "/v"}]
 
 
+def test_the_last_words_of_all_containers_share_what_a_pod_may_say() -> None:
+    four = [container(name) for name in ("a", "b", "c", "d")]
+    runs = [exited(1, entry["name"]) for entry in four]
+    words = {run.id: "ä" * 2048 for run in runs}
+    status = status_of(pod(*four, restartPolicy="Never"), facts(*runs, containers={"messages": words}))
+    said = [entry["state"]["terminated"]["message"] for entry in status["containerStatuses"]]
+    assert [len(text.encode()) for text in said] == [3072] * 4
+    few = status_of(pod(four[0], restartPolicy="Never"), facts(runs[0], containers={"messages": words}))
+    assert few["containerStatuses"][0]["state"]["terminated"]["message"] == words[runs[0].id]
+
+
+def test_mounts_are_shown_whatever_the_container_does_and_the_user_once_it_has_run() -> None:
+    mounted = pod(container(volumeMounts=[{"name": "v", "mountPath": "/v"}]), restartPolicy="Never")
+    shown = [{"name": "v", "mountPath": "/v"}]
+    users = {"users": {"web": {"linux": {"uid": 5, "gid": 6, "supplementalGroups": [6]}}}}
+    assert status_of(mounted, facts())["containerStatuses"][0]["volumeMounts"] == shown
+    for run in (running(), exited(0)):
+        entry = status_of(mounted, facts(run, containers=users))["containerStatuses"][0]
+        assert entry["volumeMounts"] == shown and entry["user"]["linux"]["uid"] == 5
+
+
 def test_a_container_whose_post_start_hook_goes_on_still_waits() -> None:
     status = status_of(pod(), facts(running(), containers={"starting": frozenset({"web"})}))
     assert status["containerStatuses"][0]["state"] == {"waiting": {"reason": "ContainerCreating"}}
