@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from apimachinery.meta import Object, get_path
@@ -44,11 +44,14 @@ class Mount:
     read_only: bool = False
     recursively: bool = False
     propagation: str = "None"
+    idmapped: bool = False
 
     def oci(self) -> dict[str, Any]:
         """The mount as the runtime takes it."""
         access = ("rro" if self.recursively else "ro") if self.read_only else "rw"
         options = ["rbind", access, _PROPAGATION.get(self.propagation, "rprivate")]
+        if self.idmapped:
+            options.append("idmap")
         return {"destination": self.destination, "type": "bind", "source": self.source, "options": options}
 
 
@@ -80,6 +83,7 @@ def sandbox_spec(pod: Object, *, pids_max: int, cluster_domain: str) -> SandboxS
         host_network=pod_spec.host_network(pod),
         host_pid=bool(spec.get("hostPID")),
         host_ipc=bool(spec.get("hostIPC")),
+        host_users=pod_spec.host_users(pod),
         share_process_namespace=bool(spec.get("shareProcessNamespace")),
         cgroup_parent=qos.cgroup_parent(pod),
         cgroup_resources=resources.pod_resources(pod, pids_max=pids_max),
@@ -117,7 +121,8 @@ def container_spec(
     config["root"]["readonly"] = bool(get_path(container, "securityContext", "readOnlyRootFilesystem"))
     config["linux"]["resources"] = resources.container_resources(pod, container)
     _protect(pod, container, given, config)
-    config["mounts"] += [mount.oci() for mount in _ordered([*_image_mounts(given.image), *given.mounts])]
+    mounts = [*_image_mounts(given.image), *_shown_to(pod, given.mounts)]
+    config["mounts"] += [mount.oci() for mount in _ordered(mounts)]
     return ContainerSpec(
         id=container_id,
         name=container["name"],
@@ -180,6 +185,16 @@ def _protect(pod: Object, container: Container, given: Ingredients, config: dict
 def _image_mounts(image: Image) -> list[Mount]:
     """What an image shows of the node, read-only to the last mount that lies in it."""
     return [Mount(source, destination, read_only=True, recursively=True) for source, destination in image.binds]
+
+
+def _shown_to(pod: Object, mounts: Sequence[Mount]) -> Sequence[Mount]:
+    """Volumes that must be shown to a pod's own users as theirs, or they could not write to them.
+
+    What is only read serves as well when its file system can't do that, as an image's can't: then it is strangers'.
+    """
+    if pod_spec.host_users(pod):
+        return mounts
+    return [replace(mount, idmapped=not mount.read_only) for mount in mounts]
 
 
 def _ordered(mounts: Sequence[Mount]) -> list[Mount]:

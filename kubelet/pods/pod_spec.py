@@ -74,6 +74,11 @@ def restart_policy(pod: Object) -> str:
     return pod["spec"].get("restartPolicy") or "Always"
 
 
+def host_users(pod: Object) -> bool:
+    """False for a pod with users of its own, which are nobody on the node (`hostUsers: false`)."""
+    return pod["spec"].get("hostUsers") is not False
+
+
 def host_network(pod: Object) -> bool:
     """True if the pod lives in the node's own network namespace."""
     return bool(pod["spec"].get("hostNetwork"))

@@ -32,7 +32,8 @@ class SandboxSpec:
 
     `cgroup_parent` is relative to the runtime's cgroup root ("burstable/pod<uid>");
     `cgroup_resources` has the shape of OCI `linux.resources`. `runtime_handler` names the runtime that makes the
-    containers (handlers/); "" is our own.
+    containers (handlers/); "" is our own. Without `host_users` the pod has users of its own: its 0 is the node's
+    `first_id`, which the runtime chooses.
     """
 
     pod_uid: str
@@ -49,6 +50,8 @@ class SandboxSpec:
     labels: dict[str, str] = field(default_factory=dict)
     domainname: str = ""
     runtime_handler: str = ""
+    host_users: bool = True
+    first_id: int = 0
 
 
 @dataclass(slots=True)

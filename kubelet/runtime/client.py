@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import random
 import signal
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from apiclient.logs import kv
-from kubelet.runtime import capabilities, cgroupfs, cgroups, credentials, disk, plan, seccomp
+from kubelet.runtime import capabilities, cgroupfs, cgroups, credentials, disk, id_ranges, plan, seccomp
 from kubelet.runtime.api import ContainerSpec, ContainerState, ExecIO, RuntimeFailure, SandboxSpec, SandboxState
 from kubelet.runtime.cgroups import Limits
 from kubelet.runtime.forker import Forker
@@ -66,6 +68,7 @@ class Runtime:
         self._pods: dict[str, Pod] = {}
         self._programs = seccomp.Programs(root_dir / "runtime" / "seccomp")
         self._lock_fd = -1
+        self._random = random.Random()
         self._forker: Forker | None = None
         self._sandboxes_at_once = asyncio.Semaphore(SANDBOXES_AT_ONCE_MAX)
         self._hierarchies = cgroups.Hierarchies(version=0)
@@ -121,6 +124,7 @@ class Runtime:
         if spec.pod_uid in self._pods:
             raise RuntimeFailure("CreatePodSandboxError", f"pod {spec.pod_uid} has a sandbox already")
         assert self._forker is not None, "start() comes first"
+        spec = self._with_ids(spec)
         folder = self._root / "pods" / spec.pod_uid
         path = plan.group_path(self._cgroup_root, spec)
         pause = cgroups.group(self._hierarchies, f"{path}/pause", {}, is_container=True)
@@ -335,6 +339,19 @@ class Runtime:
             text = f'no runtime for "{pod.runtime_handler}" is configured'
             raise RuntimeFailure("CreatePodSandboxError", text)
         return self.handlers[pod.runtime_handler]
+
+    def _with_ids(self, spec: SandboxSpec) -> SandboxSpec:
+        """The spec with a range of ids for a pod that has users of its own."""
+        if spec.host_users:
+            return spec
+        if spec.runtime_handler:
+            text = f'RuntimeClass handler "{spec.runtime_handler}" does not support user namespaces'
+            raise RuntimeFailure("CreatePodSandboxError", text)
+        taken = {pod.state.spec.first_id for pod in self._pods.values()}
+        try:
+            return replace(spec, first_id=id_ranges.choose(taken, self._random))
+        except (id_ranges.NoRange, OSError) as error:
+            raise RuntimeFailure("CreatePodSandboxError", str(error)) from error
 
     def _changed(self, pod: Pod) -> None:
         if not pod.removing:

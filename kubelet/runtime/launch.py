@@ -16,9 +16,10 @@ import errno
 import fcntl
 import os
 import signal
+import stat
 from _socket import socket
 
-from kubelet.runtime import cgroupfs, command, credentials, mounts, terminal, wire
+from kubelet.runtime import cgroupfs, command, credentials, idmapped, mounts, terminal, user_namespace, wire
 from kubelet.runtime import syscalls as sc
 
 TYPE_CHECKING = False
@@ -41,6 +42,7 @@ class Launch:
         self.root_fd = -1
         self.terminal_fd = -1
         self.trees: dict[int, int] = {}
+        self.device_trees: list[int] = []
         self.filter = b""
         self.proc_device = -1
 
@@ -82,8 +84,8 @@ def _close_after_fork(cgroup_fd: int, home: int) -> None:
 def become_container(plan: dict[str, Any], directory: str, stdio: Sequence[int], status_fd: int) -> NoReturn:
     """Run the steps in a freshly forked child; never returns."""
     try:
-        launch = Launch(plan, directory, take_descriptors(stdio, status_fd))
-        run_steps(launch, STEPS, "CreateContainerError")
+        launch = Launch(plan, directory, take_descriptors(stdio, status_fd, plan["users_fd"]))
+        run_steps(launch, STEPS_WITH_OWN_USERS if plan["first_id"] else STEPS, "CreateContainerError")
     finally:
         os._exit(FAILED_EXIT_CODE)
 
@@ -151,6 +153,16 @@ def start_session(launch: Launch) -> None:
     sc.join_new_session_keyring()
 
 
+def give_pipes(launch: Launch) -> None:
+    """The standard streams are the user's: else /dev/stdout (/proc/self/fd/1) could not be opened by it."""
+    first_id = launch.plan["first_id"]
+    uid, gid = first_id + launch.plan["uid"], first_id + launch.plan["gid"]
+    for fd in range(3):
+        status = os.fstat(fd)
+        if stat.S_ISFIFO(status.st_mode) and status.st_uid != uid:
+            os.fchown(fd, uid, gid)
+
+
 def read_seccomp(launch: Launch) -> None:
     """The compiled filter is a file of the node's, which is out of reach later."""
     if launch.plan["seccomp"]:
@@ -187,7 +199,7 @@ def isolate_mounts(launch: Launch) -> None:
 
     Volumes that propagate to the node (Bidirectional) are picked up before the rest is cut loose.
     """
-    sc.unshare(sc.CLONE_NEWNS | sc.CLONE_NEWCGROUP)
+    sc.unshare(sc.CLONE_NEWNS if launch.plan["first_id"] else sc.CLONE_NEWNS | sc.CLONE_NEWCGROUP)
     for index, entry in enumerate(launch.plan["mounts"]):
         if entry["kind"] == "bind" and entry["propagation"] == sc.MS_SHARED:
             launch.trees[index] = mounts.clone_tree(entry)
@@ -195,11 +207,14 @@ def isolate_mounts(launch: Launch) -> None:
 
 
 def enter_container(launch: Launch) -> None:
-    """The mounts (and with them the root) and the cgroups of the container's first process (setns(2)).
+    """The mounts (and with them the root) and the cgroups of the container's first process (setns(2)), and its users.
 
     Its network, IPC and host name are the pod's, and so the supervisor's.
     """
-    sc.setns(TARGET_FD, sc.CLONE_NEWNS | sc.CLONE_NEWCGROUP)
+    if launch.plan["first_id"]:
+        user_namespace.enter(TARGET_FD, sc.CLONE_NEWUSER | sc.CLONE_NEWNS | sc.CLONE_NEWCGROUP)
+    else:
+        sc.setns(TARGET_FD, sc.CLONE_NEWNS | sc.CLONE_NEWCGROUP)
     os.close(TARGET_FD)
     launch.root_fd = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
@@ -213,11 +228,63 @@ def make_root(launch: Launch) -> None:
         launch.root_fd = mounts.bind_root(plan["root_path"], launch.directory)
 
 
+def make_mapped_root(launch: Launch) -> None:
+    """The same, shown to the pod's users as theirs (idmapped mounts, mount_setattr(2))."""
+    plan = launch.plan
+    if plan["lower_dirs"]:
+        launch.root_fd = idmapped.mount_overlay(plan["lower_dirs"], launch.directory, TARGET_FD)
+    else:
+        launch.root_fd = idmapped.bind_root(plan["root_path"], launch.directory, TARGET_FD)
+
+
+def prepare_mounts(launch: Launch) -> None:
+    """What takes the node's rights to be mounted, attached to nothing yet: volumes, /proc and its kin, devices."""
+    for index, entry in enumerate(launch.plan["mounts"]):
+        with Naming(entry):
+            if entry["kind"] == "bind":
+                launch.trees[index] = idmapped.prepare_tree(launch.trees.get(index, -1), entry, TARGET_FD)
+            elif entry["kind"] == "filesystem" and entry["type"] in idmapped.KERNELS_OWN:
+                launch.trees[index] = idmapped.prepare_filesystem(entry)
+    for device in launch.plan["devices"]:
+        launch.device_trees.append(sc.open_tree(sc.AT_FDCWD, device["path"], sc.OPEN_TREE_CLONE))
+
+
+def enter_users(launch: Launch) -> None:
+    """Become root among the pod's users, with mounts and cgroups that are theirs (user_namespaces(7))."""
+    os.fchdir(launch.root_fd)
+    os.close(launch.root_fd)
+    user_namespace.enter(TARGET_FD)
+    os.close(TARGET_FD)
+    sc.unshare(sc.CLONE_NEWNS | sc.CLONE_NEWCGROUP)
+    launch.root_fd = idmapped.own_root()
+
+
+def attach_mounts(launch: Launch) -> None:
+    """What was prepared and what the pod's own root may mount, in the config's order."""
+    for index, entry in enumerate(launch.plan["mounts"]):
+        with Naming(entry):
+            if entry["kind"] == "cgroup":
+                mounts.mount_cgroups(launch.root_fd, entry, entry["hierarchies"])
+            elif index not in launch.trees:
+                mounts.mount_filesystem(launch.root_fd, entry)
+            else:
+                mounts.attach_tree(launch.root_fd, launch.trees[index], entry, launch.proc_device)
+                os.close(launch.trees[index])
+                if entry.get("type") == "proc":
+                    launch.proc_device = mounts.device_of(launch.root_fd, entry["destination"])
+
+
+def attach_devices(launch: Launch) -> None:
+    """The node's own devices, bound: none that is made in a user namespace could be used (mknod(2))."""
+    idmapped.attach_devices(launch.root_fd, launch.plan["devices"], launch.device_trees)
+
+
 def make_mounts(launch: Launch) -> None:
     """/proc, /dev, /sys, volumes, in the config's order: later ones may lie on earlier ones (mount(2))."""
     for index, entry in enumerate(launch.plan["mounts"]):
-        try:
+        with Naming(entry):
             if index in launch.trees:
+                mounts.configure_tree(launch.trees[index], entry)
                 mounts.attach_tree(launch.root_fd, launch.trees[index], entry, launch.proc_device)
                 os.close(launch.trees[index])
             elif entry["kind"] == "bind":
@@ -228,8 +295,19 @@ def make_mounts(launch: Launch) -> None:
                 mounts.mount_filesystem(launch.root_fd, entry)
                 if entry["type"] == "proc":
                     launch.proc_device = mounts.device_of(launch.root_fd, entry["destination"])
-        except OSError as error:
-            where = f"{entry.get('source', '')} at {entry['destination']}"
+
+
+class Naming:
+    """Have what fails name the mount that it is about."""
+
+    def __init__(self, entry: dict[str, Any]) -> None:
+        self._entry = entry
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OSError):
+            where = f"{self._entry.get('source', '')} at {self._entry['destination']}"
             raise OSError(error.errno, f"{where}: {error.strerror}") from None
 
 
@@ -268,11 +346,10 @@ def change_root(launch: Launch) -> None:
 
 
 def set_standard_streams(launch: Launch) -> None:
-    """Nothing of the node's stays open: /dev/null is opened anew inside; pipes are given to the user.
+    """Nothing of the node's stays open: /dev/null is opened anew inside.
 
-    The node's own /dev/null could be chmod'ed through the descriptor, and /dev/stdout (/proc/self/fd/1)
-    could not be opened by a user other than root. The container may have put something else there, such as a link
-    to what only the rights that this process still has can open, or a pipe on which it would wait for ever.
+    The node's own could be chmod'ed through the descriptor. The container may have put something else there, such as
+    a link to what only the rights that this process still has can open, or a pipe on which it would wait for ever.
     """
     if launch.terminal_fd >= 0:
         terminal.take(launch.terminal_fd, launch.plan["uid"])
@@ -284,14 +361,6 @@ def set_standard_streams(launch: Launch) -> None:
         for fd in launch.plan["null_fds"]:
             os.dup2(null, fd, inheritable=True)
         os.close(null)
-    for fd in range(3):
-        if not os.isatty(fd) and os.fstat(fd).st_uid != launch.plan["uid"] and is_pipe(fd):
-            os.fchown(fd, launch.plan["uid"], launch.plan["gid"])
-
-
-def is_pipe(fd: int) -> bool:
-    """True for a pipe, as opposed to /dev/null or a socket."""
-    return os.fstat(fd).st_mode & 0o170000 == 0o010000
 
 
 def set_resource_limits(launch: Launch) -> None:
@@ -351,6 +420,7 @@ def execute(launch: Launch) -> None:
 
 STEPS = (
     ("start a session", start_session),
+    ("give the pipes to the user", give_pipes),
     ("read the seccomp filter", read_seccomp),
     ("set the OOM score", set_oom_score),
     ("join the cgroups", join_cgroups),
@@ -371,8 +441,19 @@ STEPS = (
     ("drop capabilities", drop_capabilities),
     ("execute", execute),
 )
+_OWN_USERS: dict[str, tuple[tuple[str, Any], ...]] = {
+    "mount the root": (
+        ("mount the root", make_mapped_root),
+        ("prepare to mount", prepare_mounts),
+        ("enter the pod's users", enter_users),
+    ),
+    "mount": (("mount", attach_mounts),),
+    "make the devices": (("make the devices", attach_devices),),
+}
+STEPS_WITH_OWN_USERS = tuple(instead for name, step in STEPS for instead in _OWN_USERS.get(name, ((name, step),)))
 JOIN_STEPS = (
     ("start a session", start_session),
+    ("give the pipes to the user", give_pipes),
     ("read the seccomp filter", read_seccomp),
     ("set the OOM score", set_oom_score),
     ("join the cgroups", join_cgroups),

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 OVERLAY_OPTIONS_BYTES_MAX = 4000
+LINKLESS = ("proc", "sysfs")
 NULL_DEVICE = os.makedev(1, 3)
 # What of /proc a volume may lie on: files that only inform (lxcfs shows a container its own limits by these).
 PROC_FILES_TO_COVER = frozenset(
@@ -115,7 +116,7 @@ def mount_filesystem(root_fd: int, entry: dict[str, Any]) -> None:
     """Mount a kernel file system (proc, sysfs, tmpfs, devpts, mqueue) at its place in the root."""
     fd = open_mount_point(root_fd, entry["destination"], directory=True)
     try:
-        if entry["type"] in ("proc", "sysfs"):
+        if entry["type"] in LINKLESS:
             refuse_link(root_fd, entry["destination"])
         sc.mount(entry["source"], f"/proc/self/fd/{fd}", entry["type"], entry["flags"], entry["data"])
     finally:
@@ -132,7 +133,7 @@ def refuse_link(root_fd: int, path: str) -> None:
         raise OSError(errno.ELOOP, "the destination is a symbolic link, or behind one") from None
 
 
-def bind_mount(root_fd: int, entry: dict[str, Any], proc_device: int) -> None:
+def bind_mount(root_fd: int, entry: dict[str, Any], proc_device: int = -1) -> None:
     """Bind a file or directory of the host (a volume, /etc/hosts) into the root.
 
     The bind is made detached (open_tree(2)), given its attributes (mount_setattr(2)) and only then put in
@@ -140,6 +141,7 @@ def bind_mount(root_fd: int, entry: dict[str, Any], proc_device: int) -> None:
     """
     tree = clone_tree(entry)
     try:
+        configure_tree(tree, entry)
         attach_tree(root_fd, tree, entry, proc_device)
     finally:
         os.close(tree)
@@ -151,16 +153,22 @@ def clone_tree(entry: dict[str, Any]) -> int:
     return sc.open_tree(sc.AT_FDCWD, entry["source"], flags)
 
 
+def configure_tree(tree: int, entry: dict[str, Any]) -> None:
+    """Give a detached mount its attributes and propagation."""
+    sc.mount_setattr(tree, set_=0, propagation=entry["propagation"], recursive=True)
+    if entry["set"] or entry["clear"]:
+        sc.mount_setattr(tree, set_=entry["set"], clear=entry["clear"], recursive=entry["recursive_attributes"])
+
+
 def attach_tree(root_fd: int, tree: int, entry: dict[str, Any], proc_device: int) -> None:
-    """Give a detached mount its attributes and propagation, and put it at its destination.
+    """Put a detached mount at its destination.
 
     Not inside of /proc (a file system of the number `proc_device`), wherever a link may lead: the masks to come
     would cover the volume instead of what they are for.
     """
     directory = stat.S_ISDIR(os.fstat(tree).st_mode)
-    sc.mount_setattr(tree, set_=0, propagation=entry["propagation"], recursive=True)
-    if entry["set"] or entry["clear"]:
-        sc.mount_setattr(tree, set_=entry["set"], clear=entry["clear"], recursive=entry["recursive_attributes"])
+    if entry.get("type") in LINKLESS:
+        refuse_link(root_fd, entry["destination"])
     fd = open_mount_point(root_fd, entry["destination"], directory=directory)
     try:
         if entry["destination"] not in PROC_FILES_TO_COVER:
@@ -202,6 +210,12 @@ def create_devices(root_fd: int, devices: Sequence[dict[str, Any]]) -> None:
             pass
         finally:
             os.close(parent)
+    link_devices(root_fd)
+    os.umask(0o022)
+
+
+def link_devices(root_fd: int) -> None:
+    """The usual links of /dev."""
     parent = open_in_root(root_fd, "/dev", os.O_PATH | os.O_DIRECTORY)
     for name, aim in (
         ("fd", "/proc/self/fd"),
@@ -215,7 +229,6 @@ def create_devices(root_fd: int, devices: Sequence[dict[str, Any]]) -> None:
         except FileExistsError:
             pass
     os.close(parent)
-    os.umask(0o022)
 
 
 def mask_paths(root_fd: int, paths: Sequence[str]) -> None:

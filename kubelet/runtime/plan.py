@@ -16,6 +16,7 @@ from typing import Any
 from kubelet.runtime import capabilities, devices, seccomp
 from kubelet.runtime import syscalls as sc
 from kubelet.runtime.api import ContainerSpec, RuntimeFailure, SandboxSpec
+from kubelet.runtime.user_namespace import IDS
 
 ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 _NAMESPACED_SYSCTLS = ("net.", "kernel.shm", "kernel.msg", "kernel.sem", "fs.mqueue.")
@@ -71,20 +72,26 @@ def sandbox(spec: SandboxSpec, group: Mapping[str, Any], pause_group: Mapping[st
         "host_pid": spec.host_pid,
         "shared_pid": shared,
         "namespaces": namespaces,
+        "first_id": spec.first_id,
         "hostname": spec.hostname,
         "domainname": spec.domainname,
-        "sysctls": [sysctl(key, value, namespaces) for key, value in spec.sysctls.items()],
+        "sysctls": [sysctl(key, value, namespaces, spec.first_id) for key, value in spec.sysctls.items()],
         "cgroup": group,
     }
 
 
-def sysctl(key: str, value: str, namespaces: int) -> tuple[str, str]:
-    """The file and value of a kernel parameter that belongs to a namespace of the pod's own; no other is set."""
+def sysctl(key: str, value: str, namespaces: int, first_id: int = 0) -> tuple[str, str]:
+    """The file and value of a kernel parameter that belongs to a namespace of the pod's own; no other is set.
+
+    Groups are named as the pod counts them, from `first_id`, and set as the node does.
+    """
     path = key.replace(".", "/") if "/" not in key else key
     name = path.replace("/", ".")
     needed = sc.CLONE_NEWNET if name.startswith("net.") else sc.CLONE_NEWIPC
     if not name.startswith(_NAMESPACED_SYSCTLS) or ".." in path or not namespaces & needed:
         raise RuntimeFailure("CreatePodSandboxError", f"sysctl {key!r} is not the pod's own: it would tune the node")
+    if first_id and name == "net.ipv4.ping_group_range":
+        value = " ".join(str(first_id + min(int(group), IDS - 1)) for group in value.split())
     return f"/proc/sys/{path}", value
 
 
@@ -106,7 +113,7 @@ def container(
     if not spec.lower_dirs and not root.get("path"):
         raise refuse("the container has neither image layers nor a root path")
     shm = "/dev/shm" if pod.host_ipc else f"{pod_dir}/shm"
-    return {
+    planned = {
         "id": spec.id,
         "name": spec.name,
         "attempt": spec.attempt,
@@ -122,10 +129,15 @@ def container(
         "masked_paths": linux.get("maskedPaths") or [],
         "readonly_paths": linux.get("readonlyPaths") or [],
         "pid": pid_mode(spec, pod),
+        "first_id": pod.first_id,
         "cgroup": dict(group),
         **process(config.get("process") or {}, tty=spec.tty),
         **seccomp_of(linux.get("seccomp"), seccomp_program),
     }
+    largest = max(planned["uid"], planned["gid"], *planned["groups"])
+    if pod.first_id and largest >= IDS:
+        raise refuse(f"user or group {largest} is none of the pod's own {IDS} (hostUsers: false)")
+    return planned
 
 
 def pid_mode(spec: ContainerSpec, pod: SandboxSpec) -> str:
@@ -252,7 +264,7 @@ def mount(entry: Mapping[str, Any], shown_cgroups: Sequence[Mapping[str, str]], 
             recursive_attributes |= plain != option
         elif option in _PROPAGATION:
             propagation = _PROPAGATION[option]
-        elif option not in ("bind", "rbind", "defaults"):
+        elif option not in ("bind", "rbind", "defaults", "idmap"):
             data.append(option)
     if kind == "bind":
         if not source.startswith("/"):
@@ -269,6 +281,7 @@ def mount(entry: Mapping[str, Any], shown_cgroups: Sequence[Mapping[str, str]], 
             "clear": cleared_attributes & ~sc.MOUNT_ATTR_RDONLY
             | (sc.MOUNT_ATTR__ATIME if set_attributes & sc.MOUNT_ATTR_NOATIME else 0),
             "propagation": propagation or sc.MS_PRIVATE,
+            "must_map": "idmap" in options,
         }
     common = {"destination": destination, "flags": flags, "data": ",".join(data)}
     if kind in ("cgroup", "cgroup2"):

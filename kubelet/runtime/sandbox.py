@@ -14,7 +14,7 @@ import signal
 import struct
 from _socket import AF_INET, SOCK_CLOEXEC, SOCK_DGRAM, socket
 
-from kubelet.runtime import cgroupfs
+from kubelet.runtime import cgroupfs, user_namespace
 from kubelet.runtime import syscalls as sc
 
 TYPE_CHECKING = False
@@ -22,13 +22,22 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
 SHM_BYTES = 64 * 1024 * 1024
+GROUPS_MAX = 0x7FFFFFFF
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
 
 
-def enter(plan: dict[str, Any], directory: str, *, made: int = 0) -> None:
-    """Make the pod's namespaces (but for those that are made already) and its cgroup around the calling process."""
+def enter(plan: dict[str, Any], directory: str, *, made: int = 0) -> int:
+    """Make the pod's namespaces (but for those that are made already) and its cgroup around the calling process.
+
+    Returns a descriptor of the pod's user namespace, -1 if its users are the node's.
+    """
     cgroupfs.apply(plan["cgroup"])
-    make_namespaces(plan["namespaces"] & ~made)
+    users_fd = -1
+    if plan["first_id"]:
+        users_fd = user_namespace.make(plan["first_id"], plan["namespaces"])
+        prepare_network(plan["first_id"])
+    else:
+        make_namespaces(plan["namespaces"] & ~made)
     if plan["namespaces"] & sc.CLONE_NEWUTS:
         sc.sethostname(plan["hostname"])
         sc.setdomainname(plan["domainname"])
@@ -36,6 +45,7 @@ def enter(plan: dict[str, Any], directory: str, *, made: int = 0) -> None:
         set_sysctl(path, value)
     if plan["namespaces"] & sc.CLONE_NEWIPC:
         make_shared_memory(f"{directory}/shm")
+    return users_fd
 
 
 def make_namespaces(flags: int) -> None:
@@ -43,7 +53,19 @@ def make_namespaces(flags: int) -> None:
     if flags:
         sc.unshare(flags)
     if flags & sc.CLONE_NEWNET:
-        set_loopback_up()
+        prepare_network()
+
+
+def prepare_network(first_id: int = 0) -> None:
+    """What every network namespace of a pod begins with: lo is up, ports below 1024 and ping(8) take no rights.
+
+    So do nodes with containerd: the namespace is the pod's alone, and has no port that would be trusted for its
+    number. Groups are counted as the node does, and may be no others than the pod's.
+    """
+    set_loopback_up()
+    last = first_id + user_namespace.IDS - 1 if first_id else GROUPS_MAX
+    set_sysctl("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0")
+    set_sysctl("/proc/sys/net/ipv4/ping_group_range", f"{first_id} {last}")
 
 
 def set_loopback_up() -> None:
@@ -70,7 +92,7 @@ def make_shared_memory(directory: str) -> None:
     sc.mount("shm", directory, "tmpfs", flags, f"mode=1777,size={SHM_BYTES}")
 
 
-def hold_process_namespace(cgroup_dirs: list[str]) -> NoReturn:
+def hold_process_namespace(cgroup_dirs: list[str], users_fd: int) -> NoReturn:
     """Be process 1 of a pod whose containers see each other's processes: reap orphans, and nothing else.
 
     The containers can see this process. It has no capability, no file of the node's (its root is an empty
@@ -89,6 +111,8 @@ def hold_process_namespace(cgroup_dirs: list[str]) -> NoReturn:
     os.chdir("/proc")
     sc.pivot_root(".", ".")
     sc.umount2(".", sc.MNT_DETACH)
+    if users_fd >= 0:
+        user_namespace.enter(users_fd)
     sc.close_range(0)
     sc.set_process_name("pause")
     sc.prctl(sc.PR_SET_NO_NEW_PRIVS, 1)

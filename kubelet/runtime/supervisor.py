@@ -81,7 +81,7 @@ class Supervisor:
         self.host_pid = int(os.readlink("/proc/self"))
         self.start_ticks = wire.process_start_ticks(self.host_pid)
         self._save()
-        sandbox.enter(plan, directory, made=made)
+        self._users_fd = sandbox.enter(plan, directory, made=made)
         self._pause_pid, self._pause_pidfd = 0, -1
         if plan["shared_pid"]:
             self._hold_process_namespace()
@@ -208,7 +208,7 @@ class Supervisor:
                 os.close(fd)
 
     def _start(self, message: dict[str, Any], _fds: list[int], _client: socket, reply: Reply) -> None:
-        plan = message["plan"]
+        plan = {**message["plan"], "users_fd": self._users_fd}
         if plan["id"] in self.containers:
             raise Refused("CreateContainerError", f"container {plan['id']} exists already")
         if len(self.containers) >= CONTAINERS_MAX:
@@ -309,7 +309,7 @@ class Supervisor:
         pid, pidfd = launch.fork(cgroup["pause"], new_pid_namespace=True)
         if pid == 0:
             try:
-                sandbox.hold_process_namespace(cgroup["pause_join"])
+                sandbox.hold_process_namespace(cgroup["pause_join"], self._users_fd)
             finally:
                 os._exit(1)
         self._pause_pid, self._pause_pidfd = pid, pidfd

@@ -116,7 +116,8 @@ class Zygote:
     def _hand_to_spare(self, message: dict[str, Any], connection_fd: int) -> bool:
         """Let the spare keep this pod; False if there is none, or the pod wants other namespaces."""
         plan = message["plan"]
-        if self._spare is None or plan["host_pid"] or plan["namespaces"] != SPARE_NAMESPACES:
+        unusual = plan["host_pid"] or plan["first_id"] or plan["namespaces"] != SPARE_NAMESPACES
+        if self._spare is None or unusual:
             return False
         spare, self._spare = self._spare, None
         try:

@@ -191,3 +191,22 @@ def test_an_exec_changes_only_what_it_is_asked_to() -> None:
     assert changes == {"argv": ["ls"], "env": ["A=1"], "tty": False, "null_fds": [0]}
     with refused("ExecError", "no command"):
         plan.session([], env=None, cwd=None, user_wanted=None, tty=False, stdio=[False] * 3)
+
+
+def test_a_pod_with_users_of_its_own_has_no_others() -> None:
+    own = SandboxSpec("uid", "web", "default", "h", host_users=False, first_id=196608)
+    assert container(pod=own)["first_id"] == 196608
+    for user in ({"uid": 65536}, {"gid": 70000}, {"additionalGids": [1, 65536]}):
+        with refused("CreateContainerConfigError", "is none of the pod's own 65536"):
+            container({"process": {"user": {"uid": 1, "gid": 1, **user}}}, pod=own)
+    container({"process": {"user": {"uid": 65535, "gid": 65535}}}, pod=own)
+
+
+def test_only_what_has_to_be_the_pods_is_refused_when_it_can_not_be_shown_so() -> None:
+    assert mount(options=["rbind", "idmap"])["must_map"] and not mount(options=["rbind"])["must_map"]
+
+
+def test_groups_that_may_ping_are_those_of_the_pod() -> None:
+    own = SandboxSpec("uid", "web", "default", "h", host_users=False, first_id=196608)
+    own.sysctls = {"net.ipv4.ping_group_range": "0 2147483647"}
+    assert plan.sandbox(own, GROUP, PAUSE)["sysctls"] == [("/proc/sys/net/ipv4/ping_group_range", "196608 262143")]
