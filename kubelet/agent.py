@@ -37,7 +37,9 @@ from kubelet.node.routes import Routes
 from kubelet.node.runtime_handlers import RuntimeHandlers
 from kubelet.objects import ObjectCache
 from kubelet.options import Options
+from kubelet.pods.allocation import AllocationStore
 from kubelet.pods.pod_events import PodEvents
+from kubelet.pods.pod_resize import Resizes
 from kubelet.pods.pod_services import PodServices
 from kubelet.pods.pod_workers import PodWorkers
 from kubelet.pods.runtime_classes import RuntimeClasses
@@ -223,6 +225,9 @@ class Agent:
             runtime_classes=RuntimeClasses(self._client, runtime.handlers),
             network_is_ready=lambda: self._network_ready,
             other_pods=lambda uid: workers.holding(but=uid),
+            resizes=Resizes(
+                AllocationStore(self._options.root_dir), self._node, lambda uid: workers.holding(but=uid)
+            ),
             host_ip=self._options.node.address,
             dns=self._options.dns,
             pids_max=self._options.pids_max,

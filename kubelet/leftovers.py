@@ -18,7 +18,7 @@ Uids = Callable[[], frozenset[str]]
 
 
 async def remove(root: Path, uids: Uids, *, volumes: VolumeManager) -> None:
-    """Remove volumes, files and logs of all pods but those that `uids` gives.
+    """Remove volumes, files, logs and allocations of all pods but those that `uids` gives.
 
     A new pod has its worker before it has anything else, hence each folder is judged by who is known just then.
     """
@@ -33,6 +33,9 @@ async def remove(root: Path, uids: Uids, *, volumes: VolumeManager) -> None:
         if folder.name.rpartition("_")[2] not in uids():
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
             logger.info(kv("removed what a pod has left", folder=folder))
+    for allocation in paths.allocations_dir(root).glob("*.json"):
+        if allocation.stem not in uids():
+            allocation.unlink(missing_ok=True)
 
 
 def _folders(parent: Path) -> list[Path]:

@@ -4,6 +4,7 @@
     ROOT/volumes/UID/NAME/                             a pod's volumes
     ROOT/files/UID/                                    /etc/hosts, resolv.conf, hostname, termination messages
     ROOT/logs/NAMESPACE_NAME_UID/CONTAINER/ATTEMPT.log container output, as CRI log lines
+    ROOT/allocations/UID.json                          what a pod was given when it was last resized
     ROOT/network/                                      the addresses given to pods
     ROOT/seccomp/                                      profiles that pods may name (seccompProfile Localhost)
 
@@ -61,6 +62,11 @@ def pod_logs_dir(root: Path, pod: Object) -> Path:
 def container_log(root: Path, pod: Object, container: str, attempt: int) -> Path:
     """The log of one run of a container; `attempt` counts its restarts from 0."""
     return pod_logs_dir(root, pod) / container / f"{attempt}.log"
+
+
+def allocations_dir(root: Path) -> Path:
+    """What resized pods were given."""
+    return root / "allocations"
 
 
 def seccomp_dir(root: Path) -> Path:

@@ -17,7 +17,7 @@ from kubelet.containers import resources, security
 from kubelet.containers.environment import expand
 from kubelet.containers.security import User
 from kubelet.images import Image
-from kubelet.pods import pod_spec, qos
+from kubelet.pods import allocation, pod_spec, qos
 from kubelet.pods.pod_spec import Container
 from kubelet.runtime import ContainerSpec, SandboxSpec, oci
 
@@ -88,6 +88,7 @@ def sandbox_spec(pod: Object, *, pids_max: int, cluster_domain: str) -> SandboxS
         cgroup_parent=qos.cgroup_parent(pod),
         cgroup_resources=resources.pod_resources(pod, pids_max=pids_max),
         sysctls={entry["name"]: entry["value"] for entry in sysctls},
+        allocation=allocation.of(pod),
     )
 
 

@@ -37,7 +37,8 @@ class ContainerFacts:
 
     `runs` are newest first. `starting` holds those whose start is not over: they count as waiting even when
     their process runs, since a postStart hook may go on. `messages` are termination messages by container id,
-    `images` are (image, imageID) pairs, `users` what the first process runs as.
+    `images` are (image, imageID) pairs, `users` what the first process runs as. `resources` is what runs that were
+    resized have, by container id.
     """
 
     runs: Mapping[str, Sequence[ContainerState]] = field(default_factory=dict)
@@ -48,6 +49,7 @@ class ContainerFacts:
     messages: Mapping[str, str] = field(default_factory=dict)
     images: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     users: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    resources: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def container_statuses(pod: Object, containers: Sequence[Container], facts: ContainerFacts, key: str) -> list[Status]:
@@ -89,8 +91,8 @@ def container_status(pod: Object, container: Container, facts: ContainerFacts, k
         "imageID": image_id or known.get("imageID", ""),
         "containerID": container_id(run.id),
     }
-    if running:
-        status |= _resources(container)
+    if not pod_spec.is_ephemeral(pod, name) and (not pod_spec.is_init(pod, name) or pod_spec.is_sidecar(pod, name)):
+        status |= _given(container, facts.resources.get(run.id) if running else None)
     user = facts.users.get(name) or _same_run(known, run).get("user")
     return status | _mounts(container) | ({"user": {"linux": user["linux"]}} if user else {})
 
@@ -198,16 +200,14 @@ def _is_ready(pod: Object, name: str, state: dict[str, Any], facts: ContainerFac
     return "running" in state and name in facts.started and name in facts.ready
 
 
-def _resources(container: Container) -> Status:
-    """What Kubernetes shows of a running container's resources."""
-    details: Status = {}
+def _given(container: Container, has: Mapping[str, Any] | None) -> Status:
+    """What a container that lasts as long as its pod was given, and what it has if that is something else."""
     resources = container.get("resources") or {}
-    shown = {key: resources[key] for key in ("limits", "requests") if resources.get(key)}
-    if shown:
-        details["resources"] = shown
-    if shown.get("requests"):
-        details["allocatedResources"] = shown["requests"]
-    return details
+    given = {key: resources[key] for key in ("limits", "requests") if resources.get(key)}
+    found: Status = {"resources": dict(has) if has is not None else given}
+    if given.get("requests"):
+        found["allocatedResources"] = given["requests"]
+    return found
 
 
 def _mounts(container: Container) -> Status:

@@ -1,25 +1,27 @@
 """Starting and stopping the containers of one pod, as operations beside its worker.
 
-A start goes by the name of its container, a stop by `stop NAME`; setting the pod up by SETUP.
+A start goes by the name of its container, a stop by `stop NAME`; what is done for the pod as a whole by a name that
+no container can have.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from apimachinery.meta import Object, namespaced_key
 from kubelet.containers.container_stopper import Ending
 from kubelet.containers.failures import PostStartFailure, StartFailure
 from kubelet.operations import Operations
 from kubelet.pods import pod_spec
+from kubelet.pods.pod_resize import PodResize
 from kubelet.pods.pod_runs import PodRuns
 from kubelet.pods.pod_services import PodServices
 from kubelet.pods.pod_setup import PodSetup
 from kubelet.probes import PodProbes
 from kubelet.signals import Signal
 
-SETUP = "setup"
+SETUP, RESIZE = " setup", " resize"
 _STOP = "stop "
 
 
@@ -36,6 +38,7 @@ class PodOperations:
         runs: PodRuns,
         setup: PodSetup,
         probes: PodProbes,
+        resize: PodResize,
     ) -> None:
         self.pod = pod
         self.going_on = Operations(group, services.clock, changed.notify, pod=namespaced_key(pod))
@@ -45,17 +48,20 @@ class PodOperations:
         self._runs = runs
         self._setup = setup
         self._probes = probes
+        self._resize = resize
         self._grace_ends: float | None = None
+        self._replaced: frozenset[str] = frozenset()
 
     @property
     def starting(self) -> frozenset[str]:
         """The containers whose start is not over yet."""
-        return frozenset(name for name in self.going_on.names if not name.startswith(_STOP) and name != SETUP)
+        return frozenset(name for name in self.going_on.names if not name.startswith((_STOP, " ")))
 
     @property
     def busy(self) -> frozenset[str]:
         """The containers that are being started or stopped."""
-        return frozenset(name.removeprefix(_STOP) for name in self.going_on.names if name != SETUP)
+        names = (name.removeprefix(_STOP) for name in self.going_on.names if not name.startswith(" "))
+        return frozenset((*names, *self._replaced))
 
     @property
     def host(self) -> str:
@@ -76,6 +82,10 @@ class PodOperations:
         if run is not None:
             self.going_on.begin(f"{_STOP}{name}", self._stop_alone(name, run.id, message))
 
+    def resize(self) -> None:
+        """Have the pod's containers get what it was given."""
+        self.going_on.begin(RESIZE, self._carry_out_resize())
+
     def stop_all(self) -> None:
         """Call off what is being started, and stop every container that runs, all at the same time.
 
@@ -95,6 +105,7 @@ class PodOperations:
         container = pod_spec.container(self.pod, name)
         assert container is not None and self._setup.place is not None
         attempt = self._runs.begin(name)
+        self._resize.begins(name)
         try:
             started = await self._services.starter.start(
                 self.pod,
@@ -110,6 +121,24 @@ class PodOperations:
         except StartFailure as failure:
             self._runs.failed(name, attempt, failure)
         await self._runs.prune(name)
+
+    async def _carry_out_resize(self) -> None:
+        def running() -> dict[str, str]:
+            return {name: run.id for name, run in self._runs.running().items()}
+
+        try:
+            await self._resize.carry_out(self._services.runtime, running, self._stop_to_replace)
+        finally:
+            self._replaced = frozenset()
+
+    async def _stop_to_replace(self, names: Sequence[str]) -> None:
+        """Stop containers, to be started anew once they are no longer held back."""
+        self._replaced = frozenset(names)
+        runs = {name: run for name, run in self._runs.running().items() if name in self._replaced}
+        for name, run in runs.items():
+            self._runs.outdate(name, run.id)
+        words = "Container {} resize requires restart"
+        await asyncio.gather(*(self._stop_alone(name, run.id, words.format(name)) for name, run in runs.items()))
 
     async def _stop_alone(self, name: str, container_id: str, message: str) -> None:
         until = self._clock.now() + self._grace_seconds(name)

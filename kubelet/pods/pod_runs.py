@@ -75,7 +75,14 @@ class PodRuns:
             done=frozenset(self._done(earlier)),
         )
 
-    def facts(self, *, starting: frozenset[str], started: frozenset[str], ready: frozenset[str]) -> ContainerFacts:
+    def facts(
+        self,
+        *,
+        starting: frozenset[str],
+        started: frozenset[str],
+        ready: frozenset[str],
+        resources: Mapping[str, Mapping[str, Any]],
+    ) -> ContainerFacts:
         """What the status is made from."""
         return ContainerFacts(
             runs=self.known(),
@@ -86,6 +93,16 @@ class PodRuns:
             messages=self._messages,
             images=self._images,
             users=self._users,
+            resources=resources,
+        )
+
+    @property
+    def replacing(self) -> bool:
+        """Whether a container that was changed has ended and has not come again yet, as it will at once."""
+        latest = {name: runs[0] for name, runs in _grouped(self._present()).items()} if self._outdated else {}
+        return any(
+            run.status == "exited" and run.id in self._outdated and name not in self.waiting
+            for name, run in latest.items()
         )
 
     # What happens to runs.
@@ -200,6 +217,12 @@ class PodRuns:
             for path in log.parent.glob(f"{log.name}*"):  # those put aside by rotation, too
                 path.unlink(missing_ok=True)
             paths.termination_log(self._services.root, uid, name, run.attempt).unlink(missing_ok=True)
+
+    def outdate(self, name: str, run_id: str) -> None:
+        """A run ends for the sake of another with other resources, whatever the policy, and without delay."""
+        self._outdated.add(run_id)
+        self._backoffs.pop(name, None)
+        self._not_before.pop(name, None)
 
     def _note_outdated(self) -> None:
         """Remember the runs of containers whose image is changed in the pod while they run."""

@@ -16,6 +16,7 @@ from kubelet.network import PodNetwork
 from kubelet.objects import ObjectCache
 from kubelet.pods.pod_dns import ClusterDNS
 from kubelet.pods.pod_events import PodEvents
+from kubelet.pods.pod_resize import Resizes
 from kubelet.pods.runtime_classes import RuntimeClasses
 from kubelet.pods.status_writer import StatusWriter
 from kubelet.runtime import Runtime
@@ -46,6 +47,7 @@ class PodServices:
     runtime_classes: RuntimeClasses
     network_is_ready: Callable[[], bool]
     other_pods: Callable[[str], Sequence[Object]]
+    resizes: Resizes
     host_ip: str
     dns: ClusterDNS
     pids_max: int

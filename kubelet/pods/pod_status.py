@@ -22,7 +22,8 @@ from kubelet.pods import pod_actions, pod_spec, qos
 
 Condition = dict[str, Any]
 
-OWN_CONDITIONS = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady")
+RESIZE_CONDITIONS = ("PodResizePending", "PodResizeInProgress")
+OWN_CONDITIONS = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", *RESIZE_CONDITIONS)
 # What the termination messages of all containers of a pod may have together.
 MESSAGES_BYTES_MAX = 12 * 1024
 
@@ -39,7 +40,8 @@ class Verdict:
 class PodFacts:
     """What is known of a pod. `stopped` says that none of its containers runs or ever will again.
 
-    `start_time` is when this node took the pod on, as it stands in its status.
+    `start_time` is when this node took the pod on, as it stands in its status. `resize` is what is to be said of
+    resources that it wants and does not have; nothing is not said.
     """
 
     containers: ContainerFacts = field(default_factory=ContainerFacts)
@@ -49,6 +51,7 @@ class PodFacts:
     verdict: Verdict | None = None
     stopped: bool = False
     start_time: str = ""
+    resize: Sequence[Condition] = ()
 
 
 def pod_status(pod: Object, facts: PodFacts, now: float) -> Status:
@@ -217,6 +220,7 @@ def _conditions(pod: Object, statuses: Sequence[Status], phase: str, facts: PodF
         _initialized(pod, statuses, phase),
         _ready(pod, others, containers_ready),
         containers_ready,
+        *facts.resize,
     ]
     if find_condition(others, "PodScheduled") is None:
         own.append(_condition("PodScheduled", True))
@@ -239,8 +243,8 @@ def _condition(kind: str, holds: bool, reason: str = "", message: str = "") -> C
 def _stamped(condition: Condition, old: Condition | None, now: float, generation: int | None) -> Condition:
     same = old is not None and old["status"] == condition["status"]
     moved = old.get("lastTransitionTime") if old is not None and same else None
-    stamped = {**condition, "lastTransitionTime": moved or rfc3339(now)}
-    return stamped | ({"observedGeneration": generation} if generation else {})
+    observed = {"observedGeneration": generation} if generation else {}
+    return {**observed, **condition, "lastTransitionTime": moved or rfc3339(now)}
 
 
 def _names(names: Sequence[str]) -> str:

@@ -30,6 +30,7 @@ from apimachinery.time import parse_rfc3339, rfc3339
 from kubelet.pods import admission, pod_actions, pod_spec
 from kubelet.pods.pod_actions import Observed
 from kubelet.pods.pod_operations import SETUP, PodOperations
+from kubelet.pods.pod_resize import PodResize
 from kubelet.pods.pod_runs import PodRuns
 from kubelet.pods.pod_services import PodServices
 from kubelet.pods.pod_setup import PodSetup, SetupFailure
@@ -97,8 +98,18 @@ class PodWorker:
         self._probes = PodProbes(
             group, runtime=services.runtime, events=services.events, clock=services.clock, on_change=self.wake
         )
+        self._resize = PodResize(
+            pod, services.resizes, now=services.clock.now, tell=self._tell_of_resize, changed=self._resized
+        )
         self._operations = PodOperations(
-            pod, services, group, self._signal, runs=self._runs, setup=self._setup, probes=self._probes
+            pod,
+            services,
+            group,
+            self._signal,
+            runs=self._runs,
+            setup=self._setup,
+            probes=self._probes,
+            resize=self._resize,
         )
         self._vanished = False
         self._deleted = False
@@ -128,7 +139,8 @@ class PodWorker:
         """The API has a new version of the pod."""
         shown = ("labels", "annotations")
         changed = any(pod["metadata"].get(key) != self.pod["metadata"].get(key) for key in shown)
-        self.pod = self._runs.pod = self._operations.pod = pod
+        self._resize.seen(pod)
+        self._take(self._resize.pod)
         if changed and self.state is State.RUNNING:
             self._operations.going_on.begin(SETUP, self._refresh_volumes())
         self.wake()
@@ -152,6 +164,19 @@ class PodWorker:
     def holds_resources(self) -> bool:
         """Whether the pod counts against what the node can give."""
         return self.state in (State.STARTING, State.RUNNING, State.TERMINATING)
+
+    def _take(self, pod: Object) -> None:
+        self.pod = self._runs.pod = self._operations.pod = pod
+
+    def _resized(self) -> None:
+        """The pod was given other resources, or it is known why it was not."""
+        self._take(self._resize.pod)
+        self.wake()
+
+    @property
+    def held(self) -> Object:
+        """The pod with what it holds of the node."""
+        return self._resize.held
 
     # The machine.
 
@@ -207,17 +232,23 @@ class PodWorker:
         self._services.objects.register(self.pod)
         self._is_adopted = self._sandbox_lives()
         if self._is_adopted or get_path(self.pod, "status", "startTime"):
-            return State.STARTING  # taken on by a former node agent
+            return self._take_on()  # as a former node agent has
         node = self._services.node()
         if node is None:
             return None
         verdict = admission.objection(self.pod, node, self._services.other_pods(self.uid))
         if verdict is None:
-            return State.STARTING
+            return self._take_on()
         self._rejected = True
         self._services.events.warning(self.pod, verdict.reason, verdict.message)
         self._services.writer.set(self.pod, rejected(self.pod, verdict, self._clock.now()))
         return State.TERMINATED
+
+    def _take_on(self) -> State:
+        sandbox = self._services.runtime.sandbox(self.uid)
+        self._resize.begin(sandbox.spec.allocation if sandbox is not None else None)
+        self._take(self._resize.pod)
+        return State.STARTING
 
     async def _starting(self) -> State | None:
         if self._must_end():
@@ -257,7 +288,9 @@ class PodWorker:
         for name, message in actions.stop.items():
             self._operations.restart(name, message)
         self._runs.hold_back(actions.backing_off, now)
-        self._wait_until(self._deadline(), *actions.backing_off.values())
+        if self._resize.is_due(now) and not self._operations.starting:
+            self._operations.resize()
+        self._wait_until(self._deadline(), self._resize.retry_at, *actions.backing_off.values())
         self._publish()
         return None
 
@@ -272,6 +305,7 @@ class PodWorker:
 
     async def _terminated(self) -> State | None:
         self._probes.stop()
+        self._resize.end()
         if self._has_something_to_say():
             self._services.writer.set(self.pod, self._status(stopped=True))
         if not self._vanished:
@@ -338,7 +372,10 @@ class PodWorker:
         place = self._setup.place
         facts = PodFacts(
             containers=self._runs.facts(
-                starting=self._operations.starting, started=self._probes.started(), ready=self._probes.ready()
+                starting=self._operations.starting,
+                started=self._probes.started(),
+                ready=self._probes.ready(),
+                resources=self._resize.shown(),
             ),
             sandbox_ready=self._sandbox_lives() and (place is not None or self._is_adopted) and not stopped,
             pod_ip=place.pod_ip if place is not None else self._setup.known_ip(self.uid),
@@ -346,8 +383,13 @@ class PodWorker:
             verdict=self._verdict,
             stopped=stopped,
             start_time=rfc3339(self._active_since),
+            resize=self._resize.conditions(),
         )
         return pod_status(self.pod, facts, self._clock.now())
+
+    def _tell_of_resize(self, kind: str, reason: str, message: str) -> None:
+        events = self._services.events
+        (events.normal if kind == "Normal" else events.warning)(self.pod, reason, message)
 
     def _publish(self) -> None:
         """Have the pod's status written, unless there will be a better one in a moment."""

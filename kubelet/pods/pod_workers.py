@@ -64,8 +64,8 @@ class PodWorkers:
             worker.wake()
 
     def holding(self, *, but: str) -> Sequence[Object]:
-        """The pods that hold this node's resources, all but one."""
-        return [worker.pod for key, worker in self._workers.items() if key != but and worker.holds_resources]
+        """The pods that hold this node's resources, with what they hold; all but one."""
+        return [worker.held for key, worker in self._workers.items() if key != but and worker.holds_resources]
 
     def uids(self) -> frozenset[str]:
         """The pods that are worked on."""

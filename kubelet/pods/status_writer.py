@@ -19,6 +19,7 @@ from apiclient.rest import Client
 from apimachinery.errors import ApiError, is_conflict, is_not_found
 from apimachinery.meta import Object, find_condition, namespaced_key
 from apimachinery.resources import PODS
+from kubelet.pods.pod_status import RESIZE_CONDITIONS
 
 logger = logging.getLogger(__name__)
 
@@ -152,7 +153,8 @@ class StatusWriter:
 def patch_for(old: Status, new: Status) -> Status | None:
     """The strategic merge patch that makes `old` into `new`; None when nothing has changed.
 
-    Conditions of others are left alone, and fields that only others write are never touched.
+    Conditions of others are left alone, and fields that only others write are never touched. What is said of a resize
+    is taken away once it is over.
     """
     patch: Status = {}
     for key in OWN_FIELDS:
@@ -168,6 +170,12 @@ def patch_for(old: Status, new: Status) -> Status | None:
         if condition != known:
             # Conditions are merged: what is not to stay has to be named.
             conditions.append({**dict.fromkeys(known), **condition})
+    told = {condition["type"] for condition in new.get("conditions") or ()}
+    conditions += [
+        {"$patch": "delete", "type": condition["type"]}
+        for condition in old.get("conditions") or ()
+        if condition["type"] in RESIZE_CONDITIONS and condition["type"] not in told
+    ]
     if conditions:
         patch["conditions"] = conditions
     return patch or None

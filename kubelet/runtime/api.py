@@ -49,6 +49,7 @@ class SandboxSpec:
     sysctls: dict[str, str] = field(default_factory=dict)
     labels: dict[str, str] = field(default_factory=dict)
     domainname: str = ""
+    allocation: dict[str, Any] = field(default_factory=dict)
     runtime_handler: str = ""
     host_users: bool = True
     first_id: int = 0

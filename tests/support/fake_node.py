@@ -21,16 +21,20 @@ from kubelet.images import Image, ImageError
 from kubelet.images.pulls import PullResult
 from kubelet.images.reference import normalize
 from kubelet.network import PodIP
+from kubelet.pods.allocation import AllocationStore
 from kubelet.pods.pod_dns import ClusterDNS
 from kubelet.pods.pod_events import PodEvents
+from kubelet.pods.pod_resize import Resizes
 from kubelet.pods.pod_services import PodServices
 from kubelet.pods.pod_worker import PodWorker
 from kubelet.pods.pod_workers import PodWorkers
 from kubelet.pods.runtime_classes import NoRuntime
 from kubelet.pods.status_writer import StatusWriter
 from kubelet.runtime import ContainerSpec, ContainerState, RuntimeFailure, SandboxSpec, SandboxState
+from kubelet.runtime.cgroups import Limits
 from kubelet.volumes import VolumeFailure
 from tests.support.clock import ManualClock
+from tests.support.fake_groups import FakeGroups
 
 NODE: Object = {
     "metadata": {"name": "node-1"},
@@ -54,6 +58,16 @@ class FakeRuntime:
         self.stubborn: set[str] = set()
         self.failures: dict[str, RuntimeFailure] = {}
         self.answer: Callable[[Sequence[str]], int] = lambda argv: 0
+        self.groups = FakeGroups()
+
+    def limits(self, pod_uid: str, container_id: str = "") -> Limits:
+        return self.groups.limits[pod_uid, container_id]
+
+    async def update_pod_resources(self, pod_uid: str, resources: dict[str, Any]) -> None:
+        self.groups.change((pod_uid, ""), resources)
+
+    async def update_container_resources(self, pod_uid: str, container_id: str, resources: dict[str, Any]) -> None:
+        self.groups.change((pod_uid, container_id), resources)
 
     def sandbox(self, pod_uid: str) -> SandboxState | None:
         return self.pods.get(pod_uid)
@@ -65,6 +79,7 @@ class FakeRuntime:
         if (failure := self.failures.get("sandbox")) is not None:
             raise failure
         self.pods[spec.pod_uid] = SandboxState(spec.pod_uid, 1, "/proc/1/ns/net", True, spec)
+        self.groups.make((spec.pod_uid, ""), spec.cgroup_resources)
         return self.pods[spec.pod_uid]
 
     async def start_container(self, pod_uid: str, spec: ContainerSpec) -> ContainerState:
@@ -75,6 +90,7 @@ class FakeRuntime:
         assert pod.alive, f"{spec.name} is started in a dead sandbox"
         twin = [state for state in pod.containers if state.name == spec.name and state.status == "running"]
         assert not twin, f"{spec.name} is started while it runs"
+        self.groups.make((pod_uid, spec.id), spec.config["linux"]["resources"])
         state = ContainerState(spec.id, spec.name, spec.attempt, "running", pid=7, started_at=now)
         pod.containers.append(state)
         self.started.append((spec.name, spec.attempt, now))
@@ -109,6 +125,7 @@ class FakeRuntime:
         for pod in self.pods.values():
             for number, state in enumerate(pod.containers):
                 if state.name == name and state.status == "running" and uid in ("", pod.pod_uid):
+                    self.groups.limits.pop((pod.pod_uid, state.id))
                     ended = {"status": "exited", "exit_code": code, "finished_at": self.clock.now(), **more}
                     pod.containers[number] = replace(state, **ended)
                     self.history.append((pod.pod_uid, name, code))
@@ -280,6 +297,9 @@ class FakeApi:
         status = {**(pod.get("status") or {}), **body["status"]}
         conditions = {entry["type"]: entry for entry in (pod.get("status") or {}).get("conditions") or ()}
         for entry in body["status"].get("conditions") or ():
+            if entry.get("$patch") == "delete":
+                conditions.pop(entry["type"], None)
+                continue
             merged = {**conditions.get(entry["type"], {}), **entry}
             conditions[entry["type"]] = {key: value for key, value in merged.items() if value is not None}
         status["conditions"] = list(conditions.values())
@@ -408,6 +428,7 @@ class FakeNode:
             runtime_classes=parts.runtime_classes,
             network_is_ready=lambda: self.network_ready,
             other_pods=lambda uid: workers.holding(but=uid),
+            resizes=Resizes(AllocationStore(self._root), lambda: self.node, lambda uid: workers.holding(but=uid)),
             host_ip="10.88.0.2",
             dns=ClusterDNS(),
             pids_max=0,
