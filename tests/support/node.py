@@ -46,10 +46,11 @@ class NodeAgentProcess:
         command += ["--out-dir", str(self.folder), "--node", f"{NODE}=127.0.0.1"]
         subprocess.run(command, check=True, timeout=30, cwd=REPOSITORY)
 
-    def start(self) -> None:
-        """Start the agent."""
+    def start(self, *program: str) -> None:
+        """Start the agent, or another program (`-m MODULE ARGUMENTS`) that takes its flags."""
         credentials = self.folder / NODE
-        command = [sys.executable, "-m", "kubelet", "--kubeconfig", str(credentials / "kubeconfig")]
+        command = [sys.executable, *(program or ("-m", "kubelet"))]
+        command += ["--kubeconfig", str(credentials / "kubeconfig")]
         command += ["--node-name", NODE, "--node-ip", "127.0.0.1", "--root-dir", str(self.root)]
         command += ["--image-dir", str(self.images), "--cert-dir", str(credentials / "pki")]
         command += ["--cgroup-root", self.cgroup_root, *self.flags]
