@@ -1,7 +1,8 @@
 """NodeRestriction: what a node may write is looked at, beyond what authorization can tell from a request's path.
 
 A node may register itself and report on itself, but neither choose its taints nor give itself the labels by which
-others keep their pods off it. It may have tokens for its own pods, for the audiences that those name.
+others keep their pods off it. It may have tokens for its own pods, for the audiences that those name, and make pods
+that mirror its static ones.
 
 Source: https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/#noderestriction
 """
@@ -13,7 +14,7 @@ from collections.abc import Mapping
 from apimachinery import meta
 from apimachinery.meta import Object, get_path
 from apimachinery.resources import CSINODES, LEASES, NODES, PODS, RESOURCESLICES, SERVICEACCOUNTS
-from apiserver.admission import node_tokens
+from apiserver.admission import node_pods, node_tokens
 from apiserver.admission.plugin import CREATE, UPDATE, Attributes, Cluster, Plugin, refused
 from apiserver.authorization import Authorizer
 from apiserver.node_authorization import LEASE_NAMESPACE, identify
@@ -40,6 +41,8 @@ def plugin(authorizer: Authorizer) -> Plugin:
             return
         if attributes.resource.key == SERVICEACCOUNTS.key:
             node_tokens.restrict(attributes, cluster, authorizer, node)
+        elif attributes.resource.key == PODS.key and attributes.operation == CREATE and not attributes.subresource:
+            node_pods.restrict_creation(attributes, cluster, node)
         else:
             _restrict(attributes, node)
 

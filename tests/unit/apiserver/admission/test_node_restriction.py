@@ -10,6 +10,7 @@ from apimachinery.meta import Object
 from apimachinery.resources import LEASES, NODES, PODS, Resource
 from apiserver.admission import UPDATE, Attributes, node_restriction
 from tests.support.access import Objects, authorizer_of
+from tests.support.admission import FakeCluster
 from tests.unit.apiserver.admission.writes import NODE, admitted, named, refused, write
 
 RESTRICTION = node_restriction.plugin(authorizer_of(Objects()))
@@ -102,3 +103,58 @@ async def test_a_node_registers_itself_and_says_that_it_lives(attributes):
 async def test_a_node_can_not_give_itself_more_than_it_has(attributes, why):
     error = await refused(RESTRICTION, attributes)
     assert (error.code, error.message) == (403, why)
+
+
+def mirror(annotations: dict[str, str] | None = None, owner: dict[str, Any] | None = None, **spec: Any) -> Attributes:
+    """What a node makes to show a static pod of its own."""
+    node_owner = {"apiVersion": "v1", "kind": "Node", "name": "n1", "uid": "u1", "controller": True}
+    pod = named("web-n1", spec={"nodeName": "n1", "containers": [{"name": "c", "image": "i"}], **spec})
+    pod["metadata"]["annotations"] = {"kubernetes.io/config.mirror": "h"} if annotations is None else annotations
+    pod["metadata"]["ownerReferences"] = [{**node_owner, **(owner or {})}]
+    return by_node(PODS, pod)
+
+
+def of_node_n1() -> FakeCluster:
+    return FakeCluster((NODES, {"metadata": {"name": "n1", "uid": "u1"}}))
+
+
+async def test_a_node_may_make_a_mirror_of_a_pod_that_it_runs():
+    await admitted(RESTRICTION, mirror(), of_node_n1())
+
+
+@pytest.mark.parametrize(
+    ("attributes", "why"),
+    [
+        (
+            mirror({}),
+            'pod does not have "kubernetes.io/config.mirror" annotation, node "n1" can only create mirror pods',
+        ),
+        (mirror(nodeName="n2"), 'node "n1" can only create pods with spec.nodeName set to itself'),
+        (mirror(owner={"name": "n2"}), 'node "n1" can only create pods with an owner reference set to itself'),
+        (
+            mirror(owner={"controller": False}),
+            'node "n1" can only create pods with a controller owner reference set to itself',
+        ),
+        (
+            mirror(owner={"blockOwnerDeletion": True}),
+            'node "n1" must not set blockOwnerDeletion on an owner reference',
+        ),
+        (mirror(owner={"uid": "u2"}), "node n1 UID mismatch: expected u2 got u1"),
+        (mirror(serviceAccountName="a"), 'node "n1" can not create pods that reference a service account'),
+        (
+            mirror(volumes=[{"name": "v", "secret": {"secretName": "s"}}]),
+            'node "n1" can not create pods that reference secrets',
+        ),
+        (
+            mirror(containers=[{"name": "c", "envFrom": [{"configMapRef": {"name": "m"}}]}]),
+            'node "n1" can not create pods that reference configmaps',
+        ),
+        (
+            mirror(volumes=[{"name": "v", "persistentVolumeClaim": {"claimName": "s"}}]),
+            'node "n1" can not create pods that reference persistentvolumeclaims',
+        ),
+    ],
+)
+async def test_a_node_makes_no_pods_but_mirrors_that_get_nothing(attributes, why):
+    error = await refused(RESTRICTION, attributes, of_node_n1())
+    assert (error.code, error.message) == (403, f'pods "web-n1" is forbidden: {why}')
