@@ -231,6 +231,7 @@ class Agent:
             host_ip=self._options.node.address,
             dns=self._options.dns,
             pids_max=self._options.pids_max,
+            allowed_unsafe_sysctls=self._options.allowed_unsafe_sysctls,
         )
         workers = PodWorkers(group, services)
         self._pods.add_index("uid", lambda pod: [pod["metadata"]["uid"]])

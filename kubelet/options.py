@@ -14,6 +14,7 @@ from kubelet.images.collector import Settings as ImageGCSettings
 from kubelet.node import node_lease, node_settings
 from kubelet.node.node_settings import NodeSettings
 from kubelet.pods.pod_dns import ClusterDNS
+from kubelet.pods.security_admission import parse_sysctls
 from kubelet.runtime.handlers import registry
 
 DEFAULT_PIDS_MAX = 4096
@@ -35,6 +36,7 @@ class Options:
     runtime_handlers: tuple[tuple[str, tuple[str, ...]], ...]
     dns: ClusterDNS
     pids_max: int
+    allowed_unsafe_sysctls: tuple[str, ...]
     lease_duration_seconds: int
     verbosity: int
 
@@ -76,6 +78,7 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
         runtime_handlers=tuple(given.runtime_handler),
         dns=ClusterDNS(tuple(filter(None, given.cluster_dns.split(","))), given.cluster_domain),
         pids_max=max(given.pod_max_pids, 0),
+        allowed_unsafe_sysctls=given.allowed_unsafe_sysctls,
         lease_duration_seconds=given.node_lease_duration_seconds,
         verbosity=given.v,
     )
@@ -106,7 +109,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--cluster-domain", default="cluster.local", help="the domain of Services and pods (%(default)s)")
     add("--max-pods", type=int, default=node_settings.DEFAULT_PODS_MAX, help="how many pods may run (%(default)s)")
     add("--pod-max-pids", type=int, default=DEFAULT_PIDS_MAX, help="processes a pod, -1 for no limit (%(default)s)")
-    parsed = (
+    parsed: tuple[tuple[str, Callable[[str], object], str], ...] = (
+        ("--allowed-unsafe-sysctls", parse_sysctls, "kernel.msg*,net.core.somaxconn,…: what else pods may set"),
         ("--node-labels", node_settings.parse_labels, "key=value,…: labels of the Node when it is registered"),
         ("--register-with-taints", node_settings.parse_taints, "key=value:Effect,…: taints, likewise"),
         ("--kube-reserved", node_settings.parse_resources, "cpu=…,memory=…: kept from pods"),

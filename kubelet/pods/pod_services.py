@@ -51,3 +51,4 @@ class PodServices:
     host_ip: str
     dns: ClusterDNS
     pids_max: int
+    allowed_unsafe_sysctls: tuple[str, ...] = ()

@@ -27,7 +27,7 @@ from apiclient.logs import kv
 from apimachinery.errors import ApiError
 from apimachinery.meta import Object, get_path, namespaced_key
 from apimachinery.time import parse_rfc3339, rfc3339
-from kubelet.pods import admission, pod_actions, pod_spec
+from kubelet.pods import admission, pod_actions, pod_spec, security_admission
 from kubelet.pods.pod_actions import Observed
 from kubelet.pods.pod_operations import SETUP, PodOperations
 from kubelet.pods.pod_resize import PodResize
@@ -237,6 +237,7 @@ class PodWorker:
         if node is None:
             return None
         verdict = admission.objection(self.pod, node, self._services.other_pods(self.uid))
+        verdict = verdict or security_admission.objection(self.pod, self._services.allowed_unsafe_sysctls)
         if verdict is None:
             return self._take_on()
         self._rejected = True

@@ -44,7 +44,7 @@ class Features:
     user_namespaces: bool = False
 
 
-OWN_FEATURES = Features(recursive_read_only_mounts=True)
+OWN_FEATURES = Features(recursive_read_only_mounts=True, user_namespaces=True)
 
 
 def parse(text: str) -> tuple[str, tuple[str, ...]]:
