@@ -393,8 +393,11 @@ class PodWorker:
         (events.normal if kind == "Normal" else events.warning)(self.pod, reason, message)
 
     def _publish(self) -> None:
-        """Have the pod's status written, unless there will be a better one in a moment."""
-        if not self._has_something_to_say():
+        """Have the pod's status written, unless there will be a better one in a moment.
+
+        That a container has ended only to come again is not told: it may have ended for good by its policy.
+        """
+        if not self._has_something_to_say() or self._runs.replacing:
             return
         if self._operations.going_on and not self._runs.waiting and self._clock.now() < self._quiet_until:
             self._wait_until(self._quiet_until)

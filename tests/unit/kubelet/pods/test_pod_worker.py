@@ -422,11 +422,14 @@ async def test_a_changed_image_restarts_its_container(node: FakeNode) -> None:
 async def test_a_changed_image_restarts_its_container_even_in_a_pod_that_never_restarts(node: FakeNode) -> None:
     node.images.present.add("localhost/other")
     await begin(node, restartPolicy="Never")
+    await node.pass_(60)
     changed = node.api.pods["web"]
     node.api.put({**changed, "spec": {**changed["spec"], "containers": [container(image="localhost/other")]}})
     await node.settle()
     assert ("Killing", "Container web definition changed, will be restarted") in node.recorder.events
     assert node.runtime.running() == ["web"] and node.container()["restartCount"] == 1
+    assert "terminated" in node.container()["lastState"]
+    assert {status["phase"] for _, status in node.api.writes if "phase" in status} == {"Running"}
     node.runtime.end("web", 0)
     await node.settle()
     assert node.status()["phase"] == "Succeeded"
