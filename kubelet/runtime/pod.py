@@ -69,6 +69,8 @@ class Pod:
 
     async def _fate(self) -> None:
         """Wait, for a moment, until it is known whether the connection or the supervisor is lost."""
+        if not self.state.alive or (self._link is not None and not self._link.closed):
+            return  # that became known before whoever asks came to run
         self._known = self._known or asyncio.get_running_loop().create_future()
         try:
             async with asyncio.timeout(FATE_SECONDS_MAX):
