@@ -50,6 +50,7 @@ _FLAGS = {
 
 _LOAD, _AND, _RETURN, _JUMP = 0x20, 0x54, 0x06, 0x05
 _JUMP_EQ, _JUMP_GT, _JUMP_GE = 0x15, 0x25, 0x35
+_ARGUMENTS = 6
 _NR_OFFSET, _ARCH_OFFSET, _ARGS_OFFSET = 0, 4, 16
 # A jump target that is known only when the rule is complete: the rule's end, where the next one begins.
 _FAIL = 255
@@ -111,6 +112,13 @@ def compile_profile(profile: Mapping[str, Any], machine: str) -> bytes:
     """The program for a machine, as an array of struct sock_filter. ProfileError if there can be none."""
     if machine not in _AUDIT_ARCH:
         raise ProfileError(f"seccomp is not supported on {machine}")
+    try:
+        return _compile(profile, machine)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ProfileError(f"the seccomp profile has not the shape of OCI's linux.seccomp: {error!r}") from error
+
+
+def _compile(profile: Mapping[str, Any], machine: str) -> bytes:
     default = _verdict(profile.get("defaultAction", ""), profile.get("defaultErrnoRet"))
     table = numbers(machine)
     chains: dict[int, list[tuple[list[Mapping[str, Any]], int]]] = {}
@@ -182,7 +190,10 @@ def _test(condition: Mapping[str, Any]) -> list[Instruction]:
     """One comparison of a 64-bit argument, by halves; goes on when it holds, else to _FAIL."""
     operator = condition["op"]
     value, second = int(condition["value"]), int(condition.get("valueTwo") or 0)
-    offset = _ARGS_OFFSET + 8 * int(condition["index"])
+    index = int(condition["index"])
+    if not 0 <= index < _ARGUMENTS:
+        raise ProfileError(f"a system call has no argument {index} that a seccomp profile could look at")
+    offset = _ARGS_OFFSET + 8 * index
     high, low = (_LOAD, 0, 0, offset + 4), (_LOAD, 0, 0, offset)
     value_high, value_low = value >> 32 & 0xFFFFFFFF, value & 0xFFFFFFFF
     if operator == "SCMP_CMP_EQ":

@@ -208,6 +208,49 @@ def test_a_profile_that_can_not_be_compiled_is_refused_with_the_reason(profile: 
         seccomp.compile_profile(profile, "x86_64")
 
 
+@pytest.mark.parametrize(
+    "profile",
+    [
+        [],
+        "SCMP_ACT_ALLOW",
+        {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": 7, "action": "SCMP_ACT_ERRNO"}]},
+        {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": ["read"]},
+        {
+            "defaultAction": "SCMP_ACT_ALLOW",
+            "syscalls": [{"names": ["read"], "action": "SCMP_ACT_ERRNO", "args": [{"index": 0}]}],
+        },
+    ],
+)
+def test_what_has_not_the_shape_of_a_profile_is_refused_as_such(profile: Any) -> None:
+    with pytest.raises(seccomp.ProfileError, match="has not the shape of OCI's linux.seccomp"):
+        seccomp.compile_profile(profile, "x86_64")
+
+
+def test_a_call_has_six_arguments() -> None:
+    condition = {"index": 6, "value": 1, "op": "SCMP_CMP_EQ"}
+    rule = {"names": ["read"], "action": "SCMP_ACT_ERRNO", "args": [condition]}
+    with pytest.raises(seccomp.ProfileError, match="no argument 6"):
+        seccomp.compile_profile({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]}, "x86_64")
+
+
+@pytest.mark.parametrize(
+    ("action", "verdict"),
+    [
+        ("SCMP_ACT_KILL", 0x00000000),
+        ("SCMP_ACT_KILL_THREAD", 0x00000000),
+        ("SCMP_ACT_KILL_PROCESS", 0x80000000),
+        ("SCMP_ACT_TRAP", 0x00030000),
+        ("SCMP_ACT_ERRNO", ("errno", 1)),
+        ("SCMP_ACT_TRACE", 0x7FF00001),
+        ("SCMP_ACT_LOG", 0x7FFC0000),
+    ],
+)
+def test_every_action_has_the_kernels_verdict(action: str, verdict: object) -> None:
+    rule = {"names": ["mkdir"], "action": action}
+    program = seccomp.compile_profile({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]}, "x86_64")
+    assert (call(program, "mkdir"), call(program, "rmdir")) == (verdict, ALLOW)
+
+
 def test_a_program_is_compiled_once_and_found_again_by_another_process(tmp_path: Path) -> None:
     profile = seccomp.default_profile(DEFAULT)
     path = seccomp.Programs(tmp_path).path(profile)
