@@ -122,7 +122,7 @@ class Access:
             except ApiError as error:
                 logger.warning(kv("access not reviewed", user=user.name, error=error.message))
                 about = f"user={user.name}, verb={verb}, resource=nodes, subresource={subresource}"
-                raise internal(f"Authorization error ({about})") from error
+                raise ApiError(500, "InternalError", f"Authorization error ({about})") from error
             allowed = bool(status.get("allowed"))
             self._rights.put(key, allowed, ALLOWED_SECONDS if allowed else REFUSED_SECONDS)
         return allowed

@@ -257,8 +257,8 @@ async def test_discovery_tells_of_it_in_all_forms(
     version = await discovered(client)
     assert [one["resource"] for one in version["resources"]] == ["flunders"]
     groups = [group["name"] for group in (await read(client, "/apis"))["groups"]]
-    # Its priority is below those of what is built in, and above that of custom resources.
-    assert groups[0] == "apiregistration.k8s.io" and groups[-1] == GROUP
+    # Its priority is below those of what is built in, and above that of custom resources and of figures.
+    assert groups[0] == "apiregistration.k8s.io" and groups[-2:] == [GROUP, "metrics.k8s.io"]
     group = await read(client, f"/apis/{GROUP}")
     assert group["preferredVersion"] == {"groupVersion": GROUP_VERSION, "version": VERSION}
     assert (await read(client, PATH))["kind"] == "APIResourceList"
