@@ -11,6 +11,7 @@ What the runtime remembers lies in the pod's folder, ROOT/pods/UID/oci, and goes
 from __future__ import annotations
 
 import os
+import resource
 import sys
 from _socket import (
     AF_UNIX,
@@ -171,6 +172,7 @@ class OCIContainer(Container):
         os.mkdir(f"{self.directory}/{ROOT}", 0o755)
         config = self.plan["config"]
         config["linux"]["namespaces"] = self._namespaces
+        hold_open_files(config["process"])
         shared = {}
         for number, entry in enumerate(config["mounts"]):
             if entry["type"] == "bind" and "rshared" in entry["options"]:
@@ -202,6 +204,14 @@ def namespaces(pod: dict[str, Any], supervisor: int, *, kind: str, pid: int) -> 
     elif kind != "host":
         found.append({"type": "pid", "path": f"/proc/{pid}/ns/pid"})
     return found
+
+
+def hold_open_files(process: dict[str, Any]) -> None:
+    """Have RLIMIT_NOFILE be what it is with our own runtime: Go raises it for itself, and so for what it executes."""
+    limits = process.setdefault("rlimits", [])
+    if not any(entry["type"] == "RLIMIT_NOFILE" for entry in limits):
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        limits.append({"type": "RLIMIT_NOFILE", "soft": soft, "hard": hard})
 
 
 def process_of(process: dict[str, Any], plan: dict[str, Any]) -> dict[str, Any]:
