@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 PENDING, IN_PROGRESS = "PodResizePending", "PodResizeInProgress"
 DEFERRED, INFEASIBLE, ERROR = "Deferred", "Infeasible", "Error"
 # How much memory a pod uses is told by no event: limits that can't be lowered yet are tried again after this.
-RETRY_SECONDS = 10.0
+RETRY_SECONDS = 2.0
 _SOURCE = "kubernetes.io/config.source"
 
 Condition = dict[str, Any]
