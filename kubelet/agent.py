@@ -25,6 +25,7 @@ from kubelet.configuration import kubelet_configuration
 from kubelet.containers.container_starter import ContainerStarter
 from kubelet.containers.container_stopper import ContainerStopper
 from kubelet.containers.image_puller import ImagePuller
+from kubelet.containers.service_links import ServiceLinks
 from kubelet.images import ImageStore
 from kubelet.images.collector import ImageCollector
 from kubelet.images.pulls import ImagePulls
@@ -80,6 +81,7 @@ class Agent:
         self._client = client
         self._pods = Informer(client, PODS, field_selector=selector, clock=self._clock, rng=self._rng)
         self._recorder = EventRecorder(client, COMPONENT, host=node.name, clock=self._clock)
+        self._events = PodEvents(self._recorder)
         self._images = ImageStore(options.image_dir)
         self._image_usage = ImageUsage(options.image_dir, options.root_dir)
         self._image_pulls = ImagePulls(options.image_dir)
@@ -101,9 +103,15 @@ class Agent:
         self._runtime_handlers = RuntimeHandlers(runtime.handlers, self._reporter.handlers_changed)
         tokens = TokenManager(client, self._clock, self._rng)
         self._volumes = VolumeManager(
-            options.root_dir, self._objects, tokens, self._reporter.allocatable, clock=self._clock
+            options.root_dir,
+            self._objects,
+            tokens,
+            self._reporter.allocatable,
+            clock=self._clock,
+            tell=lambda pod, failure: self._events.warning(pod, failure.reason, failure.message),
         )
         self._api_service = ApiService(client)
+        self._service_links = ServiceLinks(client)
         self._lease = NodeLease(
             lease_client,
             self._clock,
@@ -151,6 +159,7 @@ class Agent:
                     self._objects,
                     self._volumes,
                     self._api_service,
+                    self._service_links,
                     self._routes,
                     self._server,
                     self._log_rotator,
@@ -185,7 +194,7 @@ class Agent:
         self._images_came()
 
     def _workers(self, group: asyncio.TaskGroup) -> PodWorkers:
-        events = PodEvents(self._recorder)
+        events = self._events
         clock, runtime = self._clock, self._runtime
         puller = ImagePuller(
             self._images,
@@ -212,6 +221,7 @@ class Agent:
                 puller=puller,
                 objects=self._objects,
                 api_service=self._api_service.variables,
+                service_links=self._service_links.variables,
                 events=events,
                 node=self._node,
                 host_ip=self._options.node.address,

@@ -11,11 +11,10 @@ from apiclient.informer import Informer
 from apiclient.rest import Client
 from apimachinery.meta import Object
 from apimachinery.resources import ENDPOINTSLICES
+from kubelet.containers.service_links import Variables, service_variables
 
 NAMESPACE, NAME = "default", "kubernetes"
 SYNC_SECONDS_MAX = 10.0
-
-Variables = list[tuple[str, str]]
 
 
 class ApiService:
@@ -32,10 +31,10 @@ class ApiService:
         """The variables; none if no address is published. Raises TimeoutError if that can't be known."""
         await self._slices.wait_synced(SYNC_SECONDS_MAX)
         found = self._slices.get(f"{NAMESPACE}/{NAME}")
-        return service_variables(found) if found is not None else []
+        return address_variables(found) if found is not None else []
 
 
-def service_variables(found: Object) -> Variables:
+def address_variables(found: Object) -> Variables:
     """The variables that lead to the first ready address of an EndpointSlice, at its first port."""
     ready = [
         endpoint["addresses"][0]
@@ -45,18 +44,7 @@ def service_variables(found: Object) -> Variables:
     ports = [port for port in found.get("ports") or () if port.get("port")]
     if not ready or not ports:
         return []
-    host, port = ready[0], ports[0]
-    number, protocol = str(port["port"]), (port.get("protocol") or "TCP").lower()
-    url = f"{protocol}://{f'[{host}]' if ':' in host else host}:{number}"
-    prefix = f"KUBERNETES_PORT_{number}_{protocol.upper()}"
-    named = str(port.get("name") or "").upper().replace("-", "_")
-    return [
-        ("KUBERNETES_SERVICE_HOST", host),
-        ("KUBERNETES_SERVICE_PORT", number),
-        *([(f"KUBERNETES_SERVICE_PORT_{named}", number)] if named else []),
-        ("KUBERNETES_PORT", url),
-        (prefix, url),
-        (f"{prefix}_PROTO", protocol),
-        (f"{prefix}_PORT", number),
-        (f"{prefix}_ADDR", host),
-    ]
+    port = ports[0]
+    return service_variables(
+        NAME, ready[0], [(port.get("name") or "", int(port["port"]), port.get("protocol") or "TCP")]
+    )

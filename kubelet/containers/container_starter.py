@@ -21,21 +21,22 @@ from apiclient.clock import Clock
 from apimachinery import quantity
 from apimachinery.meta import Object, get_path
 from kubelet import paths
-from kubelet.api_service import Variables
-from kubelet.containers import container_config, image_files, security, subpaths
+from kubelet.containers import container_config, image_files, security
 from kubelet.containers.container_config import ConfigFailure, Ingredients, Mount
-from kubelet.containers.environment import EnvironmentFailure, Objects, container_environment, expand
+from kubelet.containers.environment import EnvironmentFailure, Objects, container_environment
 from kubelet.containers.failures import PostStartFailure, StartFailure
 from kubelet.containers.hooks import HookFailure, run_hook
 from kubelet.containers.image_puller import ImagePuller
+from kubelet.containers.image_volumes import ImageVolumes
 from kubelet.containers.security import SecurityFailure, User
+from kubelet.containers.service_links import Variables
+from kubelet.containers.volume_mounts import volume_mounts
 from kubelet.images import Image
 from kubelet.pods import pod_files
 from kubelet.pods.pod_events import PodEvents
 from kubelet.pods.pod_files import PodFiles
 from kubelet.pods.pod_spec import Container
 from kubelet.runtime import ContainerSpec, Runtime, RuntimeFailure
-from kubelet.volumes import is_read_only
 
 CONFIG_ERROR = "CreateContainerConfigError"
 RETRY_SECONDS = 10.0
@@ -73,6 +74,7 @@ class ContainerStarter:
         puller: ImagePuller,
         objects: Objects,
         api_service: Callable[[], Awaitable[Variables]],
+        service_links: Callable[[Object], Awaitable[Variables]],
         events: PodEvents,
         node: Callable[[], Object | None],
         host_ip: str,
@@ -83,7 +85,9 @@ class ContainerStarter:
         self._runtime = runtime
         self._puller = puller
         self._objects = objects
+        self._image_volumes = ImageVolumes(puller)
         self._api_service = api_service
+        self._service_links = service_links
         self._events = events
         self._node = node
         self._host_ip = host_ip
@@ -103,6 +107,8 @@ class ContainerStarter:
         container_id = f"{self._rng.getrandbits(256):064x}"
         with ExitStack() as held:
             try:
+                if pod["spec"].get("volumes"):
+                    await self._image_volumes.provide(pod, container, place.volumes)
                 environment = await self._environment(pod, container, place)
                 user = self._user(pod, container, image)
                 mounts = self._mounts(pod, container, place, environment, attempt, held)
@@ -174,7 +180,7 @@ class ContainerStarter:
 
     async def _environment(self, pod: Object, container: Container, place: PodPlace) -> list[tuple[str, str]]:
         try:
-            services = await self._api_service()
+            services = [*await self._api_service(), *await self._service_links(pod)]
         except TimeoutError as error:
             why = "services have not yet been read at least once, cannot construct envvars"
             raise EnvironmentFailure(CONFIG_ERROR, why) from error
@@ -186,6 +192,7 @@ class ContainerStarter:
             host_ip=self._host_ip,
             node=self._node(),
             services=services,
+            volumes=place.volumes,
         )
 
     def _user(self, pod: Object, container: Container, image: Image) -> User:
@@ -213,24 +220,14 @@ class ContainerStarter:
     ) -> list[Mount]:
         """The pod's files, the container's volumes and its termination log, later ones winning."""
         mounts = [Mount(str(source), destination) for destination, source in place.files.binds().items()]
-        volumes = {volume["name"]: volume for volume in pod["spec"].get("volumes") or ()}
-        places = paths.subpaths_dir(self._root, pod["metadata"]["uid"]) / container["name"]
-        for number, entry in enumerate(container.get("volumeMounts") or ()):
-            path = place.volumes.get(entry["name"])
-            if path is None:
-                raise ConfigFailure(CONFIG_ERROR, f'cannot find volume "{entry["name"]}" to mount into container')
-            part = entry.get("subPath") or "".join(expand([entry.get("subPathExpr") or ""], environment))
-            if part:
-                path = held.enter_context(subpaths.bound_part(path, part, places / str(number)))
-            mounts.append(
-                Mount(
-                    str(path),
-                    entry["mountPath"],
-                    read_only=bool(entry.get("readOnly")) or is_read_only(volumes[entry["name"]]),
-                    recursively=entry.get("recursiveReadOnly") in ("Enabled", "IfPossible"),
-                    propagation=entry.get("mountPropagation") or "None",
-                )
-            )
+        mounts += volume_mounts(
+            pod,
+            container,
+            volumes=place.volumes,
+            environment=environment,
+            folder=paths.pod_volumes_dir(self._root, pod["metadata"]["uid"]).resolve(),
+            held=held,
+        )
         log = container.get("terminationMessagePath")
         if log:
             uid, name = pod["metadata"]["uid"], container["name"]

@@ -218,5 +218,6 @@ def _mounts(container: Container) -> Status:
 def _mount(entry: Mapping[str, Any]) -> dict[str, Any]:
     shown: dict[str, Any] = {"name": entry["name"], "mountPath": entry["mountPath"]}
     if entry.get("readOnly"):
-        shown |= {"readOnly": True, "recursiveReadOnly": entry.get("recursiveReadOnly", "Disabled")}
+        wanted = entry.get("recursiveReadOnly") or "Disabled"
+        shown |= {"readOnly": True, "recursiveReadOnly": "Enabled" if wanted == "IfPossible" else wanted}
     return shown

@@ -1,7 +1,7 @@
 """The environment of a container: env, envFrom, valueFrom, and `$(NAME)` references between them.
 
-What is needed from the API is fetched first, each object once and all at the same time; what the environment is
-then, is decided by pure functions.
+What is needed from the API and from files is fetched first, each once and all at the same time; what the environment
+is then, is decided by pure functions.
 
 Source: https://kubernetes.io/docs/tasks/inject-data-application/define-interdependent-environment-variables/
 """
@@ -10,24 +10,32 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import logging
 import re
 from collections import ChainMap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
+from apiclient.logs import kv
 from apimachinery.errors import ApiError
 from apimachinery.meta import Object, get_path, namespace
+from kubelet.containers import env_files
 from kubelet.containers.downward_api import UnknownField, field_value, resource_value
 from kubelet.objects import Objects
 
 __all__ = ["EnvironmentFailure", "Objects", "Surroundings", "container_environment", "expand", "resolve"]
+
+logger = logging.getLogger(__name__)
 
 CONFIG_ERROR = "CreateContainerConfigError"
 _REFERENCE = re.compile(r"\$(?:\$|\(([^)]*)\))")
 
 Kind = Literal["configmap", "secret"]
 Sources = Mapping[tuple[Kind, str], Object | None]
+# (volume, path) of environment files.
+FileKey = tuple[str, str]
 
 
 class EnvironmentFailure(Exception):
@@ -41,12 +49,16 @@ class EnvironmentFailure(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What a container may learn of where it runs; `services` are variables that say where services are."""
+    """What a container may learn of where it runs; `services` are variables that say where services are.
+
+    `files` are the environment files that it names, None for one that can't be read.
+    """
 
     pod_ip: str
     host_ip: str
     allocatable: Mapping[str, str]
     services: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[FileKey, str | None] = field(default_factory=dict)
 
 
 async def container_environment(
@@ -58,6 +70,7 @@ async def container_environment(
     host_ip: str,
     node: Object | None,
     services: Sequence[tuple[str, str]] = (),
+    volumes: Mapping[str, Path] | None = None,
 ) -> list[tuple[str, str]]:
     """The variables of a container: as declared, then those of services. Raises EnvironmentFailure."""
     scope = namespace(pod)
@@ -70,7 +83,9 @@ async def container_environment(
         found = await asyncio.gather(*fetches)
     except ApiError as error:
         raise EnvironmentFailure(CONFIG_ERROR, error.message) from error
-    around = Surroundings(pod_ip, host_ip, get_path(node, "status", "allocatable", default={}), dict(services))
+    allocatable = get_path(node, "status", "allocatable", default={})
+    files = {key: await _read(key, volumes or {}) for key in _files(container)}
+    around = Surroundings(pod_ip, host_ip, allocatable, dict(services), files)
     return resolve(pod, container, dict(zip(wanted, found, strict=True)), around)
 
 
@@ -119,6 +134,23 @@ def _references(container: Object) -> Iterable[tuple[Kind, str]]:
             yield from _named(entry.get("valueFrom") or {}, "configMapKeyRef", "secretKeyRef")
 
 
+def _files(container: Object) -> set[FileKey]:
+    wanted = [get_path(entry, "valueFrom", "fileKeyRef") for entry in container.get("env") or ()]
+    return {(reference["volumeName"], reference["path"]) for reference in wanted if reference}
+
+
+async def _read(key: FileKey, volumes: Mapping[str, Path]) -> str | None:
+    """An environment file, None where there is none that can be read. Raises EnvironmentFailure."""
+    volume, path = key
+    if volume not in volumes:
+        raise EnvironmentFailure(CONFIG_ERROR, f'cannot find the volume "{volume}" referenced by FileKeyRef')
+    try:
+        return await asyncio.to_thread(env_files.read, volumes[volume], path)
+    except (OSError, env_files.InvalidFile) as error:
+        logger.warning(kv("environment file not read", volume=volumes[volume], path=path, error=str(error)))
+        return None
+
+
 def _named(entry: Mapping[str, Any], config_map: str, secret: str) -> Iterable[tuple[Kind, str]]:
     if reference := entry.get(config_map):
         yield "configmap", reference.get("name") or ""
@@ -148,6 +180,8 @@ def _value_from(
             return resource_value(pod, reference, container=container, allocatable=around.allocatable)
     except UnknownField as error:
         raise EnvironmentFailure(CONFIG_ERROR, str(error)) from error
+    if reference := value_from.get("fileKeyRef"):
+        return _from_file(reference, around)
     for kind, name in _named(value_from, "configMapKeyRef", "secretKeyRef"):
         reference = value_from["configMapKeyRef" if kind == "configmap" else "secretKeyRef"]
         optional = bool(reference.get("optional"))
@@ -161,6 +195,21 @@ def _value_from(
             raise EnvironmentFailure(CONFIG_ERROR, f"couldn't find key {reference['key']} in {where}")
         return None if value is None else _text(kind, value)
     return ""
+
+
+def _from_file(reference: Mapping[str, Any], around: Surroundings) -> str | None:
+    """A variable of a file; what is wrong with the file is for the node's owner to read, who has it in the log."""
+    volume, path, key = reference["volumeName"], reference["path"], reference["key"]
+    text = around.files[volume, path]
+    if text is None:
+        raise EnvironmentFailure(CONFIG_ERROR, "couldn't parse env file")
+    try:
+        value = env_files.value_of(text, key)
+    except env_files.InvalidFile as error:
+        raise EnvironmentFailure(CONFIG_ERROR, "couldn't parse env file") from error
+    if not value and not reference.get("optional"):
+        raise EnvironmentFailure(CONFIG_ERROR, f'environment variable key "{key}" not found in file "{path}"')
+    return value or None
 
 
 def _source(kind: Kind, name: str, sources: Sources, *, optional: bool) -> Object | None:

@@ -45,8 +45,9 @@ class VolumeKind:
     """A kind of volume: `set_up` makes it and returns what containers are to be given; repeating it is harmless.
 
     `shows_objects`: its files follow objects of the API, so `set_up` is repeated when those change, and
-    containers can't write to it. Raises VolumeError, OSError, ApiError.
+    containers can't write to it. Nor can they where it is `read_only`. Raises VolumeError, OSError, ApiError.
     """
 
     set_up: Callable[[Request], Awaitable[Path]]
     shows_objects: bool = False
+    read_only: bool = False

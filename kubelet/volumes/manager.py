@@ -11,13 +11,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
 
-from apiclient.clock import Clock
+from apiclient.clock import Clock, SystemClock
 from apiclient.controller import run_workers
 from apiclient.logs import kv
 from apiclient.workqueue import WorkQueue
@@ -26,7 +26,19 @@ from apimachinery.meta import Object, namespace, namespaced_key, uid
 from kubelet.objects import ObjectCache, ObjectKey, volume_references
 from kubelet.paths import volumes_dir
 from kubelet.tokens import Tokens
-from kubelet.volumes import config_map, downward_api, empty_dir, host_path, mounts, projected, removal, secret
+from kubelet.volumes import (
+    config_map,
+    downward_api,
+    empty_dir,
+    host_path,
+    image,
+    mounts,
+    network_file_system,
+    projected,
+    removal,
+    secret,
+    unavailable,
+)
 from kubelet.volumes.blocking import run_blocking
 from kubelet.volumes.failure import VolumeError, VolumeFailure
 from kubelet.volumes.kind import Request, VolumeKind
@@ -40,17 +52,28 @@ KINDS: Mapping[str, VolumeKind] = {
     "secret": VolumeKind(secret.set_up, shows_objects=True),
     "downwardAPI": VolumeKind(downward_api.set_up, shows_objects=True),
     "projected": VolumeKind(projected.set_up, shows_objects=True),
+    "image": VolumeKind(image.set_up, read_only=True),
+    "nfs": VolumeKind(network_file_system.set_up),
+    **{kind: VolumeKind(unavailable.refusing(kind)) for kind in unavailable.KINDS},
 }
 FAILED_MOUNT = "FailedMount"
 REFRESH_WORKERS = 2
 REFRESH_RETRY_SECONDS = 60.0
+# For how long volumes may fail until it is said which of them the pod waits for.
+PATIENCE_SECONDS = 123.0
 _ONE_STEP = re.compile(r"[a-zA-Z0-9]([-a-zA-Z0-9_.]*[a-zA-Z0-9])?")
 
 
 def is_read_only(volume: Object) -> bool:
     """Whether containers get this volume of a pod read-only, whatever their mount of it says."""
-    kind, _ = _kind_of(volume)
-    return kind in KINDS and KINDS[kind].shows_objects
+    name, source = _kind_of(volume)
+    kind = KINDS.get(name)
+    return bool(source.get("readOnly")) or (kind is not None and (kind.shows_objects or kind.read_only))
+
+
+def _shows_objects(volume: Object) -> bool:
+    name, _ = _kind_of(volume)
+    return name in KINDS and KINDS[name].shows_objects
 
 
 class VolumeManager:
@@ -64,7 +87,9 @@ class VolumeManager:
         allocatable: Callable[[], Mapping[str, str]] = dict,
         *,
         clock: Clock | None = None,
+        tell: Callable[[Object, VolumeFailure], None] = lambda pod, failure: None,
     ) -> None:
+        """`tell` has people know of a failure that nobody else tells of."""
         self._root = volumes_dir(root_dir).resolve()
         self._objects = objects
         self._tokens = tokens
@@ -72,7 +97,10 @@ class VolumeManager:
         self._pods: dict[str, Object] = {}
         # A pod's lock lives for as long as somebody holds it or waits for it.
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self._stale = WorkQueue(clock)
+        self._clock = clock or SystemClock()
+        self._tell = tell
+        self._failing_since: dict[str, float] = {}
+        self._stale = WorkQueue(self._clock)
         objects.add_listener(self._object_changed)
 
     async def run(self) -> None:
@@ -95,18 +123,18 @@ class VolumeManager:
             done = await asyncio.gather(
                 *(self._set_up(pod, volume, folder) for volume in volumes), return_exceptions=True
             )
-            for outcome in done:
-                if isinstance(outcome, BaseException):
-                    raise outcome
-            return {
+            paths = {
                 volume["name"]: path for volume, path in zip(volumes, done, strict=True) if isinstance(path, Path)
             }
+            self._raise_failures(pod, [outcome for outcome in done if isinstance(outcome, BaseException)], paths)
+            return paths
 
     async def tear_down(self, pod_uid: str) -> None:
         """Unmount and remove all volumes of a pod; harmless when there are none. Raises VolumeFailure."""
         async with self._lock(pod_uid):
             self._pods.pop(pod_uid, None)
             self._stale.cancel(pod_uid)
+            self._failing_since.pop(pod_uid, None)
             self._tokens.forget(pod_uid)
             folder = self._folder(pod_uid)
             try:
@@ -145,19 +173,37 @@ class VolumeManager:
             message = f'MountVolume.SetUp failed for volume "{name}" : {error}'
             raise VolumeFailure(FAILED_MOUNT, message) from error
 
+    def _raise_failures(self, pod: Object, failures: Sequence[BaseException], done: Mapping[str, Path]) -> None:
+        """Raise the first failure, having told of the others: each volume that is missing is worth knowing."""
+        if not failures:
+            self._failing_since.pop(uid(pod), None)
+            return
+        for failure in failures[1:]:
+            if isinstance(failure, VolumeFailure):
+                self._tell(pod, failure)
+        now = self._clock.monotonic()
+        if now - self._failing_since.setdefault(uid(pod), now) >= PATIENCE_SECONDS:
+            self._failing_since[uid(pod)] = now
+            names = [volume["name"] for volume in pod["spec"]["volumes"] if volume["name"] not in done]
+            words = f"unmounted volumes=[{' '.join(sorted(names))}], unattached volumes=[], "
+            words += "failed to process volumes=[]: context deadline exceeded"
+            self._tell(pod, VolumeFailure(FAILED_MOUNT, f"Unable to attach or mount volumes: {words}"))
+        raise failures[0]
+
     async def _refresh(self, pod_uid: str) -> None:
         async with self._lock(pod_uid):
             pod = self._pods.get(pod_uid)
             if pod is None:
                 return
             for volume in pod["spec"].get("volumes") or ():
-                if not is_read_only(volume):
+                if not _shows_objects(volume):
                     continue
                 try:
                     await self._set_up(pod, volume, self._folder(pod_uid))
                 except VolumeFailure as failure:
                     # The pod goes on with what it has, as when its ConfigMap is deleted.
                     logger.warning(kv("volume not refreshed", pod=namespaced_key(pod), error=failure.message))
+                    self._tell(pod, failure)
                     self._stale.add_after(pod_uid, REFRESH_RETRY_SECONDS)
 
     def _object_changed(self, key: ObjectKey) -> None:

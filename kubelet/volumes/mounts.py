@@ -1,10 +1,11 @@
-"""The mounts that volumes are made of: tmpfs, and taking away whatever is mounted below a folder.
+"""The mounts that volumes are made of: memory, and taking away whatever is mounted below a folder.
 
-Sources: mount(2), umount(2), proc_pid_mountinfo(5), tmpfs(5).
+Sources: mount(2), umount(2), proc_pid_mountinfo(5), tmpfs(5), Documentation/admin-guide/mm/hugetlbpage.rst.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from pathlib import Path
@@ -22,18 +23,33 @@ def mount_tmpfs(directory: Path, *, mode: int, gid: int = 0, size_bytes: int = 0
     if os.path.ismount(directory):
         return
     options = f"mode={mode:o},gid={gid}" + (f",size={size_bytes}" if size_bytes else "")
-    syscalls.mount("tmpfs", str(directory), "tmpfs", flags, options)
+    try:
+        # What is kept in memory for its secrecy must not get to a disk by way of swap (Linux 6.4).
+        syscalls.mount("tmpfs", str(directory), "tmpfs", flags, f"{options},noswap")
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        syscalls.mount("tmpfs", str(directory), "tmpfs", flags, options)
+
+
+def mount_huge_pages(directory: Path, *, mode: int, gid: int, page_bytes: int) -> None:
+    """Mount huge pages on a folder, unless something is mounted there already. OSError if there are none such."""
+    if not os.path.ismount(directory):
+        options = f"mode={mode:o},gid={gid},pagesize={page_bytes}"
+        syscalls.mount("hugetlbfs", str(directory), "hugetlbfs", 0, options)
 
 
 def mounts_below(directory: Path) -> list[str]:
     """Where something is mounted at or below a folder, in the order in which it was mounted."""
-    top = os.fsencode(directory)
-    found = []
-    for line in Path("/proc/self/mountinfo").read_bytes().splitlines():
-        place = _ESCAPED.sub(lambda match: bytes([int(match[1], 8)]), line.split(b" ", 5)[4])
-        if place == top or place.startswith(top + b"/"):
-            found.append(os.fsdecode(place))
-    return found
+    top = str(directory)
+    lines = Path("/proc/self/mountinfo").read_bytes().splitlines()
+    places = [unescaped(line.split(b" ", 5)[4]) for line in lines]
+    return [place for place in places if place == top or place.startswith(f"{top}/")]
+
+
+def unescaped(place: bytes) -> str:
+    """A path as mountinfo has it, where blanks and their kin stand as octal numbers."""
+    return os.fsdecode(_ESCAPED.sub(lambda match: bytes([int(match[1], 8)]), place))
 
 
 def unmount_below(directory: Path) -> None:

@@ -415,6 +415,7 @@ class FakeNode:
                 puller=puller,
                 objects=parts.objects,
                 api_service=_no_services,
+                service_links=_no_links,
                 events=events,
                 node=lambda: self.node,
                 host_ip="10.88.0.2",
@@ -440,6 +441,10 @@ class FakeNode:
 
 
 async def _no_services() -> list[tuple[str, str]]:
+    return []
+
+
+async def _no_links(pod: Object) -> list[tuple[str, str]]:
     return []
 
 

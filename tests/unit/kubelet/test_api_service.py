@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from apimachinery.meta import Object
-from kubelet.api_service import service_variables
+from kubelet.api_service import address_variables
 
 
 def published(*addresses: str, ready: Any = True, **port: Any) -> Object:
@@ -16,7 +16,7 @@ def published(*addresses: str, ready: Any = True, **port: Any) -> Object:
 
 
 def test_the_variables_lead_to_the_first_address() -> None:
-    assert service_variables(published("10.0.0.1", "10.0.0.2")) == [
+    assert address_variables(published("10.0.0.1", "10.0.0.2")) == [
         ("KUBERNETES_SERVICE_HOST", "10.0.0.1"),
         ("KUBERNETES_SERVICE_PORT", "6443"),
         ("KUBERNETES_SERVICE_PORT_HTTPS", "6443"),
@@ -29,7 +29,7 @@ def test_the_variables_lead_to_the_first_address() -> None:
 
 
 def test_an_address_of_ipv6_stands_in_brackets_within_a_url_alone() -> None:
-    variables = dict(service_variables(published("fd00::1")))
+    variables = dict(address_variables(published("fd00::1")))
     assert variables["KUBERNETES_SERVICE_HOST"] == "fd00::1"
     assert variables["KUBERNETES_PORT"] == "tcp://[fd00::1]:6443"
 
@@ -38,4 +38,4 @@ def test_an_address_of_ipv6_stands_in_brackets_within_a_url_alone() -> None:
     "found", [{}, published(), published("10.0.0.1", ready=False), published("10.0.0.1", port=0)]
 )
 def test_what_leads_nowhere_is_not_told(found: Object) -> None:
-    assert service_variables(found) == []
+    assert address_variables(found) == []

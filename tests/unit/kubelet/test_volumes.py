@@ -261,8 +261,24 @@ async def test_host_paths_are_what_the_pod_says(tmp_path: Path) -> None:
             {"projected": {"sources": [{"clusterTrustBundle": {"path": "bundle"}}]}},
             "projected volumes of this node can't show clusterTrustBundle",
         ),
-        ({"emptyDir": {"medium": "HugePages"}}, 'storage medium "HugePages" is not available on this node'),
-        ({"nfs": {"server": "x"}}, "volumes of the kind nfs are not available on this node"),
+        ({"emptyDir": {"medium": "Disk"}}, 'unknown storage medium "Disk"'),
+        (
+            {"emptyDir": {"medium": "HugePages"}},
+            "medium HugePages: hugePages storage requested, but there is no resource request for huge pages",
+        ),
+        (
+            {"csi": {"driver": "x.io"}},
+            "kubernetes.io/csi: mounter.SetUpAt failed to get CSI client: "
+            "driver name x.io not found in the list of registered CSI drivers",
+        ),
+        (
+            {"gcePersistentDisk": {"pdName": "x"}},
+            "kubernetes.io/csi: mounter.SetUpAt failed to get CSI client: "
+            "driver name pd.csi.storage.gke.io not found in the list of registered CSI drivers",
+        ),
+        ({"glusterfs": {}}, "no volume plugin matched: glusterfs volumes are not part of Kubernetes any more"),
+        ({"iscsi": {}}, "no volume plugin matched: this node attaches no iscsi devices"),
+        ({"new": {}}, "volumes of the kind new are not available on this node"),
         ({"hostPath": {"path": "/a/../b"}}, "invalid HostPath `/a/../b`: must not contain '..'"),
         ({"hostPath": {"path": "/proc", "type": "Pipe"}}, "Pipe is an invalid volume type"),
     ],
@@ -272,7 +288,7 @@ async def test_a_volume_that_cannot_be_had_is_said_in_kubernetes_words(
 ) -> None:
     manager = manager_of(tmp_path, Stored(c={}))
     with pytest.raises(VolumeFailure) as failure:
-        await manager.set_up(pod({"name": "v", **volume}))
+        await manager.set_up(pod({"name": "v", **volume}, containers=[]))
     assert failure.value.reason == "FailedMount"
     assert failure.value.message == f'MountVolume.SetUp failed for volume "v" : {message}'
     await manager.tear_down("u-1")

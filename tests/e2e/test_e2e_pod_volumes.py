@@ -1,0 +1,607 @@
+"""What containers of a real pod see of their environment and volumes, and what of these is refused."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+import socket
+import stat
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from apimachinery.meta import Object, get_path
+from apimachinery.resources import CONFIGMAPS, PODS, SECRETS, SERVICES
+from kubelet.images import ImageStore
+from kubelet.images.importing import import_archive
+from kubelet.images.unpackers import Unpackers
+from kubelet.runtime import syscalls
+from kubelet.volumes import mounts
+from tests.support.layers import docker_archive, entry, tar
+from tests.support.node import Node, node, pid_of
+
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.skipif(os.geteuid() != 0, reason="needs root, namespaces and cgroups"),
+]
+
+FOREVER = "exec sleep 1000"
+GROUP = 4321
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def here(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Node]:
+    async with node(tmp_path_factory.mktemp("node")) as made:
+        yield made
+
+
+def shell(script: str, name: str = "web", **fields: Any) -> dict[str, Any]:
+    """A container of the node's own image that runs a script and ends at once when it is told to."""
+    trapped = f"trap 'exit 0' TERM; {script.replace(FOREVER, 'sleep 1000 & wait')}"
+    return {"name": name, "image": "localhost/host", "command": ["sh", "-c", trapped], **fields}
+
+
+def mount(name: str, path: str, **fields: Any) -> dict[str, Any]:
+    return {"name": name, "mountPath": path, **fields}
+
+
+async def said(here: Node, name: str, *containers: dict[str, Any], **spec: Any) -> list[str]:
+    """What the last container of a pod writes until its end."""
+    await here.create(name, *containers, restartPolicy="Never", **spec)
+    pod = await here.phase(name, "Succeeded")
+    return here.output(pod, containers[-1]["name"]).splitlines()
+
+
+async def refused(here: Node, name: str, *containers: dict[str, Any], **spec: Any) -> dict[str, Any]:
+    """How a pod's container waits whose volumes can't be mounted; the pod is gone afterwards."""
+    await here.create(name, *containers, **spec)
+
+    def waiting(pod: Object) -> Any:
+        entries = get_path(pod, "status", "containerStatuses", default=[])
+        return [
+            found for entry in entries if (found := get_path(entry, "state", "waiting", default={})).get("message")
+        ]
+
+    pod = await here.wait_for(name, waiting)
+    await here.delete(name, grace_period_seconds=0)
+    found: dict[str, Any] = waiting(pod)[0]
+    return found
+
+
+async def put(here: Node, resource: Any, name: str, **fields: Any) -> None:
+    await here.client.create(resource, {"metadata": {"name": name}, **fields}, "default")
+
+
+def text(secret: str) -> str:
+    return base64.b64encode(secret.encode()).decode()
+
+
+# The environment.
+
+
+async def test_an_environment_comes_from_objects_fields_and_resources(here: Node) -> None:
+    await put(here, CONFIGMAPS, "plain", data={"A": "1", "some.key-2": "2"})
+    await put(here, SECRETS, "hidden", data={"B": text("3")})
+    sources = [
+        {"configMapRef": {"name": "plain"}, "prefix": "P_"},
+        {"secretRef": {"name": "hidden"}},
+        {"secretRef": {"name": "none", "optional": True}},
+    ]
+    env = [
+        {"name": "BOTH", "value": "$(P_A)-$(B)-$(NONE)-$$(B)"},
+        {"name": "MINE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['app.io/x']"}}},
+        {"name": "IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIPs"}}},
+        {"name": "MILLI", "valueFrom": {"resourceFieldRef": {"resource": "limits.cpu", "divisor": "1m"}}},
+        {"name": "ALL", "valueFrom": {"resourceFieldRef": {"resource": "limits.memory", "divisor": "1Mi"}}},
+    ]
+    limits = {"limits": {"cpu": "250m"}}
+    body = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "env", "labels": {"app.io/x": "label"}},
+        "spec": {
+            "nodeName": "node-1",
+            "restartPolicy": "Never",
+            "containers": [{**shell(""), "command": ["env"], "env": env, "envFrom": sources, "resources": limits}],
+        },
+    }
+    await here.client.create(PODS, body, "default")
+    pod = await here.phase("env", "Succeeded")
+    found = set(here.output(pod).splitlines())
+    memory = (await here.get_node("node-1"))["status"]["allocatable"]["memory"]
+    allocatable = -(-int(memory.removesuffix("Ki")) // 1024)
+    assert {"P_A=1", "P_some.key-2=2", "B=3", "BOTH=1-3-$(NONE)-$(B)", "MINE=label", "MILLI=250"} <= found
+    assert f"IP={pod['status']['podIP']}" in found and f"ALL={allocatable}" in found
+
+
+async def test_services_of_the_namespace_are_told_unless_the_pod_wants_no_links(here: Node) -> None:
+    ports = [{"name": "http", "port": 80}, {"name": "dns-udp", "port": 53, "protocol": "UDP"}]
+    await put(here, SERVICES, "data-base", spec={"ports": ports, "selector": {"app": "x"}})
+    await put(here, SERVICES, "headless", spec={"ports": ports, "clusterIP": "None"})
+    address = (await here.client.get(SERVICES, "data-base", "default"))["spec"]["clusterIP"]
+    refers = [{"name": "URL", "value": "$(DATA_BASE_PORT_80_TCP)/x"}]
+
+    async def linked() -> bool:
+        lines = await said(here, f"links-{os.urandom(3).hex()}", shell("env", env=refers))
+        return {
+            f"DATA_BASE_SERVICE_HOST={address}",
+            "DATA_BASE_SERVICE_PORT_DNS_UDP=53",
+            f"DATA_BASE_PORT_53_UDP=udp://{address}:53",
+            f"URL=tcp://{address}:80/x",
+        } <= set(lines) and not any(line.startswith("HEADLESS") for line in lines)
+
+    async with asyncio.timeout(30):
+        while not await linked():  # the node hears of a new service a moment later
+            pass
+    lines = await said(here, "unlinked", shell("env"), enableServiceLinks=False)
+    assert not any(line.startswith("DATA_BASE") for line in lines)
+
+
+async def test_an_init_container_writes_variables_for_those_that_follow(here: Node) -> None:
+    def from_file(key: str, **fields: Any) -> dict[str, Any]:
+        return {"fileKeyRef": {"volumeName": "v", "path": "made/env", "key": key, **fields}}
+
+    script = "mkdir /v/made; printf \"# made here\\nONE='1 \\$x'\\nTWO='a\\nb' # two lines\\n\" > /v/made/env"
+    init = shell(script, "init", volumeMounts=[mount("v", "/v")])
+    env = [
+        {"name": "FIRST", "valueFrom": from_file("ONE")},
+        {"name": "SECOND", "valueFrom": from_file("TWO")},
+        {"name": "THIRD", "valueFrom": from_file("NONE", optional=True)},
+    ]
+    main = shell('echo "$FIRST|$SECOND|${THIRD-unset}"', env=env)
+    volumes = [{"name": "v", "emptyDir": {}}]
+    assert await said(here, "env-file", main, initContainers=[init], volumes=volumes) == ["1 $x|a", "b|unset"]
+    env = [{"name": "FIRST", "valueFrom": from_file("NONE")}]
+    found = await refused(here, "no-key", shell("true", env=env), initContainers=[init], volumes=volumes)
+    assert found["reason"] == "CreateContainerConfigError"
+    assert found["message"] == 'environment variable key "NONE" not found in file "made/env"'
+    # What a container has put in the place of its file leads nowhere and holds nothing up.
+    trap = shell("mkdir /v/made; mkfifo /v/made/env", "init", volumeMounts=[mount("v", "/v")])
+    found = await refused(here, "fifo", shell("true", env=env), initContainers=[trap], volumes=volumes)
+    assert found["message"] == "couldn't parse env file"
+
+
+# Volumes that show objects.
+
+
+async def test_all_objects_are_shown_with_their_modes_to_the_pods_group(here: Node) -> None:
+    await put(here, CONFIGMAPS, "shown", data={"a": "text"}, binaryData={"raw": text("bytes")})
+    await put(here, SECRETS, "kept", data={"key": text("secret")})
+    labels = {"path": "labels", "fieldRef": {"fieldPath": "metadata.labels"}}
+    memory = {"path": "m", "resourceFieldRef": {"containerName": "web", "resource": "requests.memory"}}
+    sources = [
+        {"configMap": {"name": "shown", "items": [{"key": "a", "path": "deep/er/a"}]}},
+        {"secret": {"name": "kept", "items": [{"key": "key", "path": "key", "mode": 0o600}]}},
+        {"downwardAPI": {"items": [labels, memory]}},
+        {"serviceAccountToken": {"path": "token", "audience": "vault"}},
+    ]
+    volumes = [
+        {"name": "config", "configMap": {"name": "shown", "defaultMode": 0o400}},
+        {"name": "all", "projected": {"sources": sources, "defaultMode": 0o440}},
+        {"name": "maybe", "secret": {"secretName": "none", "optional": True}},
+    ]
+    script = (
+        "cd /v; cat config/a config/raw all/deep/er/a all/key all/m; echo; wc -c < all/token;"
+        "stat -Lc '%n %a %g' config/a all/key all/deep/er/a all/token; ls maybe; touch config/x 2>&1 | tail -c 22"
+    )
+    container = shell(
+        script,
+        resources={"requests": {"memory": "10Mi"}},
+        volumeMounts=[mount(name, f"/v/{name}") for name in ("config", "all", "maybe")],
+    )
+    first, size, *rest = await said(here, "shown", container, volumes=volumes, securityContext={"fsGroup": GROUP})
+    assert first == "textbytestextsecret10485760" and int(size) > 100
+    assert rest == [
+        f"config/a 440 {GROUP}",
+        f"all/key 640 {GROUP}",
+        f"all/deep/er/a 440 {GROUP}",
+        f"all/token 640 {GROUP}",
+        "Read-only file system",
+    ]
+
+
+async def test_what_changes_is_seen_by_containers_that_run_as_a_whole_but_not_in_parts(here: Node) -> None:
+    await put(here, CONFIGMAPS, "moving", data={"a": "1", "b": "1"})
+    # Every reader of the folder sees all new files or none; a part of the volume stays what it was.
+    script = (
+        "while ! grep -q 2 /v/a; do exec 9< /v/..data/a; sleep 0.01; done; cat /v/a /v/b /part; echo; ls /v;"
+        f"readlink /v/a; {FOREVER}"
+    )
+    mounted = [mount("v", "/v"), mount("v", "/part", subPath="a")]
+    await here.create(
+        "moving",
+        shell(script, volumeMounts=mounted),
+        volumes=[{"name": "v", "configMap": {"name": "moving"}}],
+    )
+    pod = await here.running("moving")
+    await here.client.patch(CONFIGMAPS, "moving", {"data": {"a": "2", "b": "2", "c": "2"}}, "default")
+    await here.eventually(lambda: here.output(pod).endswith("..data/a\n"))
+    assert here.output(pod).splitlines() == ["221", "a", "b", "c", "..data/a"]
+    # What is gone is said, and the pod keeps what it has.
+    await here.client.delete(CONFIGMAPS, "moving", "default")
+    message = await here.event("moving", "FailedMount")
+    assert message == 'MountVolume.SetUp failed for volume "v" : configmap "moving" not found'
+    assert Path(f"/proc/{pid_of(here, pod)}/root/v/a").read_text() == "2"
+    await here.delete("moving", grace_period_seconds=0)
+
+
+async def test_a_pod_waits_for_its_objects_and_says_for_which(here: Node) -> None:
+    volumes = [{"name": name, "secret": {"secretName": name}} for name in ("late-1", "late-2")]
+    container = shell("cat /late-1/key", volumeMounts=[mount("late-1", "/late-1"), mount("late-2", "/late-2")])
+    await here.create("late", container, volumes=volumes, restartPolicy="Never")
+    wanted = {
+        ("FailedMount", f'MountVolume.SetUp failed for volume "{name}" : secret "{name}" not found')
+        for name in ("late-1", "late-2")
+    }
+    told: list[tuple[str, str]] = []
+    async with asyncio.timeout(30):
+        while not wanted <= set(told):
+            await asyncio.sleep(0.05)
+            told = await here.events("late")
+    for name in ("late-1", "late-2"):
+        await put(here, SECRETS, name, data={"key": text("there")})
+    assert here.output(await here.phase("late", "Succeeded")) == "there\n"
+
+
+# Folders and files of the node and of the pod.
+
+
+async def test_memory_and_disk_belong_to_the_pod_and_are_as_large_as_it_may_be(here: Node) -> None:
+    volumes = [
+        {"name": "disk", "emptyDir": {}},
+        {"name": "memory", "emptyDir": {"medium": "Memory"}},
+        {"name": "small", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
+    ]
+    script = (
+        "cd /v; stat -c '%n %a %u:%g' *; stat -fc %T memory;"
+        "df --output=size -B1M memory small | tail -n +2 | tr -d ' ';"
+        "head -c 2000000 /dev/zero > small/x 2> /dev/null; wc -c < small/x;"
+        "touch disk/mine; stat -c '%u:%g' disk/mine"
+    )
+    container = shell(
+        script,
+        resources={"limits": {"memory": "64Mi"}},
+        volumeMounts=[mount(volume["name"], f"/v/{volume['name']}") for volume in volumes],
+    )
+    context = {"fsGroup": GROUP, "runAsUser": 1234}
+    assert await said(here, "own", container, volumes=volumes, securityContext=context) == [
+        f"disk 2777 0:{GROUP}",
+        f"memory 2777 0:{GROUP}",
+        f"small 2777 0:{GROUP}",
+        "tmpfs",
+        "64",
+        "1",
+        str(1 << 20),
+        f"1234:{GROUP}",
+    ]
+
+
+async def test_paths_of_the_node_are_what_the_pod_says_or_it_waits(here: Node) -> None:
+    host = here.agent.folder / "paths"
+    host.mkdir()
+    (host / "file").write_text("x\n")
+    (host / "link").symlink_to("file")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(os.path.relpath(host / "socket"))
+    os.mknod(host / "disk", stat.S_IFBLK | 0o600, os.makedev(7, 200))
+    wanted = {
+        "file": "File",
+        "link": "File",
+        "socket": "Socket",
+        "disk": "BlockDevice",
+        "made/folder": "DirectoryOrCreate",
+        "made-file": "FileOrCreate",
+        "unchecked": "",
+    }
+    volumes: list[Object] = [{"name": "null", "hostPath": {"path": "/dev/null", "type": "CharDevice"}}]
+    for number, (path, kind) in enumerate(wanted.items()):
+        volumes.append({"name": f"v{number}", "hostPath": {"path": str(host / path), "type": kind}})
+    mounted = [mount(volume["name"], f"/v/{volume['name']}") for volume in volumes]
+    script = "cd /v; stat -c '%n %F' *; cat v1; echo y > v0; echo gone > null"
+    assert await said(here, "paths", shell(script, volumeMounts=mounted), volumes=volumes) == [
+        "null character special file",
+        "v0 regular file",
+        "v1 regular file",
+        "v2 socket",
+        "v3 block special file",
+        "v4 directory",
+        "v5 regular empty file",
+        "v6 directory",
+        "x",
+    ]
+    assert (host / "file").read_text() == "y\n"
+    wrong = [{"name": "v", "hostPath": {"path": str(host / "file"), "type": "Directory"}}]
+    await here.create("wrong", shell("true", volumeMounts=[mount("v", "/v")]), volumes=wrong)
+    words = f"hostPath type check failed: {host / 'file'} is not a directory"
+    assert await here.event("wrong", "FailedMount") == f'MountVolume.SetUp failed for volume "v" : {words}'
+    await here.delete("wrong", grace_period_seconds=0)
+
+
+async def test_what_needs_a_driver_is_said_to_lack_it(here: Node) -> None:
+    volumes = [
+        {"name": "git", "gitRepo": {"repository": "https://example.com/x.git"}},
+        {"name": "inline", "csi": {"driver": "inline.example.com"}},
+        {"name": "shared", "nfs": {"server": "192.0.2.1", "path": "/export"}},
+    ]
+    mounted = [mount(volume["name"], f"/{volume['name']}") for volume in volumes]
+    await here.create("drivers", shell("true", volumeMounts=mounted), volumes=volumes)
+    wanted = (
+        'volume "git" : git-repo volume plugin has been disabled',
+        "driver name inline.example.com not found in the list of registered CSI drivers",
+        "mount failed: exit status 32\\nMounting command: mount\\nMounting arguments: -t nfs 192.0.2.1:/export",
+    )
+    told: list[tuple[str, str]] = []
+    async with asyncio.timeout(30):
+        while not all(words in str(told) for words in wanted):
+            await asyncio.sleep(0.05)
+            told = await here.events("drivers")
+    await here.delete("drivers", grace_period_seconds=0)
+
+
+# Parts of volumes.
+
+
+async def test_parts_of_volumes_are_made_as_the_volume_is(here: Node) -> None:
+    env = [{"name": "POD", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}]
+    mounted = [
+        mount("v", "/plain", subPath="a/b"),
+        mount("v", "/named", subPathExpr="$(POD)/logs"),
+        mount("v", "/all"),
+    ]
+    container = shell("stat -c '%a %g' /plain /all/a /named; ls /all", env=env, volumeMounts=mounted)
+    volumes = [{"name": "v", "emptyDir": {}}]
+    context = {"fsGroup": GROUP}
+    lines = await said(here, "made", container, volumes=volumes, securityContext=context)
+    assert lines == [*[f"2777 {GROUP}"] * 3, "a", "made"]
+    for expression, message in (
+        ("$(NONE)/x", 'missing value for "NONE"'),
+        ("$(ROOT)", "error SubPath `/etc` must not be an absolute path"),
+        ("$(UP)", "unable to provision SubPath `../up`: must not contain '..'"),
+    ):
+        env = [{"name": "ROOT", "value": "/etc"}, {"name": "UP", "value": "../up"}]
+        container = shell("true", env=env, volumeMounts=[mount("v", "/v", subPathExpr=expression)])
+        found = await refused(here, f"expr-{len(message)}", container, volumes=volumes)
+        assert found == {"reason": "CreateContainerConfigError", "message": message}
+
+
+async def test_a_part_that_lies_outside_of_its_volume_is_refused(here: Node) -> None:
+    host = here.agent.folder / "outside"
+    (host / "v" / "inside").mkdir(parents=True)
+    (host / "v" / "inside" / "file").write_text("in\n")
+    (host / "secret").write_text("out\n")
+    links = {
+        "absolute": "/etc",
+        "relative": "../secret",
+        "nowhere": "/none/such",
+        "good": "inside/file",
+        "own": str(host / "v" / "inside"),
+    }
+    for name, aim in links.items():
+        (host / "v" / name).symlink_to(aim)
+    volumes = [{"name": "v", "hostPath": {"path": str(host / "v")}}]
+    for part in ("absolute", "absolute/passwd", "relative", "nowhere/deep", "good/below"):
+        container = shell("true", volumeMounts=[mount("v", "/v", subPath=part)])
+        found = await refused(here, f"out-{part.replace('/', '-')}", container, volumes=volumes)
+        words = 'failed to prepare subPath for volumeMount "v" of container "web"'
+        assert found == {"reason": "CreateContainerConfigError", "message": words}
+    assert not Path("/none").exists()
+    mounted = [mount("v", "/f", subPath="good"), mount("v", "/d", subPath="own")]
+    assert await said(here, "within", shell("cat /f /d/file", volumeMounts=mounted), volumes=volumes) == ["in", "in"]
+
+
+# Mounts in the container.
+
+
+async def test_mounts_may_lie_within_mounts_over_files_and_behind_links_of_the_image(here: Node) -> None:
+    host = here.agent.folder / "image"
+    host.mkdir()
+    files = [
+        entry("data", link="/etc"),
+        entry("real", None),
+        entry("indirect", link="real"),
+        entry("conf", b"image's\n"),
+        entry("up", link="../../../../.."),
+    ]
+    archive = docker_archive(host / "links.tar", [tar(*files)], ["links:1"])
+    unpackers = Unpackers()
+    try:
+        import_archive(ImageStore(here.agent.images), unpackers, archive)
+    finally:
+        unpackers.close()
+    programs = [{"name": name, "hostPath": {"path": f"/{name}"}} for name in ("usr", "bin", "lib", "lib64")]
+    await put(here, CONFIGMAPS, "conf", data={"conf": "mine\n"})
+    volumes = [
+        {"name": "v", "emptyDir": {}},
+        {"name": "w", "emptyDir": {}},
+        {"name": "c", "configMap": {"name": "conf"}},
+        *[volume for volume in programs if Path(volume["hostPath"]["path"]).exists()],
+    ]
+    mounted = [
+        mount("w", "/deep/new/folder/inner"),
+        mount("v", "/deep/new/folder"),
+        mount("c", "/conf", subPath="conf"),
+        mount("v", "/data/evil"),
+        mount("v", "/indirect/x"),
+        mount("v", "/up/outside"),
+        *[mount(name, f"/{name}", readOnly=True) for name in ("usr", "bin", "lib", "lib64")][: len(volumes) - 3],
+    ]
+    script = (
+        "touch /deep/new/folder/inner/i /deep/new/folder/o; ls /deep/new/folder /deep/new/folder/inner; cat /conf;"
+        "ls /etc/evil /real/x /outside"
+    )
+    container = {**shell(script, volumeMounts=mounted), "image": "localhost/links:1"}
+    container["image"] = "links:1"
+    lines = await said(here, "nested", {**container, "imagePullPolicy": "Never"}, volumes=volumes)
+    assert [line for line in lines if line and not line.endswith(":")] == [
+        "inner",
+        "o",
+        "i",
+        "mine",
+        *["inner", "o"] * 3,
+    ]
+    assert not Path("/etc/evil").exists() and not Path("/outside").exists()
+
+
+async def test_what_is_read_only_is_so_down_to_the_mounts_below_if_asked_for(here: Node) -> None:
+    host = here.agent.folder / "tree"
+    (host / "below").mkdir(parents=True)
+    mounts.mount_tmpfs(host / "below", mode=0o777)
+    try:
+        volumes = [{"name": "v", "hostPath": {"path": str(host)}}]
+        mounted = [
+            mount("v", "/plain", readOnly=True),
+            mount("v", "/whole", readOnly=True, recursiveReadOnly="Enabled"),
+            mount("v", "/may", readOnly=True, recursiveReadOnly="IfPossible"),
+        ]
+        script = (
+            "for d in plain whole may; do for p in $d $d/below; do touch /$p/x 2> /dev/null; echo $p $?; done; done;"
+            f"{FOREVER}"
+        )
+        await here.create("read-only", shell(script, volumeMounts=mounted), volumes=volumes)
+        pod = await here.running("read-only")
+        await here.eventually(lambda: len(here.output(pod).splitlines()) == 6)
+        assert here.output(pod).splitlines() == [
+            "plain 1",
+            "plain/below 0",
+            "whole 1",
+            "whole/below 1",
+            "may 1",
+            "may/below 1",
+        ]
+        shown = [entry for entry in pod["status"]["containerStatuses"][0]["volumeMounts"]]
+        assert shown == [
+            mount("v", "/plain", readOnly=True, recursiveReadOnly="Disabled"),
+            mount("v", "/whole", readOnly=True, recursiveReadOnly="Enabled"),
+            mount("v", "/may", readOnly=True, recursiveReadOnly="Enabled"),
+        ]
+        await here.delete("read-only", grace_period_seconds=0)
+        await here.wait_gone("read-only")
+    finally:
+        mounts.unmount_below(host / "below")
+
+
+async def test_mounts_propagate_as_asked_for_and_leave_with_the_pod(here: Node) -> None:
+    volumes = [{"name": "v", "emptyDir": {}}]
+
+    def container(name: str, mode: str, **fields: Any) -> dict[str, Any]:
+        return shell(FOREVER, name, volumeMounts=[mount("v", "/v", mountPropagation=mode)], **fields)
+
+    await here.create(
+        "spread",
+        container("apart", "None"),
+        container("follows", "HostToContainer"),
+        container("leads", "Bidirectional", securityContext={"privileged": True}),
+        volumes=volumes,
+    )
+    pod = await here.running("spread")
+    folder = here.agent.root / "volumes" / pod["metadata"]["uid"] / "v"
+    pids = {name: pid_of(here, pod, name) for name in ("apart", "follows", "leads")}
+
+    def mounted_at(path: str) -> dict[str, bool]:
+        return {name: f" {path} " in Path(f"/proc/{pid}/mountinfo").read_text() for name, pid in pids.items()}
+
+    for name in ("of-node", "of-pod"):
+        (folder / name).mkdir()
+    mounts.mount_tmpfs(folder / "of-node", mode=0o755)
+    assert mounted_at("/v/of-node") == {"apart": False, "follows": True, "leads": True}
+    made = await asyncio.create_subprocess_exec(
+        "nsenter", "-t", str(pids["leads"]), "-m", "mount", "-t", "tmpfs", "none", "/v/of-pod"
+    )
+    assert await made.wait() == 0
+    assert mounted_at("/v/of-pod") == {"apart": False, "follows": True, "leads": True}
+    assert os.path.ismount(folder / "of-pod")
+    assert len(mounts.mounts_below(folder / "of-pod")) == 1
+    made = await asyncio.create_subprocess_exec(
+        "nsenter", "-t", str(pids["follows"]), "-m", "mount", "-t", "tmpfs", "none", "/v/of-pod"
+    )
+    assert await made.wait() == 0
+    assert len(mounts.mounts_below(folder / "of-pod")) == 1
+    await here.delete("spread", grace_period_seconds=0)
+    await here.wait_gone("spread")
+    await here.eventually(lambda: not here.traces(pod))
+    assert mounts.mounts_below(here.agent.root / "volumes") == []
+
+
+async def test_a_mount_of_the_node_that_is_not_shared_propagates_nothing(here: Node) -> None:
+    host = here.agent.folder / "private"
+    host.mkdir()
+    mounts.mount_tmpfs(host, mode=0o755)
+    syscalls.mount(None, str(host), None, syscalls.MS_PRIVATE)
+    try:
+        volumes = [{"name": "v", "hostPath": {"path": str(host)}}]
+        container = shell("true", volumeMounts=[mount("v", "/v", mountPropagation="HostToContainer")])
+        found = await refused(here, "private", container, volumes=volumes)
+        words = f'path "{host}" is mounted on "{host}" but it is not a shared or slave mount'
+        assert found["reason"] == "CreateContainerError" and found["message"].endswith(words)
+    finally:
+        mounts.unmount_below(host)
+
+
+async def test_a_device_can_not_be_made_of_a_folder(here: Node) -> None:
+    devices = [{"name": "v", "devicePath": "/dev/v"}]
+    body = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "device"},
+        "spec": {
+            "nodeName": "node-1",
+            "containers": [shell("true", volumeDevices=devices)],
+            "volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "none"}}],
+        },
+    }
+    await here.client.create(PODS, body, "default")
+    assert 'for volume "v"' in await here.event("device", "FailedMount")
+    await here.delete("device", grace_period_seconds=0)
+
+
+# Images as volumes.
+
+
+async def test_an_image_is_a_volume_that_nobody_can_write_to_or_run(here: Node) -> None:
+    host = here.agent.folder / "volume-image"
+    host.mkdir()
+    lower = tar(
+        entry("dir", None),
+        entry("dir/file", b"lower\n"),
+        entry("dir/gone", b"x"),
+        entry("tool", b"#!/bin/sh\n", mode=0o755),
+    )
+    upper = tar(entry("dir/file", b"upper\n"), entry("dir/.wh.gone", b""))
+    archive = docker_archive(host / "data.tar", [lower, upper], ["localhost/data:1"])
+    unpackers = Unpackers()
+    try:
+        import_archive(ImageStore(here.agent.images), unpackers, archive)
+    finally:
+        unpackers.close()
+    volumes = [{"name": "v", "image": {"reference": "localhost/data:1", "pullPolicy": "Never"}}]
+    script = "ls /v /v/dir; cat /v/dir/file /part/file; touch /v/x 2>&1 | tail -c 22; /v/tool 2> /dev/null; echo $?"
+    mounted = [mount("v", "/v"), mount("v", "/part", subPath="dir")]
+    other = shell(FOREVER, "other", volumeMounts=[mount("v", "/v")])
+    await here.create("imaged", other, shell(f"{script}; {FOREVER}", volumeMounts=mounted), volumes=volumes)
+    pod = await here.running("imaged")
+    await here.eventually(lambda: here.output(pod).endswith("126\n"))
+    lines = here.output(pod).splitlines()
+    assert [line for line in lines if line and not line.endswith(":")] == [
+        "dir",
+        "tool",
+        "file",
+        "upper",
+        "upper",
+        "Read-only file system",
+        "126",
+    ]
+    await here.delete("imaged", grace_period_seconds=0)
+    await here.wait_gone("imaged")
+    await here.eventually(lambda: not here.traces(pod))
+    assert mounts.mounts_below(here.agent.root / "volumes") == []
+    container = shell("true", volumeMounts=[mount("v", "/v", subPath="none")])
+    found = await refused(here, "no-part", container, volumes=volumes)
+    assert found["reason"] == "CreateContainerError" and "ImageVolumeMountFailed" in found["message"]
+    absent = [{"name": "v", "image": {"reference": "localhost/absent:1", "pullPolicy": "Never"}}]
+    container = shell("true", volumeMounts=[mount("v", "/v")])
+    assert (await refused(here, "absent", container, volumes=absent))["reason"] == "ErrImageNeverPull"
