@@ -225,11 +225,16 @@ class PodRuns:
         self._not_before.pop(name, None)
 
     def _note_outdated(self) -> None:
-        """Remember the runs of containers whose image is changed in the pod while they run."""
+        """Remember the runs of containers whose image is changed in the pod while they run.
+
+        Those that run but once go on to their end with the image that they have.
+        """
         for name, run in self.running().items():
             container = pod_spec.container(self.pod, name)
             started = self._started_images.get(name)
-            if container is not None and started and container["image"] != started:
+            if container is None or not started or not pod_spec.is_lasting(self.pod, name):
+                continue
+            if container["image"] != started:
                 self._outdated.add(run.id)
 
     def _sandbox(self) -> SandboxState | None:

@@ -59,6 +59,11 @@ def is_ephemeral(pod: Object, name: str) -> bool:
     return any(entry["name"] == name for entry in ephemeral_containers(pod))
 
 
+def is_lasting(pod: Object, name: str) -> bool:
+    """True for containers and sidecars, which are there for as long as the pod is."""
+    return is_sidecar(pod, name) or any(entry["name"] == name for entry in containers(pod))
+
+
 def field_path(pod: Object, name: str) -> str:
     """Where a container stands in its pod, as events name it: `spec.containers{web}`."""
     section = "containers"

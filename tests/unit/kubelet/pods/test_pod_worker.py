@@ -435,6 +435,19 @@ async def test_a_changed_image_restarts_its_container_even_in_a_pod_that_never_r
     assert node.status()["phase"] == "Succeeded"
 
 
+async def test_an_init_container_ends_with_the_image_that_it_began_with(node: FakeNode) -> None:
+    await begin(node, initContainers=[container("setup")])
+    await node.pass_(60)
+    changed = node.api.pods["web"]
+    newer = [container("setup", image="localhost/other")]
+    node.api.put({**changed, "spec": {**changed["spec"], "initContainers": newer}})
+    await node.settle()
+    node.runtime.end("setup", 0)
+    await node.settle()
+    assert node.runtime.running() == ["web"] and node.status()["phase"] == "Running"
+    assert node.status()["initContainerStatuses"][0]["restartCount"] == 0
+
+
 async def test_a_pod_of_containers_with_policies_of_their_own_runs_until_none_is_restarted(node: FakeNode) -> None:
     rules = [{"action": "Restart", "exitCodes": {"operator": "In", "values": [42]}}]
     ruled = container("ruled", restartPolicy="Never", restartPolicyRules=rules)
