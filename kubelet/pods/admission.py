@@ -7,36 +7,87 @@ Source: https://kubernetes.io/docs/concepts/scheduling-eviction/ and k8s.io/kube
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from apimachinery.meta import Object, get_path, labels
+from apimachinery.pod_resources import is_extended
 from apimachinery.selectors import Requirement
 from apimachinery.taints import tolerates
 from kubelet.containers import resources
 from kubelet.pods import pod_spec
 from kubelet.pods.pod_status import Verdict
 
+_FIRST = ("pods", "cpu", "memory", "ephemeral-storage")
 _OPERATORS = {"In": "in", "NotIn": "notin", "Exists": "exists", "DoesNotExist": "!", "Gt": ">", "Lt": "<"}
+
+
+@dataclass(frozen=True, slots=True)
+class Shortage:
+    """A resource of which the node has too little left for a pod."""
+
+    resource: str
+    requested: int
+    used: int
+    capacity: int
+
+    @property
+    def missing(self) -> int:
+        """How much more would have to be free."""
+        return self.requested - (self.capacity - self.used)
+
+    @property
+    def verdict(self) -> Verdict:
+        """What is said of the pod."""
+        amounts = f"requested: {self.requested}, used: {self.used}, capacity: {self.capacity}"
+        why = f"Node didn't have enough resource: {self.resource}, {amounts}"
+        return Verdict(f"OutOf{self.resource}", why)
 
 
 def objection(pod: Object, node: Object, others: Sequence[Object]) -> Verdict | None:
     """Why this node does not run the pod, beside the others that it runs; None when it does."""
-    return _short_of(pod, node, others) or _mismatch(pod, node) or _taken_port(pod, others)
+    if verdict := _other_system(pod):
+        return verdict
+    short_of = shortages(pod, node, others)
+    return short_of[0].verdict if short_of else mismatch(pod, node, others)
 
 
-def _short_of(pod: Object, node: Object, others: Sequence[Object]) -> Verdict | None:
+def mismatch(pod: Object, node: Object, others: Sequence[Object]) -> Verdict | None:
+    """Why this node could not run the pod even if it had room for it."""
+    return _other_system(pod) or _not_meant(pod, node) or _taken_port(pod, others)
+
+
+def shortages(pod: Object, node: Object, others: Sequence[Object]) -> list[Shortage]:
+    """What the node has too little of, the number of pods first.
+
+    Extended resources that the node does not know are not its own: somebody else sees to them.
+    """
     allocatable = resources.amounts(get_path(node, "status", "allocatable", default={}))
     used = resources.add(*(resources.pod_requests(other) for other in others)) | {"pods": len(others)}
     wanted = resources.pod_requests(pod) | {"pods": 1}
-    for name in sorted(wanted, key=lambda resource: (resource != "pods", resource)):
-        capacity, taken = allocatable.get(name, 0), used.get(name, 0)
-        if wanted[name] > 0 and wanted[name] > capacity - taken:
-            amounts = f"requested: {wanted[name]}, used: {taken}, capacity: {capacity}"
-            return Verdict(f"OutOf{name}", f"Node didn't have enough resource: {name}, {amounts}")
+    return [
+        Shortage(name, wanted[name], used.get(name, 0), allocatable.get(name, 0))
+        for name in sorted(wanted, key=_rank)
+        if (name in allocatable or not is_extended(name))
+        and wanted[name] > max(allocatable.get(name, 0) - used.get(name, 0), 0)
+    ]
+
+
+def _rank(resource: str) -> tuple[int, str]:
+    return (_FIRST.index(resource) if resource in _FIRST else len(_FIRST)), resource
+
+
+def _other_system(pod: Object) -> Verdict | None:
+    system = get_path(pod, "spec", "os", "name", default="linux")
+    if labels(pod).get("kubernetes.io/os", "linux") != "linux":
+        why = "Failed to admit pod as the `kubernetes.io/os` label doesn't match node label"
+        return Verdict("PodOSSelectorNodeLabelDoesNotMatch", why)
+    if system != "linux":
+        return Verdict("PodOSNotSupported", "Failed to admit pod as the OS field doesn't match node OS")
     return None
 
 
-def _mismatch(pod: Object, node: Object) -> Verdict | None:
+def _not_meant(pod: Object, node: Object) -> Verdict | None:
     if not _selected(pod, node):
         why = "node(s) didn't match Pod's node affinity/selector"
         return Verdict("NodeAffinity", f"Predicate NodeAffinity failed: {why}")

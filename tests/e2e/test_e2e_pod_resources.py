@@ -1,4 +1,4 @@
-"""What a pod gets of its node, and what it has when that is changed: a real node agent, real cgroups, real kubectl."""
+"""What a pod gets of its node, and what it has when that is changed: a node agent, cgroups and a real kubectl."""
 
 from __future__ import annotations
 

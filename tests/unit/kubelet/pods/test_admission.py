@@ -12,7 +12,7 @@ from tests.support.pods import container, pod
 NODE: dict[str, Any] = {
     "metadata": {"name": "node-1", "labels": {"disk": "ssd", "cores": "8"}},
     "spec": {},
-    "status": {"allocatable": {"cpu": "2", "memory": "1Gi", "pods": "3"}},
+    "status": {"allocatable": {"cpu": "2", "memory": "1Gi", "pods": "3", "example.com/fpga": "1"}},
 }
 
 
@@ -35,7 +35,19 @@ def test_a_pod_that_fits_is_taken() -> None:
         ({"cpu": "1500m"}, [asking(cpu="1")], "OutOfcpu", "cpu, requested: 1500, used: 1000, capacity: 2000"),
         ({"memory": "2Gi"}, [], "OutOfmemory", "memory, requested: 2147483648, used: 0, capacity: 1073741824"),
         ({}, [pod()] * 3, "OutOfpods", "pods, requested: 1, used: 3, capacity: 3"),
-        ({"example.com/gpu": "1"}, [], "OutOfexample.com/gpu", "example.com/gpu, requested: 1, used: 0, capacity: 0"),
+        (
+            {"example.com/fpga": "2"},
+            [],
+            "OutOfexample.com/fpga",
+            "example.com/fpga, requested: 2, used: 0, capacity: 1",
+        ),
+        (
+            {"hugepages-2Mi": "2Mi"},
+            [],
+            "OutOfhugepages-2Mi",
+            "hugepages-2Mi, requested: 2097152, used: 0, capacity: 0",
+        ),
+        ({"memory": "2Gi", "cpu": "3"}, [], "OutOfcpu", "cpu, requested: 3000, used: 0, capacity: 2000"),
     ],
 )
 def test_a_pod_that_does_not_fit_is_refused(
@@ -43,6 +55,20 @@ def test_a_pod_that_does_not_fit_is_refused(
 ) -> None:
     expected = (reason, f"Node didn't have enough resource: {amounts}")
     assert refused(asking(**requests), NODE, others) == expected
+
+
+def test_extended_resources_that_the_node_does_not_know_are_left_to_others() -> None:
+    assert objection(asking(**{"example.com/gpu": "1"}), NODE, []) is None
+
+
+def test_pods_for_other_operating_systems_are_refused() -> None:
+    assert refused(pod(os={"name": "windows"}), NODE, []) == (
+        "PodOSNotSupported",
+        "Failed to admit pod as the OS field doesn't match node OS",
+    )
+    labelled = pod()
+    labelled["metadata"]["labels"] = {"kubernetes.io/os": "windows"}
+    assert (refused(labelled, NODE, []) or ("",))[0] == "PodOSSelectorNodeLabelDoesNotMatch"
 
 
 def affinity(key: str, operator: str, *values: str) -> dict[str, Any]:
