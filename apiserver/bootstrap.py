@@ -1,6 +1,7 @@
 """The objects that a cluster is born with: its namespaces, the roles of its parts, what its flow control goes by, the
-classes of pods that it can't do without, and the Service `kubernetes`. They are written like any others, in one
-transaction, and at a later start only what is missing of them is. The APIServices of what is built in are among them.
+classes of pods that it can't do without, its class of storage, and the Service `kubernetes`. They are written like
+any others, in one transaction, and at a later start only what is missing of them is; but the class of storage is the
+users' from then on. The APIServices of what is built in are among them.
 
 Sources: https://kubernetes.io/docs/concepts/overview/working-with-objects/namespaces/#initial-namespaces,
 https://kubernetes.io/docs/reference/access-authn-authz/rbac/#default-roles-and-role-bindings
@@ -15,6 +16,7 @@ from typing import NamedTuple
 
 from apimachinery.meta import Object
 from apimachinery.patch import merge_patch
+from apimachinery.persistent_volumes import DEFAULT_CLASS_ANNOTATIONS, LOCAL_PATH, WAIT_FOR_CONSUMER
 from apimachinery.resources import (
     APISERVICES,
     CONFIGMAPS,
@@ -23,6 +25,7 @@ from apimachinery.resources import (
     NAMESPACES,
     PRIORITYCLASSES,
     SERVICES,
+    STORAGECLASSES,
     Resource,
     by_kind,
 )
@@ -36,6 +39,7 @@ from apiserver.storage.store import Conflict, Store
 
 INITIAL_NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
 SERVICE, SERVICE_PORT = "kubernetes", 443
+DEFAULT_STORAGE_CLASS = "local-path"
 _PORT = {"name": "https", "protocol": "TCP"}
 _PRIORITY_DESCRIPTIONS = {
     "system-cluster-critical": "Used for system critical pods that must run in the cluster, but can be moved to "
@@ -68,6 +72,7 @@ async def create_initial_objects(
         *_roles(own),
         *_flows(own),
         *_priorities(own),
+        *_storage_class(own),
         *_service(own, place),
         *_api_services(own),
         *_trust(own, known_by, now()),
@@ -102,6 +107,15 @@ def _priorities(own: OwnWrites) -> Iterator[_Write]:
         if own.get(PRIORITYCLASSES, "", name) is None:
             obj = {"metadata": {"name": name}, "value": value, "description": _PRIORITY_DESCRIPTIONS[name]}
             yield PRIORITYCLASSES, obj, None
+
+
+def _storage_class(own: OwnWrites) -> Iterator[_Write]:
+    """The default class of storage, for a cluster that is new: who has removed or changed it did so on purpose."""
+    is_new = own.get(NAMESPACES, "", "kube-system") is None
+    if is_new and own.get(STORAGECLASSES, "", DEFAULT_STORAGE_CLASS) is None:
+        metadata = {"name": DEFAULT_STORAGE_CLASS, "annotations": {DEFAULT_CLASS_ANNOTATIONS[0]: "true"}}
+        makes = {"provisioner": LOCAL_PATH, "reclaimPolicy": "Delete", "volumeBindingMode": WAIT_FOR_CONSUMER}
+        yield STORAGECLASSES, {"metadata": metadata, **makes}, None
 
 
 def _api_services(own: OwnWrites) -> Iterator[_Write]:

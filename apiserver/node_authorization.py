@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Protocol
 
-from apimachinery.meta import Object, get_path
+from apimachinery.meta import Object, get_path, labels
+from apimachinery.persistent_volumes import LOCAL_PATH_NODE_LABEL, is_local_path
 from apimachinery.resources import (
     CONFIGMAPS,
     CSINODES,
@@ -155,6 +156,8 @@ class NodeAuthorizer:
         return self._if_referred(node, SERVICEACCOUNTS, info)
 
     def _about_storage(self, node: str, info: RequestInfo) -> Decision:
+        if info.resource == PERSISTENTVOLUMES.plural and self._is_kept_by(node, info):
+            return ALLOWED
         if info.verb != "get":
             return _not("can only get individual resources of this type")
         if info.subresource:
@@ -166,6 +169,20 @@ class NodeAuthorizer:
         spec = (self._cluster.get(resource, "", info.name) or {}).get("spec") or {}
         related = spec.get("nodeName") == node or self._has_claim(node, spec.get("claimRef") or {})
         return ALLOWED if related else _unrelated(node)
+
+    def _is_kept_by(self, node: str, info: RequestInfo) -> bool:
+        """Whether this is about a volume whose data is a folder of the node, which the node makes and removes.
+
+        What it may change of it (its word that it has such a folder) the admission plugin NodeRestriction looks at.
+        """
+        if info.subresource:
+            return False
+        if info.verb in ("list", "watch"):
+            return info.label(LOCAL_PATH_NODE_LABEL) == node
+        if info.verb not in ("get", "patch"):
+            return False
+        volume = self._cluster.get(PERSISTENTVOLUMES, "", info.name)
+        return volume is not None and is_local_path(volume) and labels(volume).get(LOCAL_PATH_NODE_LABEL) == node
 
     def _about_slice(self, node: str, info: RequestInfo) -> Decision:
         if info.subresource:

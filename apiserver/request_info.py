@@ -35,8 +35,8 @@ class User(NamedTuple):
 class RequestInfo(NamedTuple):
     """What is asked for. Without a resource, `verb` is the HTTP method in lower case and `path` is what counts.
 
-    `rest` is what follows a subresource, as in `…/pods/web/proxy/index.html`. `fields` are the values that the field
-    selector of a list, watch or deletecollection requires.
+    `rest` is what follows a subresource, as in `…/pods/web/proxy/index.html`. `fields` and `labels` are the values
+    that the selectors of a list, watch or deletecollection require.
     """
 
     verb: str
@@ -49,6 +49,7 @@ class RequestInfo(NamedTuple):
     name: str = ""
     rest: str = ""
     fields: tuple[tuple[str, str], ...] = ()
+    labels: tuple[tuple[str, str], ...] = ()
 
     @property
     def selected_name(self) -> str:
@@ -58,6 +59,10 @@ class RequestInfo(NamedTuple):
     def field(self, path: str) -> str:
         """The value that the field selector requires of a field, or ""."""
         return next((value for key, value in self.fields if key == path), "")
+
+    def label(self, key: str) -> str:
+        """The value that the label selector requires of a label, or ""."""
+        return next((value for known, value in self.labels if known == key), "")
 
 
 def parse(method: str, path: str, query: Mapping[str, str]) -> RequestInfo:
@@ -91,7 +96,8 @@ def _parse(method: str, path: str, query: Mapping[str, str]) -> RequestInfo:
     elif rest[0] == "namespaces" and len(rest) >= 2:
         namespace = unquote(rest[1])
     resource, name, subresource = (*rest, "", "")[:3]
-    selector = "" if name else query.get("fieldSelector", "")
+    fields = "" if name else query.get("fieldSelector", "")
+    labels = "" if name else query.get("labelSelector", "")
     return RequestInfo(
         "watch" if watches else _verb(method, name, query),
         path,
@@ -102,7 +108,8 @@ def _parse(method: str, path: str, query: Mapping[str, str]) -> RequestInfo:
         namespace,
         unquote(name),
         "/".join(rest[3:]),
-        _required_fields(selector) if selector else (),
+        _required(fields) if fields else (),
+        _required(labels) if labels else (),
     )
 
 
@@ -120,7 +127,12 @@ def _verb(method: str, name: str, query: Mapping[str, str]) -> str:
     return {"get": "list", "delete": "deletecollection"}.get(verb, verb)
 
 
-def _required_fields(selector: str) -> tuple[tuple[str, str], ...]:
-    """The terms of the form a=b; whatever else stands there is the handlers' business."""
+def _required(selector: str) -> tuple[tuple[str, str], ...]:
+    """The terms of the form a=b; whatever else stands there is the handlers' business.
+
+    One with sets (`a in (b,c)`) is not taken apart here, where a term might be read out of the middle of a set.
+    """
+    if "(" in selector:
+        return ()
     terms = (term.replace("==", "=", 1).partition("=") for term in selector.split(",") if "!=" not in term)
     return tuple((path.strip(), value.strip()) for path, equals, value in terms if equals)

@@ -133,10 +133,15 @@ def asked_for(spec: dict[str, Any]) -> RequestInfo:
     if path is not None:
         return RequestInfo(path.get("verb") or "", path.get("path") or "")
     about = spec.get("resourceAttributes") or {}
-    terms: Iterable[dict[str, Any]] = get_path(about, "fieldSelector", "requirements", default=[])
-    fields = [(term.get("key") or "", (term.get("values") or [""])[0]) for term in terms if _equals(term)]
+    fields, labels = (_required(about.get(kind)) for kind in ("fieldSelector", "labelSelector"))
     said = {key: about.get(key) or "" for key in _ABOUT}
-    return RequestInfo(about.get("verb") or "", "", **said, fields=tuple(fields))
+    return RequestInfo(about.get("verb") or "", "", **said, fields=fields, labels=labels)
+
+
+def _required(selector: dict[str, Any] | None) -> tuple[tuple[str, str], ...]:
+    """The values that a selector requires."""
+    terms: Iterable[dict[str, Any]] = get_path(selector, "requirements", default=[])
+    return tuple((term.get("key") or "", (term.get("values") or [""])[0]) for term in terms if _equals(term))
 
 
 def _equals(term: dict[str, Any]) -> bool:

@@ -19,7 +19,7 @@ from apiclient.informer import Informer, InformerFactory
 from apiclient.logs import kv
 from apiclient.rest import Client
 from apiclient.workqueue import WorkQueue
-from apimachinery.meta import Object
+from apimachinery.meta import Object, get_path
 from apimachinery.resources import (
     APISERVICES,
     CERTIFICATESIGNINGREQUESTS,
@@ -29,15 +29,19 @@ from apimachinery.resources import (
     LEASES,
     NAMESPACES,
     NODES,
+    PERSISTENTVOLUMECLAIMS,
+    PERSISTENTVOLUMES,
     PODS,
     REPLICASETS,
     RESOURCEQUOTAS,
+    STORAGECLASSES,
     VALIDATINGADMISSIONPOLICIES,
     Resource,
 )
 from controllers.custom_resources import TURN_SECONDS_MAX, CustomResources
 
 _POD_SPEC = ("nodeName", "tolerations")
+_CLAIM_VOLUMES = {"persistentVolumeClaim", "ephemeral"}
 _POD_STATUS = ("phase", "reason", "conditions", "containerStatuses")
 
 logger = logging.getLogger(__name__)
@@ -46,6 +50,7 @@ logger = logging.getLogger(__name__)
 WHOLE_OBJECTS = (
     *(PODS, NODES, NAMESPACES, REPLICASETS, DEPLOYMENTS, LEASES),
     *(CLUSTERROLES, CERTIFICATESIGNINGREQUESTS, RESOURCEQUOTAS, VALIDATINGADMISSIONPOLICIES),
+    *(PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, STORAGECLASSES),
 )
 
 
@@ -82,7 +87,11 @@ def as_controllers_need(obj: Object) -> Object:
     obj = without_managed_fields(obj)
     if obj.get("kind") != PODS.kind:
         return obj
-    return {**obj, "spec": _only(obj, "spec", _POD_SPEC), "status": _only(obj, "status", _POD_STATUS)}
+    spec = _only(obj, "spec", _POD_SPEC)
+    claims = [one for one in get_path(obj, "spec", "volumes", default=()) if one.keys() & _CLAIM_VOLUMES]
+    if claims:
+        spec["volumes"] = claims
+    return {**obj, "spec": spec, "status": _only(obj, "status", _POD_STATUS)}
 
 
 def _only(obj: Object, part: str, keys: tuple[str, ...]) -> Object:

@@ -26,10 +26,13 @@ from controllers.certificate_cleaner import CertificateCleaner
 from controllers.cluster_role_aggregation import ClusterRoleAggregation
 from controllers.context import Context, Controller, Informers, Options, run_controller
 from controllers.deployment import DeploymentController
+from controllers.ephemeral_volumes import EphemeralVolumes
 from controllers.garbage_collector import GarbageCollector
+from controllers.local_path_provisioner import LocalPathProvisioner
 from controllers.namespace import NamespaceController
 from controllers.node_ipam import NodeIpamController
 from controllers.node_lifecycle import NodeLifecycleController
+from controllers.persistent_volume_binder import PersistentVolumeBinder
 from controllers.pod_gc import PodGarbageCollector
 from controllers.replicaset import ReplicaSetController
 from controllers.resource_quota import ResourceQuotaController
@@ -72,6 +75,10 @@ CONTROLLERS = {
     "taint-eviction-controller": Entry(TaintEvictionController, 8),
     "garbage-collector-controller": Entry(GarbageCollector, 20, "concurrent-gc-syncs", patience_seconds=30.0),
     "resourcequota-controller": Entry(ResourceQuotaController, 5, "concurrent-resource-quota-syncs"),
+    # One worker: two claims that look for a volume at once would find the same.
+    "persistentvolume-binder-controller": Entry(PersistentVolumeBinder, 1),
+    "local-path-provisioner-controller": Entry(LocalPathProvisioner, 4),
+    "ephemeral-volume-controller": Entry(EphemeralVolumes, 5),
     "persistentvolumeclaim-protection-controller": Entry(ClaimProtection, 1),
     "persistentvolume-protection-controller": Entry(VolumeProtection, 1),
     "volumeattributesclass-protection-controller": Entry(AttributesClassProtection, 1),

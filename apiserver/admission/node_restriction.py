@@ -2,7 +2,7 @@
 
 A node may register itself and report on itself, but neither choose its taints nor give itself the labels by which
 others keep their pods off it. It may have tokens for its own pods, for the audiences that those name, and make pods
-that mirror its static ones.
+that mirror its static ones. Of a volume whose data is one of its folders it may say that it has that, or no more.
 
 Source: https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/#noderestriction
 """
@@ -13,8 +13,8 @@ from collections.abc import Mapping
 
 from apimachinery import meta
 from apimachinery.meta import Object, get_path
-from apimachinery.resources import CSINODES, LEASES, NODES, PODS, RESOURCESLICES, SERVICEACCOUNTS
-from apiserver.admission import node_pods, node_tokens
+from apimachinery.resources import CSINODES, LEASES, NODES, PERSISTENTVOLUMES, PODS, RESOURCESLICES, SERVICEACCOUNTS
+from apiserver.admission import node_pods, node_tokens, node_volumes
 from apiserver.admission.plugin import CREATE, UPDATE, Attributes, Cluster, Plugin, refused
 from apiserver.authorization import Authorizer
 from apiserver.node_authorization import LEASE_NAMESPACE, identify
@@ -43,6 +43,8 @@ def plugin(authorizer: Authorizer) -> Plugin:
             node_tokens.restrict(attributes, cluster, authorizer, node)
         elif attributes.resource.key == PODS.key and attributes.operation == CREATE and not attributes.subresource:
             node_pods.restrict_creation(attributes, cluster, node)
+        elif attributes.resource.key == PERSISTENTVOLUMES.key:
+            node_volumes.restrict(attributes, node)
         else:
             _restrict(attributes, node)
 
@@ -50,7 +52,10 @@ def plugin(authorizer: Authorizer) -> Plugin:
         "NodeRestriction",
         (CREATE, UPDATE),
         mutate=restrict,
-        resources=(NODES.key, PODS.key, LEASES.key, SERVICEACCOUNTS.key, CSINODES.key, RESOURCESLICES.key),
+        resources=(
+            *(NODES.key, PODS.key, LEASES.key, SERVICEACCOUNTS.key),
+            *(CSINODES.key, RESOURCESLICES.key, PERSISTENTVOLUMES.key),
+        ),
         subresources=("status", "token"),
     )
 

@@ -7,6 +7,7 @@ import pytest
 
 from apimachinery.errors import ApiError
 from apimachinery.meta import Object
+from apimachinery.persistent_volumes import LOCAL_PATH, LOCAL_PATH_NODE_LABEL
 from apimachinery.resources import SECRETS
 from apiserver.authentication import ANONYMOUS
 from apiserver.authorization import Authorizer
@@ -44,9 +45,26 @@ PODS = [
 ]
 
 
+def local_volume(name: str, node: str, driver: str = LOCAL_PATH, claim: str = "gone") -> Object:
+    spec = {"csi": {"driver": driver, "volumeHandle": name}, "claimRef": {"namespace": "a", "name": claim}}
+    return {
+        "kind": "PersistentVolume",
+        "metadata": {"name": name, "labels": {LOCAL_PATH_NODE_LABEL: node}},
+        "spec": spec,
+    }
+
+
+VOLUMES = [
+    local_volume("here", "n1"),
+    local_volume("there", "n2"),
+    local_volume("not-a-folder", "n1", "example.com/nfs"),
+    local_volume("claimed", "", "example.com/nfs", "data"),
+]
+
+
 @pytest.fixture
 def authorizer() -> Authorizer:
-    return authorizer_of(Objects(*PODS, *defaults.objects()))
+    return authorizer_of(Objects(*PODS, *VOLUMES, *defaults.objects()))
 
 
 def refusal(authorizer: Authorizer, user: User, asked: str) -> ApiError | None:
@@ -90,6 +108,11 @@ def test_masters_may_do_everything(authorizer: Authorizer, asked: str) -> None:
         (NODE, "GET /apis/discovery.k8s.io/v1/endpointslices?watch=1"),
         (NODE, "POST /api/v1/namespaces/a/serviceaccounts/runner/token"),
         (NODE, "GET /api/v1/namespaces/a/persistentvolumeclaims/data"),
+        (NODE, "GET /api/v1/persistentvolumes/claimed"),
+        (NODE, "GET /api/v1/persistentvolumes/here"),
+        (NODE, "PATCH /api/v1/persistentvolumes/here"),
+        (NODE, "GET /api/v1/persistentvolumes?labelSelector=wherry.io/local-path-node%3Dn1"),
+        (NODE, "GET /api/v1/persistentvolumes?watch=1&labelSelector=wherry.io/local-path-node%3Dn1"),
         (NOBODY, "GET /apis/apps/v1"),
         (NOBODY, "GET /openapi/v3/api/v1"),
         (ANONYMOUS, "GET /readyz"),
@@ -125,6 +148,16 @@ def test_each_part_may_do_its_work(authorizer: Authorizer, user: User, asked: st
         (NODE, "GET /api/v1/namespaces/a/serviceaccounts/runner"),
         (NODE, "GET /api/v1/namespaces/a/persistentvolumeclaims/theirs"),
         (NODE, "GET /api/v1/namespaces/a/persistentvolumeclaims"),
+        (NODE, "PATCH /api/v1/namespaces/a/persistentvolumeclaims/data"),
+        (NODE, "GET /api/v1/persistentvolumes/there"),
+        (NODE, "PATCH /api/v1/persistentvolumes/there"),
+        (NODE, "PATCH /api/v1/persistentvolumes/not-a-folder"),
+        (NODE, "PATCH /api/v1/persistentvolumes/claimed"),
+        (NODE, "PATCH /api/v1/persistentvolumes/here/status"),
+        (NODE, "DELETE /api/v1/persistentvolumes/here"),
+        (NODE, "GET /api/v1/persistentvolumes"),
+        (NODE, "GET /api/v1/persistentvolumes?labelSelector=wherry.io/local-path-node%3Dn2"),
+        (NODE, "GET /api/v1/persistentvolumes?labelSelector=wherry.io/local-path-node"),
         (NODE, "PUT /apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/n2"),
         (NODE, "POST /apis/apps/v1/namespaces/a/deployments"),
         (NODE, "GET /api/v1/namespaces/a/pods/mine/exec"),

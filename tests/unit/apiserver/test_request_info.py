@@ -63,3 +63,9 @@ def test_the_fields_that_a_list_is_limited_to_are_known() -> None:
     assert info.selected_name == "web"
     assert info.field("status.phase") == ""
     assert parse("GET", "/api/v1/namespaces/a/pods/x", query).selected_name == "x"
+
+
+def test_the_labels_that_a_list_is_limited_to_are_known() -> None:
+    assert parse("GET", "/api/v1/pods", {"labelSelector": "a=b,c!=d"}).label("a") == "b"
+    assert parse("GET", "/api/v1/pods", {"labelSelector": "a=b,c!=d"}).label("c") == ""
+    assert parse("GET", "/api/v1/pods", {"labelSelector": "x notin (y,a=b)"}).label("a") == ""

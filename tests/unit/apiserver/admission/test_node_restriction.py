@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from apimachinery.meta import Object
-from apimachinery.resources import LEASES, NODES, PODS, Resource
+from apimachinery.persistent_volumes import LOCAL_PATH_FINALIZER
+from apimachinery.resources import LEASES, NODES, PERSISTENTVOLUMES, PODS, Resource
 from apiserver.admission import UPDATE, Attributes, node_restriction
 from tests.support.access import Objects, authorizer_of
 from tests.support.admission import FakeCluster
@@ -158,3 +159,21 @@ async def test_a_node_may_make_a_mirror_of_a_pod_that_it_runs():
 async def test_a_node_makes_no_pods_but_mirrors_that_get_nothing(attributes, why):
     error = await refused(RESTRICTION, attributes, of_node_n1())
     assert (error.code, error.message) == (403, f'pods "web-n1" is forbidden: {why}')
+
+
+def volume(*finalizers: str, **spec: Any) -> Object:
+    return {"metadata": {"name": "v", "finalizers": list(finalizers)}, "spec": {"csi": {}, **spec}}
+
+
+async def test_a_node_says_of_its_volumes_that_it_has_them_and_nothing_else():
+    theirs, ours = "kubernetes.io/pv-protection", LOCAL_PATH_FINALIZER
+    for finalizers in ((theirs, ours), (theirs,)):
+        change = by_node(PERSISTENTVOLUMES, volume(*finalizers), operation=UPDATE, old=volume(theirs))
+        await admitted(RESTRICTION, change)
+    for changed in (volume(), volume(theirs, "x"), volume(theirs, persistentVolumeReclaimPolicy="Delete")):
+        error = await refused(
+            RESTRICTION, by_node(PERSISTENTVOLUMES, changed, operation=UPDATE, old=volume(theirs)), FakeCluster()
+        )
+        assert "only allowed to set and remove the finalizer wherry.io/local-path" in error.message
+    error = await refused(RESTRICTION, by_node(PERSISTENTVOLUMES, volume()), FakeCluster())
+    assert error.code == 403
