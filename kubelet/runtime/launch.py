@@ -199,7 +199,9 @@ def isolate_mounts(launch: Launch) -> None:
 
     Volumes that propagate to the node (Bidirectional) are picked up before the rest is cut loose.
     """
-    sc.unshare(sc.CLONE_NEWNS if launch.plan["first_id"] else sc.CLONE_NEWNS | sc.CLONE_NEWCGROUP)
+    # With users of its own the pod's cgroup namespace is made later, by its root; an OCI config may want none.
+    without = launch.plan["first_id"] or launch.plan.get("node_cgroups")
+    sc.unshare(sc.CLONE_NEWNS if without else sc.CLONE_NEWNS | sc.CLONE_NEWCGROUP)
     for index, entry in enumerate(launch.plan["mounts"]):
         if entry["kind"] == "bind" and entry["propagation"] == sc.MS_SHARED:
             launch.trees[index] = mounts.clone_tree(entry)

@@ -48,6 +48,8 @@ _PROPAGATION = {
     "unbindable": sc.MS_UNBINDABLE,
     "runbindable": sc.MS_UNBINDABLE,
 }
+# Every option that a mount may have, but for data of its file system; those that are a flag may be recursive.
+MOUNT_OPTIONS = ("bind", "rbind", "defaults", *_FLAGS, *(f"r{name}" for name in _FLAGS), *_PROPAGATION)
 
 
 def refuse(message: str) -> RuntimeFailure:

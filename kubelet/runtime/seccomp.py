@@ -47,6 +47,8 @@ _FLAGS = {
     "SECCOMP_FILTER_FLAG_LOG": 2,
     "SECCOMP_FILTER_FLAG_SPEC_ALLOW": 4,
 }
+# What a profile may ask for, as an OCI runtime tells it of itself.
+SUPPORTED = {"actions": sorted(_ACTIONS), "knownFlags": sorted(_FLAGS), "supportedFlags": sorted(_FLAGS)}
 
 _LOAD, _AND, _RETURN, _JUMP = 0x20, 0x54, 0x06, 0x05
 _JUMP_EQ, _JUMP_GT, _JUMP_GE = 0x15, 0x25, 0x35
