@@ -44,10 +44,11 @@ from kubelet.pods.pod_resize import Resizes
 from kubelet.pods.pod_services import PodServices
 from kubelet.pods.pod_workers import PodWorkers
 from kubelet.pods.runtime_classes import RuntimeClasses
-from kubelet.pods.status_writer import StatusWriter
 from kubelet.runtime import Runtime
 from kubelet.runtime.handlers import registry
 from kubelet.server import KubeletServer, LogRotator
+from kubelet.static_pods.static_pods import StaticPods
+from kubelet.static_pods.statuses import NodeStatusWriter
 from kubelet.tokens import TokenManager
 from kubelet.volumes import VolumeManager
 
@@ -121,27 +122,35 @@ class Agent:
             rng=self._rng,
         )
         self._routes = Routes(client, self._network, node.name, self._clock)
+        self._static_pods = StaticPods(
+            options.static_pods,
+            node.name,
+            client=client,
+            clock=self._clock,
+            pods=self._pods,
+            node=self._reporter.registered,
+        )
         self._server = KubeletServer(
             node,
             cert_dir=options.cert_dir,
             root_dir=options.root_dir,
             image_dir=options.image_dir,
             cgroup_root=options.cgroup_root,
-            pods=self._pods,
+            pods=self._static_pods,
             runtime=runtime,
             clock=self._clock,
             client=client,
             configuration=kubelet_configuration(options),
         )
         self._log_rotator = LogRotator(runtime, self._clock)
-        self._qos_groups = QosGroups(runtime, self._pods.list, self._clock)
+        self._qos_groups = QosGroups(runtime, self._static_pods.list, self._clock)
 
     async def run(self) -> None:
         """Be the node's agent until cancelled."""
         try:
             async with asyncio.TaskGroup() as group:
                 workers = self._workers(group)
-                self._pods.add_handler(workers.pod_changed)
+                self._pods.add_handler(self._static_pods.pod_changed)
                 self._pods.add_handler(self._qos_groups.pod_changed)
                 self._objects.add_listener(workers.object_changed)
 
@@ -153,6 +162,7 @@ class Agent:
                 self._reporter.runtime_ready()
                 for part in (
                     self._pods,
+                    self._static_pods,
                     self._reporter,
                     self._lease,
                     self._recorder,
@@ -206,6 +216,7 @@ class Agent:
             credentials_file=self._options.image_credentials,
             pulled=self._image_pulled,
         )
+        writer = NodeStatusWriter(self._client, self._pod_of_uid, group, clock, mirror=self._static_pods.mirror)
         services = PodServices(
             root=self._options.root_dir,
             clock=clock,
@@ -223,18 +234,19 @@ class Agent:
                 api_service=self._api_service.variables,
                 service_links=self._service_links.variables,
                 events=events,
-                node=self._node,
+                node=lambda: self._node() or self._reporter.local_node,
                 host_ip=self._options.node.address,
                 clock=clock,
                 rng=self._rng,
             ),
             stopper=ContainerStopper(runtime=runtime, images=self._images, events=events, clock=clock),
-            writer=StatusWriter(self._client, self._pod_of_uid, group, clock),
+            writer=writer,
             events=events,
             node=self._node,
             runtime_classes=RuntimeClasses(self._client, runtime.handlers),
             network_is_ready=lambda: self._network_ready,
             other_pods=lambda uid: workers.holding(but=uid),
+            local_node=lambda: self._reporter.local_node,
             resizes=Resizes(
                 AllocationStore(self._options.root_dir), self._node, lambda uid: workers.holding(but=uid)
             ),
@@ -245,6 +257,8 @@ class Agent:
         )
         workers = PodWorkers(group, services)
         self._pods.add_index("uid", lambda pod: [pod["metadata"]["uid"]])
+        workers.on_gone = self._static_pods.worker_gone
+        self._static_pods.begin(workers.pod_changed, writer)
         return workers
 
     def _node(self) -> Object | None:

@@ -21,6 +21,7 @@ def kubelet_configuration(options: Options) -> Object:
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "address": node.address,
         "port": node.port,
+        **({"staticPodPath": str(options.static_pods)} if options.static_pods is not None else {}),
         "enableServer": True,
         "enableDebuggingHandlers": True,
         "enableSystemLogHandler": True,

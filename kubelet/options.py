@@ -29,6 +29,7 @@ class Options:
     node: NodeSettings
     root_dir: Path
     image_dir: Path
+    static_pods: Path | None
     image_credentials: Path
     image_gc: ImageGCSettings
     cert_dir: Path
@@ -71,6 +72,7 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
         ),
         root_dir=root,
         image_dir=images,
+        static_pods=given.pod_manifest_path,
         image_credentials=given.image_credentials or images / "config.json",
         image_gc=image_gc,
         cert_dir=given.cert_dir or root / "pki",
@@ -92,6 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--node-ip", required=True, type=_checked(_address), help="the address by which other nodes reach this one")
     add("--root-dir", required=True, type=Path, help="where pods, addresses and logs are kept")
     add("--image-dir", type=Path, help="the image store; several node agents may share one (ROOT/images)")
+    add("--pod-manifest-path", type=Path, help="the folder (or file) of pods that this node runs without being told")
     add("--image-credentials", type=Path, help="what pods may show to registries, as Docker's (IMAGES/config.json)")
     _add_image_gc(parser)
     add("--cert-dir", type=Path, help="holds ca.crt, kubelet.crt and kubelet.key (ROOT/pki)")

@@ -37,10 +37,12 @@ from kubelet.pods.pod_events import PodEvents
 from kubelet.pods.pod_files import PodFiles
 from kubelet.pods.pod_spec import Container
 from kubelet.runtime import ContainerSpec, Runtime, RuntimeFailure
+from kubelet.static_pods.identity import is_static
 
 CONFIG_ERROR = "CreateContainerConfigError"
 RETRY_SECONDS = 10.0
 START_TIMEOUT_SECONDS = 120.0
+STATIC_POD_SECONDS = 0.5
 IMAGES_REMEMBERED = 64
 _LOG_NAME = re.compile(r"(\d+)\.log")
 
@@ -180,10 +182,14 @@ class ContainerStarter:
 
     async def _environment(self, pod: Object, container: Container, place: PodPlace) -> list[tuple[str, str]]:
         try:
-            services = [*await self._api_service(), *await self._service_links(pod)]
+            # A static pod may be what the API server waits for: it starts without what can't be had at once.
+            async with asyncio.timeout(STATIC_POD_SECONDS if is_static(pod) else None):
+                services = [*await self._api_service(), *await self._service_links(pod)]
         except TimeoutError as error:
-            why = "services have not yet been read at least once, cannot construct envvars"
-            raise EnvironmentFailure(CONFIG_ERROR, why) from error
+            if not is_static(pod):
+                why = "services have not yet been read at least once, cannot construct envvars"
+                raise EnvironmentFailure(CONFIG_ERROR, why) from error
+            services = []
         return await container_environment(
             pod,
             container,

@@ -101,6 +101,11 @@ class NodeReporter:
         """The Node as last seen; None before it is registered and once somebody has deleted it."""
         return self._node
 
+    @property
+    def local_node(self) -> Object:
+        """The Node as this node knows itself, for pods that run before the API has one."""
+        return node_object.new_node(self._settings, self._machine, self._status(self._node))
+
     async def registered(self) -> Object:
         """Wait until there is a Node; returns it."""
         while self._node is None:

@@ -50,6 +50,8 @@ class PodOperations:
         self._probes = probes
         self._resize = resize
         self._grace_ends: float | None = None
+        # What the node grants the pod at most when it is the node that ends it.
+        self.grace_seconds_max: float | None = None
         self._replaced: frozenset[str] = frozenset()
 
     @property
@@ -92,7 +94,10 @@ class PodOperations:
         To be repeated until none runs. The grace period never gets longer; a second deletion may shorten it.
         """
         self.going_on.cancel(name for name in self.going_on.names if not name.startswith(_STOP))
-        until = self._clock.now() + pod_spec.grace_period_seconds(self.pod)
+        granted = float(pod_spec.grace_period_seconds(self.pod))
+        if self.grace_seconds_max is not None:
+            granted = min(granted, self.grace_seconds_max)
+        until = self._clock.now() + granted
         self._grace_ends = until if self._grace_ends is None else min(self._grace_ends, until)
         for name, run in self._runs.running().items():
             self.going_on.begin(f"{_STOP}{name}", self._stop_with_pod(name, run.id))

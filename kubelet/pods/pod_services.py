@@ -17,6 +17,7 @@ from kubelet.objects import ObjectCache
 from kubelet.pods.pod_dns import ClusterDNS
 from kubelet.pods.pod_events import PodEvents
 from kubelet.pods.pod_resize import Resizes
+from kubelet.pods.pod_status import Verdict
 from kubelet.pods.runtime_classes import RuntimeClasses
 from kubelet.pods.status_writer import StatusWriter
 from kubelet.runtime import Runtime
@@ -28,7 +29,8 @@ class PodServices:
     """The parts, and what they need to know of the node.
 
     `node` gives this node's Node object once there is one, `network_is_ready` whether pods can be given addresses,
-    `other_pods` the pods that hold this node's resources, all but the one of a UID.
+    `other_pods` the pods that hold this node's resources, all but the one of a UID. `local_node` is the Node as it
+    knows itself, for pods that run without the API; `refusal` is what it has against a new pod just now.
     """
 
     root: Path
@@ -52,3 +54,5 @@ class PodServices:
     dns: ClusterDNS
     pids_max: int
     allowed_unsafe_sysctls: tuple[str, ...] = ()
+    local_node: Callable[[], Object | None] = lambda: None
+    refusal: Callable[[Object], Verdict | None] = lambda _pod: None

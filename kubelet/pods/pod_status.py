@@ -24,16 +24,21 @@ Condition = dict[str, Any]
 
 RESIZE_CONDITIONS = ("PodResizePending", "PodResizeInProgress")
 OWN_CONDITIONS = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", *RESIZE_CONDITIONS)
+DISRUPTED = "DisruptionTarget"
 # What the termination messages of all containers of a pod may have together.
 MESSAGES_BYTES_MAX = 12 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Why the node agent ends a pod by itself: a Failed pod's reason and message."""
+    """Why the node agent ends a pod by itself: a Failed pod's reason and message.
+
+    With `disruption` the pod could have gone on elsewhere: the message of its condition DisruptionTarget.
+    """
 
     reason: str
     message: str
+    disruption: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +167,7 @@ def _has_run(status: Status) -> bool:
 def _phase(pod: Object, statuses: Sequence[Status], facts: PodFacts) -> str:
     if pod_spec.has_ended(pod):
         return pod_spec.phase(pod)
-    if facts.verdict is not None:
+    if facts.verdict is not None and facts.stopped:
         return "Failed"
     phase = phase_of(pod, statuses, stopped=facts.stopped)
     # A pod that was ended before it could finish, or even begin, has failed.
@@ -222,6 +227,9 @@ def _conditions(pod: Object, statuses: Sequence[Status], phase: str, facts: PodF
         containers_ready,
         *facts.resize,
     ]
+    if phase == "Failed" and facts.verdict is not None and facts.verdict.disruption:
+        others = [condition for condition in others if condition["type"] != DISRUPTED]
+        own.append(_condition(DISRUPTED, True, "TerminationByKubelet", facts.verdict.disruption))
     if find_condition(others, "PodScheduled") is None:
         own.append(_condition("PodScheduled", True))
     generation = pod["metadata"].get("generation")

@@ -37,6 +37,7 @@ from kubelet.pods.pod_setup import PodSetup, SetupFailure
 from kubelet.pods.pod_status import PodFacts, Verdict, pod_status, rejected
 from kubelet.probes import PodProbes
 from kubelet.runtime import RuntimeFailure
+from kubelet.static_pods.identity import is_static
 from kubelet.signals import Signal
 from kubelet.volumes import VolumeFailure
 
@@ -90,6 +91,7 @@ class PodWorker:
         self.pod = pod
         self.uid: str = pod["metadata"]["uid"]
         self.state = State.PENDING
+        self.on_state: Callable[[], None] = lambda: None
         self._services = services
         self._clock = services.clock
         self._signal = Signal(services.clock)
@@ -154,11 +156,27 @@ class PodWorker:
         """Something has changed: look again."""
         self._signal.notify()
 
+    def end(self, verdict: Verdict, grace_seconds_max: float | None = None) -> None:
+        """The node needs what the pod has, or goes down: end it, in so much time at most. The first reason stays."""
+        self._verdict = self._verdict or verdict
+        self._operations.grace_seconds_max = grace_seconds_max
+        self.wake()
+
     def objects_changed(self) -> None:
         """A ConfigMap or Secret of the pod may be there now: what failed for want of it is tried at once."""
         self._setup_retry_at = 0.0
         self._runs.retry_configuration()
         self.wake()
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether the node has decided that the pod ends."""
+        return self._verdict is not None
+
+    @property
+    def has_given_back(self) -> bool:
+        """Whether nothing of the pod is left on this node but logs."""
+        return self.state in (State.FINISHED, State.GONE)
 
     @property
     def holds_resources(self) -> bool:
@@ -210,6 +228,7 @@ class PodWorker:
         why = TRANSITIONS[self.state][following]
         logger.info(self._words(f"pod {following.value.lower()}", why=why))
         self.state = following
+        self.on_state()
         if following is State.TERMINATING:
             self._quiet_until = self._clock.now() + QUIET_SECONDS
 
@@ -233,10 +252,11 @@ class PodWorker:
         self._is_adopted = self._sandbox_lives()
         if self._is_adopted or get_path(self.pod, "status", "startTime"):
             return self._take_on()  # as a former node agent has
-        node = self._services.node()
+        node = self._services.node() or (self._services.local_node() if is_static(self.pod) else None)
         if node is None:
             return None
-        verdict = admission.objection(self.pod, node, self._services.other_pods(self.uid))
+        verdict = self._services.refusal(self.pod)
+        verdict = verdict or admission.objection(self.pod, node, self._services.other_pods(self.uid))
         verdict = verdict or security_admission.objection(self.pod, self._services.allowed_unsafe_sysctls)
         if verdict is None:
             return self._take_on()
@@ -332,6 +352,8 @@ class PodWorker:
     def _must_end(self) -> bool:
         """Whether the pod is not to run any more; sets the verdict when it is this node that says so."""
         if self._vanished or self.pod["metadata"].get("deletionTimestamp") or pod_spec.has_ended(self.pod):
+            return True
+        if self._verdict is not None:
             return True
         deadline = self._deadline()
         if deadline is None or self._clock.now() < deadline:

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from apiclient.logs import kv
 from apimachinery.meta import Object, namespace, namespaced_key, uid
 from kubelet.objects import ObjectKey
 from kubelet.pods.pod_services import PodServices
+from kubelet.pods.pod_status import Verdict
 from kubelet.pods.pod_worker import PodWorker
 from kubelet.runtime import SandboxState
+from kubelet.signals import Signal
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +32,9 @@ class PodWorkers:
         self._group = group
         self._services = services
         self._workers: dict[str, PodWorker] = {}
+        self._states = Signal(services.clock)
+        # Called with the pod of a worker that is gone.
+        self.on_gone: Callable[[Object], None] = lambda _pod: None
 
     def pod_changed(self, _kind: str, old: Object | None, new: Object | None) -> None:
         """The informer's handler."""
@@ -67,6 +72,26 @@ class PodWorkers:
         """The pods that hold this node's resources, with what they hold; all but one."""
         return [worker.held for key, worker in self._workers.items() if key != but and worker.holds_resources]
 
+    def end(self, pod_uid: str, verdict: Verdict, grace_seconds_max: float | None = None) -> None:
+        """End a pod for a reason that the node has; harmless if it is gone."""
+        worker = self._workers.get(pod_uid)
+        if worker is not None:
+            worker.end(verdict, grace_seconds_max)
+
+    def that_may_end(self) -> Sequence[Object]:
+        """The pods that run, or are about to, and that the node has not decided to end."""
+        return [worker.pod for worker in self._workers.values() if worker.holds_resources and not worker.is_ending]
+
+    async def wait_ended(self, pod_uids: Iterable[str], seconds: float) -> bool:
+        """Wait until all of these have given back what they had, for this long at most; whether they have."""
+        uids, until = list(pod_uids), self._services.clock.now() + seconds
+        while True:
+            seen = self._states.version
+            waiting = [key for key in uids if key in self._workers and not self._workers[key].has_given_back]
+            if not waiting or self._services.clock.now() >= until:
+                return not waiting
+            await self._states.wait(seen, until)
+
     def uids(self) -> frozenset[str]:
         """The pods that are worked on."""
         return frozenset(self._workers)
@@ -83,11 +108,13 @@ class PodWorkers:
 
     def _add(self, worker: PodWorker) -> None:
         self._workers[worker.uid] = worker
+        worker.on_state = self._states.notify
         self._group.create_task(self._run(worker))
 
     async def _run(self, worker: PodWorker) -> None:
         await worker.run()
         del self._workers[worker.uid]
+        self.on_gone(worker.pod)
 
 
 def _remembered(sandbox: SandboxState) -> Object:

@@ -295,9 +295,10 @@ def test_the_start_time_never_changes() -> None:
     assert status_of(known, facts(running()))["startTime"] == "2020-01-01T00:00:00Z"
 
 
-def test_a_pod_past_its_deadline_has_failed_whatever_its_containers_do() -> None:
+def test_a_pod_past_its_deadline_has_failed_once_its_containers_have_ended() -> None:
     verdict = Verdict("DeadlineExceeded", "Pod was active on the node longer than the specified deadline")
-    status = status_of(pod(), facts(running(), verdict=verdict))
+    assert status_of(pod(), facts(running(), verdict=verdict))["phase"] == "Running"
+    status = status_of(pod(), facts(running(), verdict=verdict, stopped=True))
     assert (status["phase"], status["reason"]) == ("Failed", "DeadlineExceeded")
 
 
