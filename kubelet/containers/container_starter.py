@@ -231,7 +231,7 @@ class ContainerStarter:
             container,
             volumes=place.volumes,
             environment=environment,
-            folder=paths.pod_volumes_dir(self._root, pod["metadata"]["uid"]).resolve(),
+            root=self._root,
             held=held,
         )
         log = container.get("terminationMessagePath")

@@ -15,6 +15,7 @@ from typing import Any
 
 from apiclient.logs import kv
 from apimachinery.meta import Object, namespaced_key
+from kubelet import paths
 from kubelet.containers import subpaths
 from kubelet.containers.container_config import ConfigFailure, Mount
 from kubelet.containers.environment import expand
@@ -36,13 +37,14 @@ def volume_mounts(
     *,
     volumes: Mapping[str, Path],
     environment: Variables,
-    folder: Path,
+    root: Path,
     held: ExitStack,
 ) -> list[Mount]:
-    """What to mount; parts of volumes are bound below `folder/_subpaths` until `held` is closed.
+    """What to mount; parts of volumes are bound in the node agent's folder `root` until `held` is closed.
 
-    `folder` is the pod's folder of volumes. Raises ConfigFailure, OSError.
+    Raises ConfigFailure, OSError.
     """
+    pod_uid = pod["metadata"]["uid"]
     described = {volume["name"]: volume for volume in pod["spec"].get("volumes") or ()}
     _refuse_devices(container)
     found = []
@@ -54,11 +56,11 @@ def volume_mounts(
             raise ConfigFailure(CONFIG_ERROR, words)
         mode = entry.get("mountPropagation") or propagation.NONE
         try:
-            propagation.prepare(path, mode, own_folder=folder)
+            propagation.prepare(path, mode, own_folder=paths.pod_volumes_dir(root, pod_uid))
         except VolumeError as error:
             raise ConfigFailure(CREATE_ERROR, f"failed to generate container spec: {error}") from error
         if part := part_of(entry, environment):
-            place = folder / "_subpaths" / container["name"] / str(number)
+            place = paths.subpaths_dir(root, pod_uid) / container["name"] / str(number)
             is_image = described[name].get("image") is not None
             path = _part(pod, container, entry, path=path, part=part, place=place, is_image=is_image, held=held)
         mount_path = entry["mountPath"]

@@ -143,8 +143,6 @@ class PodWorker:
         changed = any(pod["metadata"].get(key) != self.pod["metadata"].get(key) for key in shown)
         self._resize.seen(pod)
         self._take(self._resize.pod)
-        if changed and self.state is State.RUNNING:
-            self._operations.going_on.begin(SETUP, self._refresh_volumes())
         self.wake()
 
     def vanish(self) -> None:
@@ -184,7 +182,10 @@ class PodWorker:
         return self.state in (State.STARTING, State.RUNNING, State.TERMINATING)
 
     def _take(self, pod: Object) -> None:
-        self.pod = self._runs.pod = self._operations.pod = pod
+        before, self.pod = self.pod, pod
+        self._runs.pod = self._operations.pod = pod
+        if _shown_in_volumes(before) != _shown_in_volumes(pod):
+            self._services.volumes.pod_changed(pod)
 
     def _resized(self) -> None:
         """The pod was given other resources, or it is known why it was not."""
@@ -457,12 +458,11 @@ class PodWorker:
             self._setup_retry_at = self._clock.now() + _delay(self._setup_failures)
             self._services.events.warning(self.pod, failure.reason, failure.message)
 
-    async def _refresh_volumes(self) -> None:
-        """A volume may show the pod's labels and annotations, which have changed."""
-        try:
-            await self._services.volumes.set_up(self.pod)
-        except VolumeFailure as failure:
-            self._services.events.warning(self.pod, failure.reason, failure.message)
+
+def _shown_in_volumes(pod: Object) -> tuple[Any, ...]:
+    """What of a pod may stand in its own volumes (downwardAPI) and may change."""
+    metadata = pod["metadata"]
+    return metadata.get("labels"), metadata.get("annotations"), pod["spec"]
 
 
 def _delay(failures: int) -> float:

@@ -110,7 +110,7 @@ class VolumeManager:
     async def set_up(self, pod: Object) -> dict[str, Path]:
         """Set up all volumes of a pod; returns what to bind into its containers, by the volumes' names.
 
-        To be repeated when the pod changes: its labels may stand in a volume. Raises VolumeFailure.
+        May be repeated; what is there is kept. Raises VolumeFailure.
         """
         async with self._lock(uid(pod)):
             self._pods[uid(pod)] = pod
@@ -128,6 +128,12 @@ class VolumeManager:
             }
             self._raise_failures(pod, [outcome for outcome in done if isinstance(outcome, BaseException)], paths)
             return paths
+
+    def pod_changed(self, pod: Object) -> None:
+        """A pod whose volumes were set up, or are just being, has changed in what they may show."""
+        if uid(pod) in self._pods:
+            self._pods[uid(pod)] = pod
+            self._stale.add(uid(pod))
 
     async def tear_down(self, pod_uid: str) -> None:
         """Unmount and remove all volumes of a pod; harmless when there are none. Raises VolumeFailure."""
@@ -193,8 +199,8 @@ class VolumeManager:
     async def _refresh(self, pod_uid: str) -> None:
         async with self._lock(pod_uid):
             pod = self._pods.get(pod_uid)
-            if pod is None:
-                return
+            if pod is None or pod_uid in self._failing_since:
+                return  # whoever sets it up tries again, and tells why it fails
             for volume in pod["spec"].get("volumes") or ():
                 if not _shows_objects(volume):
                     continue

@@ -25,7 +25,7 @@ def prepare(volume: Path, mode: str, *, own_folder: Path) -> None:
     """Have mounts in a volume propagate, in one that lies in `own_folder`. Raises VolumeError, OSError."""
     if mode == NONE:
         return
-    if volume.is_relative_to(own_folder):
+    if volume.is_relative_to(own_folder.resolve()):
         _share(volume)
         return
     place, kinds = _mount_of(volume)

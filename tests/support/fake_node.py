@@ -198,6 +198,9 @@ class FakeVolumes:
             raise self.failure
         return {}
 
+    def pod_changed(self, pod: Object) -> None:
+        pass
+
     async def tear_down(self, pod_uid: str) -> None:
         self.torn_down.append(pod_uid)
 

@@ -14,8 +14,10 @@ import pytest
 from apimachinery.meta import Object
 from kubelet.volumes import VolumeFailure, VolumeManager, atomic_writer, is_read_only, removal
 from kubelet.volumes.atomic_writer import File
-from kubelet.volumes.empty_dir import memory_size
+from kubelet.volumes.empty_dir import huge_page_bytes, memory_size
 from kubelet.volumes.failure import VolumeError
+from kubelet.volumes.network_file_system import mount_command
+from tests.support.clock import ManualClock
 from tests.support.tokens import NoTokens
 
 
@@ -167,6 +169,71 @@ def test_memory_holds_no_more_than_volume_pod_and_node_allow(
 ) -> None:
     containers = [{"name": "c", "resources": {"limits": {"memory": limit} if limit else {}}} for limit in limits]
     assert memory_size(source, pod(containers=containers), {"memory": "8Gi"}) == size
+
+
+def asks(*resources: str) -> Object:
+    return {"name": "c", "resources": {"requests": dict.fromkeys(resources, "1")}}
+
+
+@pytest.mark.parametrize(
+    ("medium", "asked", "size"),
+    [
+        ("HugePages", ["hugepages-2Mi", "memory"], 2 << 20),
+        ("HugePages-1Gi", ["hugepages-2Mi", "hugepages-1Gi"], 1 << 30),
+        ("HugePages-2048Ki", ["hugepages-2Mi"], 2 << 20),
+    ],
+)
+def test_huge_pages_are_of_a_size_that_the_pod_requests(medium: str, asked: list[str], size: int) -> None:
+    assert huge_page_bytes(medium, pod(containers=[asks("cpu")], initContainers=[asks(*asked)])) == size
+    assert huge_page_bytes(medium, pod(containers=[], resources=asks(*asked)["resources"])) == size
+
+
+@pytest.mark.parametrize(
+    ("medium", "asked", "message"),
+    [
+        ("HugePages", ["memory"], "there is no resource request for huge pages"),
+        ("HugePages-1Gi", ["hugepages-2Mi"], "there is no resource request for huge pages"),
+        ("HugePages", ["hugepages-2Mi", "hugepages-1Gi"], "container requests multiple huge page sizes"),
+    ],
+)
+def test_huge_pages_that_the_pod_does_not_request_are_refused(medium: str, asked: list[str], message: str) -> None:
+    with pytest.raises(VolumeError, match=message):
+        huge_page_bytes(medium, pod(containers=[asks(*asked)]))
+
+
+def test_file_servers_are_mounted_by_the_nodes_own_command() -> None:
+    source = {"server": "10.0.0.1", "path": "/exports/a"}
+    assert mount_command(source, Path("/v")) == ["mount", "-t", "nfs", "10.0.0.1:/exports/a", "/v"]
+    source = {"server": "fd00::1", "path": "/a", "readOnly": True}
+    assert mount_command(source, Path("/v")) == ["mount", "-t", "nfs", "-o", "ro", "[fd00::1]:/a", "/v"]
+
+
+async def test_all_that_fails_is_told_and_after_a_while_what_the_pod_waits_for(tmp_path: Path) -> None:
+    clock, told = ManualClock(), []
+    manager = VolumeManager(
+        tmp_path,
+        Stored(),
+        NoTokens(),
+        clock=clock,
+        tell=lambda pod, failure: told.append(failure.message),  # type: ignore[arg-type]
+    )
+    waiting = pod(*({"name": name, "secret": {"secretName": name}} for name in "ab"), {"name": "c", "emptyDir": {}})
+
+    async def fails() -> str:
+        with pytest.raises(VolumeFailure) as failure:
+            await manager.set_up(waiting)
+        return failure.value.message
+
+    words = 'MountVolume.SetUp failed for volume "{0}" : secret "{0}" not found'
+    assert await fails() == words.format("a") and told == [words.format("b")]
+    told.clear()
+    await clock.advance(123)
+    assert await fails() == words.format("a")
+    summary = "Unable to attach or mount volumes: unmounted volumes=[a b], unattached volumes=[], "
+    assert told == [words.format("b"), f"{summary}failed to process volumes=[]: context deadline exceeded"]
+    told.clear()
+    await fails()
+    assert told == [words.format("b")]
 
 
 async def test_a_config_map_becomes_files(tmp_path: Path) -> None:
