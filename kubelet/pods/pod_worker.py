@@ -139,8 +139,6 @@ class PodWorker:
 
     def update(self, pod: Object) -> None:
         """The API has a new version of the pod."""
-        shown = ("labels", "annotations")
-        changed = any(pod["metadata"].get(key) != self.pod["metadata"].get(key) for key in shown)
         self._resize.seen(pod)
         self._take(self._resize.pod)
         self.wake()
