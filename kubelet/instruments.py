@@ -8,8 +8,10 @@ Source: https://kubernetes.io/docs/reference/instrumentation/metrics/
 
 from __future__ import annotations
 
+import time
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 Values = tuple[str, ...]
 Line = tuple[str, dict[str, str], float]
@@ -115,15 +117,19 @@ POD_START_SECONDS = Histogram(
     "Duration in seconds from kubelet seeing a pod for the first time to the pod starting to run",
     START_SECONDS,
 )
-STARTED_PODS = Counter("kubelet_started_pods_total", "Cumulative number of pods started")
-STARTED_CONTAINERS = Counter(
-    "kubelet_started_containers_total", "Cumulative number of containers started", "container_type"
+RUNTIME_OPERATIONS = Counter(
+    "kubelet_runtime_operations_total", "Cumulative number of runtime operations by operation type.", "operation_type"
 )
-CONTAINER_START_ERRORS = Counter(
-    "kubelet_started_containers_errors_total",
-    "Cumulative number of errors when starting containers",
-    "code",
-    "container_type",
+RUNTIME_ERRORS = Counter(
+    "kubelet_runtime_operations_errors_total",
+    "Cumulative number of runtime operation errors by operation type.",
+    "operation_type",
+)
+RUNTIME_SECONDS = Histogram(
+    "kubelet_runtime_operations_duration_seconds",
+    "Duration in seconds of runtime operations. Broken down by operation type.",
+    SECONDS,
+    "operation_type",
 )
 HTTP_REQUESTS = Counter(
     "kubelet_http_requests_total",
@@ -165,10 +171,24 @@ PROBE_SECONDS = Histogram(
 OF_THE_AGENT: tuple[Counter | Histogram, ...] = (
     POD_WORKER_SECONDS,
     POD_START_SECONDS,
-    STARTED_PODS,
-    STARTED_CONTAINERS,
-    CONTAINER_START_ERRORS,
+    RUNTIME_OPERATIONS,
+    RUNTIME_ERRORS,
+    RUNTIME_SECONDS,
     HTTP_REQUESTS,
     HTTP_SECONDS,
 )
 OF_PROBES: tuple[Counter | Histogram, ...] = (PROBES, PROBE_SECONDS)
+
+
+@contextmanager
+def runtime_operation(name: str) -> Iterator[None]:
+    """Count what is done in this block as an operation of the runtime."""
+    RUNTIME_OPERATIONS.add(name)
+    began = time.perf_counter()
+    try:
+        yield
+    except Exception:
+        RUNTIME_ERRORS.add(name)
+        raise
+    finally:
+        RUNTIME_SECONDS.add(time.perf_counter() - began, name)

@@ -27,6 +27,7 @@ from apiclient.logs import kv
 from apimachinery.errors import ApiError
 from apimachinery.meta import Object, get_path, namespaced_key
 from apimachinery.time import parse_rfc3339, rfc3339
+from kubelet.instruments import POD_START_SECONDS, POD_WORKER_SECONDS
 from kubelet.pods import admission, pod_actions, pod_spec, security_admission
 from kubelet.pods.pod_actions import Observed
 from kubelet.pods.pod_operations import SETUP, PodOperations
@@ -81,6 +82,9 @@ DEADLINE_EXCEEDED = Verdict("DeadlineExceeded", "Pod was active on the node long
 QUIET_SECONDS = 0.2
 RETRY_FIRST_SECONDS, RETRY_MAX_SECONDS = 0.5, 30.0
 
+# What a step counts as among the kubelet's metrics: all that is not in here is for the pod's end.
+OPERATIONS = {State.PENDING: "create", State.STARTING: "create", State.RUNNING: "sync"}
+
 Step = Callable[[], Awaitable["State | None"]]
 
 
@@ -118,7 +122,8 @@ class PodWorker:
         self._rejected = False
         self._is_adopted = False
         self._verdict: Verdict | None = None
-        now = self._clock.now()
+        now = self._seen_at = self._clock.now()
+        self._has_run = get_path(pod, "status", "phase") == "Running"
         self._quiet_until = now + QUIET_SECONDS
         told = get_path(pod, "status", "startTime", default="")
         self._active_since = parse_rfc3339(told) if told else now
@@ -207,11 +212,12 @@ class PodWorker:
             self._operations.call_off()
 
     async def _step(self) -> None:
-        seen = self._signal.version
+        seen, began = self._signal.version, self._clock.monotonic()
         self._until = None
         try:
             following = await self._steps[self.state]()
             self._failures = 0
+            POD_WORKER_SECONDS.add(self._clock.monotonic() - began, OPERATIONS.get(self.state, "kill"))
         except (ApiError, RuntimeFailure, VolumeFailure, OSError) as error:
             following = None
             logger.warning(self._words("pod worker failed", error=str(error)))
@@ -423,7 +429,11 @@ class PodWorker:
         if self._operations.going_on and not self._runs.waiting and self._clock.now() < self._quiet_until:
             self._wait_until(self._quiet_until)
             return
-        self._services.writer.set(self.pod, self._status())
+        status = self._status()
+        if not self._has_run and status["phase"] == "Running":
+            self._has_run = True
+            POD_START_SECONDS.add(self._clock.now() - self._seen_at)
+        self._services.writer.set(self.pod, status)
 
     def _has_something_to_say(self) -> bool:
         """Nobody hears of a pod that is gone; one that had ended before keeps its status if nothing is left here."""

@@ -15,7 +15,8 @@ from typing import Any
 
 from apiclient.clock import Clock
 from apiclient.logs import kv
-from apimachinery.meta import Object, namespaced_key
+from apimachinery.meta import Object, namespaced_key, uid
+from kubelet import instruments
 from kubelet.pods import pod_spec
 from kubelet.pods.pod_events import PodEvents
 from kubelet.pods.pod_spec import Container
@@ -27,6 +28,8 @@ logger = logging.getLogger(__name__)
 
 STARTUP, LIVENESS, READINESS = "startupProbe", "livenessProbe", "readinessProbe"
 _NAMES = {STARTUP: "Startup", LIVENESS: "Liveness", READINESS: "Readiness"}
+# How outcomes are counted: all others are successes.
+_RESULTS = {Outcome.FAILURE: "failed", Outcome.UNKNOWN: "unknown"}
 
 
 @dataclass(slots=True)
@@ -131,6 +134,14 @@ class PodProbes:
     def _drop(self, name: str) -> None:
         for task in self._probed.pop(name).tasks.values():
             task.cancel()
+        for instrument in instruments.OF_PROBES:
+            instrument.forget(uid(self._pod), name)
+
+    def _count(self, name: str, kind: str, outcome: Outcome, seconds: float) -> None:
+        metadata = self._pod["metadata"]
+        labels = (metadata["uid"], name, _NAMES[kind], metadata["name"], metadata["namespace"])
+        instruments.PROBES.add(*labels, _RESULTS.get(outcome, "successful"))
+        instruments.PROBE_SECONDS.add(seconds, *labels)
 
     def _begin(self, container: Container, run: ContainerState, *, already_ready: bool) -> _Probed:
         known = _Probed(container, run.id, run.started_at or self._clock.now(), asyncio.Event())
@@ -163,7 +174,7 @@ class PodProbes:
             await self._clock.sleep(spec.period_seconds - (self._clock.monotonic() - began))
 
     async def _ask(self, known: _Probed, kind: str, probe: Mapping[str, Any], spec: ProbeSpec) -> Outcome:
-        name = known.container["name"]
+        name, began = known.container["name"], self._clock.monotonic()
         try:
             outcome, said = await ask(
                 self._runtime,
@@ -178,6 +189,7 @@ class PodProbes:
             key = namespaced_key(self._pod)
             logger.error(kv("probe can't be made", pod=key, container=name, error=repr(error)), exc_info=error)
             return Outcome.UNKNOWN
+        self._count(name, kind, outcome, self._clock.monotonic() - began)
         if outcome is Outcome.FAILURE:
             self._events.warning(self._pod, "Unhealthy", f"{_NAMES[kind]} probe failed: {said}", container=name)
         elif outcome is Outcome.WARNING:

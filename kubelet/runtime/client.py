@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from apiclient.logs import kv
+from kubelet.instruments import runtime_operation
 from kubelet.runtime import capabilities, cgroupfs, cgroups, credentials, disk, id_ranges, plan, seccomp
 from kubelet.runtime.api import ContainerSpec, ContainerState, ExecIO, RuntimeFailure, SandboxSpec, SandboxState
 from kubelet.runtime.cgroups import Limits
@@ -118,7 +119,8 @@ class Runtime:
             raise RuntimeFailure("CreatePodSandboxError", f"invalid pod uid {spec.pod_uid!r}")
         self._handler(spec)
         async with self._sandboxes_at_once:
-            return await self._make_sandbox(spec)
+            with runtime_operation("run_podsandbox"):
+                return await self._make_sandbox(spec)
 
     async def _make_sandbox(self, spec: SandboxSpec) -> SandboxState:
         if spec.pod_uid in self._pods:
@@ -156,7 +158,8 @@ class Runtime:
             raise RuntimeFailure("CreateContainerError", f"container {spec.id} exists already")
         pod.starting.add(spec.id)
         try:
-            return await self._start(pod, spec)
+            with runtime_operation("start_container"):
+                return await self._start(pod, spec)
         finally:
             pod.starting.discard(spec.id)
 
@@ -194,7 +197,8 @@ class Runtime:
         pod.removing = True
         path = plan.group_path(self._cgroup_root, pod.state.spec)
         directories = self._hierarchies.directories(path, cgroups.CONTROLLERS)
-        await _in_thread(disk.remove_sandbox, pod.folder, directories)
+        with runtime_operation("remove_podsandbox"):
+            await _in_thread(disk.remove_sandbox, pod.folder, directories)
         pod.close()
         self._pods.pop(pod_uid, None)
 
@@ -243,7 +247,8 @@ class Runtime:
         pod = self._alive(pod_uid)
         present, fds = _descriptors(io)
         changes = plan.session(argv, env=env, cwd=cwd, user_wanted=user, tty=tty, stdio=present)
-        answer = await pod.request("exec", container=container_id, plan=changes, stdio=present, fds=fds)
+        with runtime_operation("exec"):
+            answer = await pod.request("exec", container=container_id, plan=changes, stdio=present, fds=fds)
         return ExecHandle(pod, answer["session"], answer["pid"])
 
     async def attach(self, pod_uid: str, container_id: str, io: ExecIO) -> ExecHandle:

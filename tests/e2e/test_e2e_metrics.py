@@ -210,6 +210,9 @@ async def test_pages_of_figures_are_valid_and_name_what_dashboards_ask_for(here:
     assert series.value("machine_cpu_cores") == os.cpu_count()
     assert pages["/metrics"].value("kubelet_running_containers", container_state="running") == 2
     assert pages["/metrics"].value("kubelet_node_name", node=NODE) == 1
+    assert pages["/metrics"].value("kubelet_pod_start_duration_seconds_count") >= 1
+    assert pages["/metrics"].value("kubelet_pod_worker_duration_seconds_count", operation_type="sync") >= 1
+    assert pages["/metrics"].value("kubelet_runtime_operations_total", operation_type="start_container") >= 3
     resources = Page((await read(here, "/metrics/resource")).decode())
     assert resources.value("container_memory_working_set_bytes", container="holds", **named) > 24 * MIB
     assert resources.value("pod_cpu_usage_seconds_total", **named) > 0
