@@ -31,6 +31,7 @@ from kubelet.images.collector import ImageCollector
 from kubelet.images.pulls import ImagePulls
 from kubelet.images.usage import ImageUsage
 from kubelet.network import PodNetwork
+from kubelet.node.allocatable import AllocatableEnforcer
 from kubelet.node.node_lease import NodeLease
 from kubelet.node.node_status import NodeReporter
 from kubelet.node.qos_groups import QosGroups
@@ -145,6 +146,10 @@ class Agent:
         self._log_rotator = LogRotator(runtime, self._clock)
         self._qos_groups = QosGroups(runtime, self._static_pods.list, self._clock)
 
+        self._allocatable = AllocatableEnforcer(
+            runtime, node, self._reporter.registered, self._clock, tell=self._tell_of_node
+        )
+
     async def run(self) -> None:
         """Be the node's agent until cancelled."""
         try:
@@ -174,6 +179,7 @@ class Agent:
                     self._server,
                     self._log_rotator,
                     self._qos_groups,
+                    self._allocatable,
                     self._runtime_handlers,
                     self._image_collector(workers),
                 ):
@@ -185,19 +191,22 @@ class Agent:
             await self._image_pulls.close()
 
     def _image_collector(self, workers: PodWorkers) -> ImageCollector:
-        name = self._options.node.name
-        # Named by its name where others are named by their uid, as in all events of a node agent about its Node.
-        node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "uid": name}}
         collector = ImageCollector(
             self._images,
             self._options.image_gc,
             self._clock,
-            tell=lambda kind, reason, message: self._recorder.event(node, kind, reason, message),
+            tell=self._tell_of_node,
             known_pods=lambda: workers.uids() if self._network_ready else None,
             keep_only=self._image_usage.keep_only,
         )
         self._images_came = collector.images_changed
         return collector
+
+    def _tell_of_node(self, kind: str, reason: str, message: str) -> None:
+        name = self._options.node.name
+        # Named by its name where others are named by their uid, as in all events of a node agent about its Node.
+        node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "uid": name}}
+        self._recorder.event(node, kind, reason, message)
 
     def _image_pulled(self) -> None:
         self._reporter.images_changed()

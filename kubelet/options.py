@@ -55,21 +55,12 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
             given.minimum_image_ttl_duration,
             given.image_maximum_gc_age,
         ).check()
+        node = node_settings.check(_node(given))
     except ValueError as error:
         parser.error(str(error))
     return Options(
         kubeconfig=given.kubeconfig,
-        node=NodeSettings(
-            name=given.node_name,
-            address=given.node_ip,
-            port=given.port,
-            labels=given.node_labels,
-            taints=given.register_with_taints,
-            pods_max=given.max_pods,
-            capacity=given.capacity,
-            reserved=given.kube_reserved,
-            eviction=given.eviction_hard,
-        ),
+        node=node,
         root_dir=root,
         image_dir=images,
         static_pods=given.pod_manifest_path,
@@ -86,6 +77,24 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
     )
 
 
+def _node(given: argparse.Namespace) -> NodeSettings:
+    return NodeSettings(
+        name=given.node_name,
+        address=given.node_ip,
+        port=given.port,
+        labels=given.node_labels,
+        taints=given.register_with_taints,
+        pods_max=given.max_pods,
+        capacity=given.capacity,
+        reserved=given.kube_reserved,
+        system_reserved=given.system_reserved,
+        enforced=given.enforce_node_allocatable,
+        kube_reserved_group=given.kube_reserved_cgroup,
+        system_reserved_group=given.system_reserved_cgroup,
+        eviction=given.eviction_hard,
+    )
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="kubelet", description="The node agent: runs the pods bound to one node.")
     add = parser.add_argument
@@ -97,6 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--pod-manifest-path", type=Path, help="the folder (or file) of pods that this node runs without being told")
     add("--image-credentials", type=Path, help="what pods may show to registries, as Docker's (IMAGES/config.json)")
     _add_image_gc(parser)
+    _add_allocatable(parser)
     add("--cert-dir", type=Path, help="holds ca.crt, kubelet.crt and kubelet.key (ROOT/pki)")
     add("--cgroup-root", required=True, help="the cgroup below which pods run, such as wherry/node-1")
     add(
@@ -116,7 +126,8 @@ def _parser() -> argparse.ArgumentParser:
         ("--allowed-unsafe-sysctls", parse_sysctls, "kernel.msg*,net.core.somaxconn,…: what else pods may set"),
         ("--node-labels", node_settings.parse_labels, "key=value,…: labels of the Node when it is registered"),
         ("--register-with-taints", node_settings.parse_taints, "key=value:Effect,…: taints, likewise"),
-        ("--kube-reserved", node_settings.parse_resources, "cpu=…,memory=…: kept from pods"),
+        ("--kube-reserved", node_settings.parse_resources, "cpu=…,memory=…,pid=…: kept from pods"),
+        ("--system-reserved", node_settings.parse_resources, "the same, for what is not Kubernetes"),
         ("--capacity", node_settings.parse_resources, "cpu=…,memory=…: what the node has, instead of the machine's"),
     )
     for flag, parse_value, words in parsed:
@@ -135,6 +146,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("-v", action="count", default=0, help="log more")
     return parser
+
+
+def _add_allocatable(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        "--enforce-node-allocatable",
+        type=_checked(node_settings.parse_enforced),
+        default="pods",
+        help="pods,kube-reserved,system-reserved: who is held to what they have (%(default)s)",
+    )
+    add("--kube-reserved-cgroup", default="", help="the cgroup that is held to what is kept for Kubernetes")
+    add("--system-reserved-cgroup", default="", help="the cgroup that is held to what is kept for the system")
 
 
 def _add_image_gc(parser: argparse.ArgumentParser) -> None:

@@ -227,6 +227,12 @@ class Runtime:
         except OSError as error:
             raise RuntimeFailure("CreatePodSandboxError", str(error)) from error
 
+    async def limit_machine_group(self, path: str, resources: dict[str, Any]) -> None:
+        """Set limits on a cgroup that is not this runtime's, and that must be there."""
+        if not any(os.path.isdir(directory) for directory in self._hierarchies.directories(path.strip("/"))):
+            raise RuntimeFailure("UpdateContainerError", f'"{path}" cgroup does not exist')
+        self._write_limits(path.strip("/"), resources)
+
     async def reopen_log(self, pod_uid: str, container_id: str) -> None:
         """Open the log path anew, after somebody renamed the file."""
         await self._alive(pod_uid).request("reopen_log", container=container_id)
