@@ -77,14 +77,20 @@ def usage(node_dir: Path, image_dir: Path, root: Path = Path("/")) -> Usage:
     available = meminfo.get("MemAvailable", meminfo["MemFree"])
     processes = _text(root / "proc/loadavg").split()
     running = int(processes[3].partition("/")[2]) if len(processes) > 3 else 0
-    pids_max = int(_text(root / "proc/sys/kernel/pid_max") or 32768)
+    possible = pids_max(root)
     return Usage(
         memory_available_bytes=max(0, min([available, *(limit - used for limit, used in _memory_limits(root))])),
         node_disk=_disk(node_dir),
         image_disk=_disk(image_dir),
-        pids_max=pids_max,
-        pids_available=max(0, pids_max - running),
+        pids_max=possible,
+        pids_available=max(0, possible - running),
     )
+
+
+def pids_max(root: Path = Path("/")) -> int:
+    """How many processes and threads the machine can have."""
+    limits = (_text(root / "proc/sys/kernel" / name) for name in ("pid_max", "threads-max"))
+    return min((int(limit) for limit in limits if limit), default=32768)
 
 
 def _disk(folder: Path) -> Disk:

@@ -97,8 +97,10 @@ def allocatable(settings: NodeSettings, whole: Mapping[str, str]) -> dict[str, s
     """What pods may ask for: less what is reserved, what the eviction thresholds keep free, and huge pages."""
     amounts = {name: quantity.parse(text) for name, text in whole.items()}
     zero = quantity.parse("0")
-    for name, text in settings.reserved.items():
-        amounts[name] = amounts.get(name, zero) - quantity.parse(text)
+    for reserved in (settings.reserved, settings.system_reserved):
+        for name, text in reserved.items():
+            if name != "pid":  # which no pod asks for
+                amounts[name] = amounts.get(name, zero) - quantity.parse(text)
     for name, signal in (("memory", "memory.available"), ("ephemeral-storage", "nodefs.available")):
         threshold = settings.eviction.get(signal, Threshold())
         kept = threshold.of(quantity.value(whole[name]))

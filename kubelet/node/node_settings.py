@@ -15,6 +15,11 @@ from apimachinery import names, quantity
 DEFAULT_PORT = 10250
 DEFAULT_PODS_MAX = 110
 DEFAULT_EVICTION = "memory.available<100Mi,nodefs.available<10%,nodefs.inodesFree<5%,imagefs.available<15%"
+ENFORCEABLE = (
+    "pods",
+    *("kube-reserved", "kube-reserved-compressible", "system-reserved", "system-reserved-compressible"),
+    "none",
+)
 TAINT_EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 SIGNALS = (
     "memory.available",
@@ -59,7 +64,8 @@ class NodeSettings:
     """One node as its flags describe it.
 
     `labels` and `taints` are given to the Node when it is first registered. `capacity` (of cpu, memory,
-    ephemeral-storage) stands in place of the machine's; `reserved` is kept from pods.
+    ephemeral-storage) stands in place of the machine's; `reserved` and `system_reserved` are kept from pods.
+    `enforced` says who is held to what they have (allocatable.py): pods, and the groups of what is reserved.
     """
 
     name: str
@@ -70,6 +76,10 @@ class NodeSettings:
     pods_max: int = DEFAULT_PODS_MAX
     capacity: Mapping[str, str] = field(default_factory=dict)
     reserved: Mapping[str, str] = field(default_factory=dict)
+    system_reserved: Mapping[str, str] = field(default_factory=dict)
+    enforced: Sequence[str] = ("pods",)
+    kube_reserved_group: str = ""
+    system_reserved_group: str = ""
     eviction: Mapping[str, Threshold] = field(default_factory=lambda: parse_thresholds(DEFAULT_EVICTION))
 
 
@@ -127,7 +137,29 @@ def parse_resources(text: str) -> dict[str, str]:
     resources: dict[str, Any] = {}
     for term in filter(None, text.split(",")):
         name, equals, value = term.partition("=")
-        if not equals or name not in ("cpu", "memory", "ephemeral-storage"):
-            raise ValueError(f"{term!r} is no amount of cpu, memory or ephemeral-storage, such as cpu=500m")
+        if not equals or name not in ("cpu", "memory", "ephemeral-storage", "pid"):
+            raise ValueError(f"{term!r} is no amount of cpu, memory, ephemeral-storage or pid, such as cpu=500m")
         resources[name] = quantity.canonical(value)
     return resources
+
+
+def parse_enforced(text: str) -> list[str]:
+    """--enforce-node-allocatable: `pods,kube-reserved,system-reserved`, or none of them."""
+    terms = list(filter(None, text.split(",")))
+    if "none" in terms and len(terms) > 1:
+        raise ValueError("'none' can't be enforced together with something")
+    if unknown := [term for term in terms if term not in ENFORCEABLE]:
+        raise ValueError(f"{unknown[0]!r} can't be enforced: one of {', '.join(ENFORCEABLE)}")
+    return [term for term in terms if term != "none"]
+
+
+def check(settings: NodeSettings) -> NodeSettings:
+    """The settings, if they fit together. Raises ValueError."""
+    groups = {"kube-reserved": settings.kube_reserved_group, "system-reserved": settings.system_reserved_group}
+    for term in settings.enforced:
+        name = term.removesuffix("-compressible")
+        if name in groups and not groups[name]:
+            raise ValueError(f"--{name}-cgroup must be given when {term} is enforced")
+        if term != name and name in settings.enforced:
+            raise ValueError(f"{term} can't be enforced together with {name}")
+    return settings

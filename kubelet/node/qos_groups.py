@@ -36,8 +36,8 @@ class QosGroups:
         self._signal = Signal(clock)
 
     def pod_changed(self, _kind: str, old: Object | None, new: Object | None) -> None:
-        """The informer's handler: weights change with pods that come, go or end."""
-        if old is None or new is None or pod_spec.has_ended(old) != pod_spec.has_ended(new):
+        """The informer's handler: weights change with pods that come, go, end, or are resized."""
+        if old is None or new is None or pod_spec.has_ended(old) != pod_spec.has_ended(new) or _resized(old, new):
             self._signal.notify()
 
     async def run(self) -> None:
@@ -56,6 +56,12 @@ class QosGroups:
                     until = self._clock.now() + RETRY_SECONDS
             await self._signal.wait(seen, until)
             await self._clock.sleep(SETTLE_SECONDS)
+
+
+def _resized(old: Object, new: Object) -> bool:
+    """Whether a pod asks for, or has, something else; one that was never changed can't."""
+    changed = new["metadata"].get("generation", 1) > 1
+    return changed and resources.pod_requests(old) != resources.pod_requests(new)
 
 
 def shares(pods: Iterable[Object]) -> Shares:

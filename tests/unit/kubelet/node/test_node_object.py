@@ -220,7 +220,7 @@ def test_flags_are_read_as_kubernetes_does() -> None:
         (parse_taints, "a=b", "invalid taint"),
         (parse_thresholds, "disk<1Gi", "unknown eviction signal 'disk'"),
         (parse_thresholds, "nodefs.available<200%", "must be from 0% to below 100%"),
-        (parse_resources, "gpu=1", "no amount of cpu, memory or ephemeral-storage"),
+        (parse_resources, "gpu=1", "no amount of cpu, memory, ephemeral-storage or pid"),
     ],
 )
 def test_a_flag_that_makes_no_sense_is_refused(parse: Any, text: str, message: str) -> None:
