@@ -35,8 +35,8 @@ def mount_tmpfs(directory: Path, *, mode: int, gid: int = 0, size_bytes: int = 0
 def mount_huge_pages(directory: Path, *, mode: int, gid: int, page_bytes: int) -> None:
     """Mount huge pages on a folder, unless something is mounted there already. OSError if there are none such."""
     if not os.path.ismount(directory):
-        options = f"mode={mode:o},gid={gid},pagesize={page_bytes}"
-        syscalls.mount("hugetlbfs", str(directory), "hugetlbfs", 0, options)
+        syscalls.mount("hugetlbfs", str(directory), "hugetlbfs", 0, f"gid={gid},pagesize={page_bytes}")
+    directory.chmod(mode)  # the mount option of this name knows no setgid
 
 
 def mounts_below(directory: Path) -> list[str]:

@@ -14,9 +14,10 @@ import pytest
 
 from apimachinery.meta import Object
 from apimachinery.resources import SECRETS
+from kubelet.images import Image
 from kubelet.objects import ObjectKey
 from kubelet.runtime import syscalls
-from kubelet.volumes import VolumeFailure, VolumeManager, mounts
+from kubelet.volumes import VolumeFailure, VolumeManager, image, mounts, propagation
 from tests.support.tokens import NoTokens
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount")
@@ -100,6 +101,29 @@ async def test_memory_is_a_tmpfs_of_the_size_that_was_asked_for(manager: VolumeM
     await manager.tear_down("u-1")
     assert mounts.mounts_below(root) == []
     assert list((root / "volumes").iterdir()) == []
+
+
+async def test_huge_pages_are_mounted_in_the_size_that_the_pod_requests(manager: VolumeManager, root: Path) -> None:
+    sizes = [int(path.name.removeprefix("hugepages-")[:-2]) for path in Path("/sys/kernel/mm/hugepages").glob("*")]
+    if not sizes:
+        pytest.skip("the kernel knows no huge pages")
+    volume = {"name": "huge", "emptyDir": {"medium": "HugePages"}}
+    wanted = pod(volume, fs_group=GROUP)
+    wanted["spec"]["containers"][0]["resources"] = {"requests": {f"hugepages-{sizes[0]}Ki": "0"}}
+    for _ in range(2):
+        path = (await manager.set_up(wanted))["huge"]
+        assert (os.statvfs(path).f_bsize, len(mounts.mounts_below(root))) == (sizes[0] << 10, 1)
+    assert (path.stat().st_gid, stat.S_IMODE(path.stat().st_mode)) == (GROUP, 0o2777)
+    await manager.tear_down("u-1")
+    assert mounts.mounts_below(root) == []
+
+
+async def test_memory_never_gets_to_a_disk_by_way_of_swap(manager: VolumeManager, objects: Stored) -> None:
+    objects.put("keys", token=b"t")
+    path = (await manager.set_up(pod({"name": "keys", "secret": {"secretName": "keys"}})))["keys"]
+    [line] = [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if f" {path} " in line]
+    release = tuple(int(number) for number in os.uname().release.split(".")[:2])
+    assert ("noswap" in line) == (release >= (6, 4))
 
 
 async def test_a_secret_never_touches_the_disk_and_follows_its_changes(
@@ -223,6 +247,27 @@ async def test_a_link_on_the_way_to_a_mount_leads_no_unmount_astray(root: Path, 
         assert os.path.ismount(elsewhere / "m")
     finally:
         mounts.unmount_below(elsewhere)
+
+
+async def test_images_and_shared_volumes_go_with_their_pod_whoever_ends_it(
+    root: Path, objects: Stored, manager: VolumeManager, tmp_path: Path
+) -> None:
+    for name in ("lower", "upper"):
+        (tmp_path / name / "dir").mkdir(parents=True)
+        (tmp_path / name / "dir" / name).write_text(name)
+    layers = [tmp_path / "upper", tmp_path / "lower"]
+    shown = Image("sha256:x", [], [], layers, {}, 0, "", [(str(tmp_path / "lower"), "/dir")])
+    paths = await manager.set_up(pod({"name": "i", "image": {"reference": "x"}}, {"name": "disk", "emptyDir": {}}))
+    for _ in range(2):
+        image.mount(paths["i"], shown)
+        propagation.prepare(paths["disk"], "Bidirectional", own_folder=root)
+    assert sorted(path.name for path in (paths["i"] / "dir").iterdir()) == ["dir"]
+    assert len(mounts.mounts_below(root)) == 3
+    with pytest.raises(OSError, match="Read-only"):
+        (paths["i"] / "dir" / "new").touch()
+    await VolumeManager(root, objects, NoTokens()).reconcile([])  # type: ignore[arg-type]
+    assert mounts.mounts_below(root) == list((root / "volumes").iterdir()) == []
+    assert (tmp_path / "upper" / "dir" / "upper").read_text() == "upper"
 
 
 async def test_a_new_agent_removes_what_a_killed_one_left(
