@@ -35,13 +35,14 @@ class Waiting:
 class ContainerFacts:
     """What is known of a pod's containers, by name.
 
-    `runs` are newest first. `starting` holds those whose start is not over: they count as waiting even when
-    their process runs, since a postStart hook may go on. `messages` are termination messages by container id,
-    `images` are (image, imageID) pairs, `users` what the first process runs as. `resources` is what runs that were
-    resized have, by container id.
+    `runs` are newest first; `earlier` are the ids of those of an earlier sandbox. `starting` holds those whose start
+    is not over: they count as waiting even when their process runs, since a postStart hook may go on. `messages` are
+    termination messages by container id, `images` are (image, imageID) pairs, `users` what the first process runs as.
+    `resources` is what runs that were resized have, by container id.
     """
 
     runs: Mapping[str, Sequence[ContainerState]] = field(default_factory=dict)
+    earlier: frozenset[str] = frozenset()
     waiting: Mapping[str, Waiting] = field(default_factory=dict)
     starting: frozenset[str] = frozenset()
     started: frozenset[str] = frozenset()

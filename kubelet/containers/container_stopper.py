@@ -61,8 +61,20 @@ class ContainerStopper:
         message = ending.message or f"Stopping container {container['name']}"
         self._events.normal(pod, "Killing", message, container=container["name"])
         stop = _Stop(self, pod, container, container_id, ending, changed)
-        await stop.run_pre_stop_hook(host)
-        await stop.wait_until(ending.is_its_turn)
+        hook = stop.begin_pre_stop_hook(host)
+        try:
+            if hook is not None:
+                await stop.wait_until(hook.done)
+            await self._end(pod, container, container_id, stop)
+        finally:
+            if hook is not None:
+                hook.cancel()
+                await asyncio.wait((hook,))
+
+    async def _end(self, pod: Object, container: Container, container_id: str, stop: _Stop) -> None:
+        await stop.wait_for_its_turn()
+        if not self.is_running(pod, container_id):
+            return
         await self._signal(pod, container_id, self._stop_signal(container))
         await stop.wait_for_end(not_before=self._clock.now() + GRACE_SECONDS_MIN)
         if self.is_running(pod, container_id):
@@ -97,10 +109,11 @@ class ContainerStopper:
             if failure.reason not in _GONE:
                 raise
 
-    async def pre_stop(
-        self, pod: Object, container: Container, container_id: str, *, host: str, seconds: float
-    ) -> None:
-        """Run the preStop hook, if there is one; its failure is told and changes nothing."""
+    async def pre_stop(self, pod: Object, container: Container, container_id: str, *, host: str) -> None:
+        """Run the preStop hook; its failure is told and changes nothing.
+
+        A command that has not come to its end when the container is gone has gone with it, and so failed too.
+        """
         hook = get_path(container, "lifecycle", "preStop", default={})
         try:
             await run_hook(
@@ -112,11 +125,17 @@ class ContainerStopper:
                 host=host,
                 events=self._events,
                 clock=self._clock,
-                timeout_seconds=seconds,
             )
         except HookFailure:
-            # The message may hold what the hook printed, which events must not give away.
-            self._events.warning(pod, "FailedPreStopHook", "PreStopHook failed", container=container["name"])
+            self._pre_stop_failed(pod, container)
+        except asyncio.CancelledError:
+            if hook.get("exec"):
+                self._pre_stop_failed(pod, container)
+            raise
+
+    def _pre_stop_failed(self, pod: Object, container: Container) -> None:
+        # What the hook printed must not be given away by an event.
+        self._events.warning(pod, "FailedPreStopHook", "PreStopHook failed", container=container["name"])
 
 
 def signal_number(name: str | None) -> int | None:
@@ -153,19 +172,19 @@ class _Stop:
         self._ending = ending
         self._changed = changed
 
-    async def run_pre_stop_hook(self, host: str) -> None:
-        """The hook has at most the grace period, and ends with the container."""
-        left = self._ending.deadline() - self._stopper._clock.now()
-        if left <= 0 or not get_path(self._container, "lifecycle", "preStop"):
-            return
-        hook = asyncio.ensure_future(
-            self._stopper.pre_stop(self._pod, self._container, self._id, host=host, seconds=left)
-        )
+    def begin_pre_stop_hook(self, host: str) -> asyncio.Task[None] | None:
+        """Begin the hook, if there is one and time for it. It is waited for in the grace period, and may go on."""
+        if self._ending.deadline() <= self._stopper._clock.now():
+            return None
+        if not get_path(self._container, "lifecycle", "preStop"):
+            return None
+        hook = asyncio.ensure_future(self._stopper.pre_stop(self._pod, self._container, self._id, host=host))
         hook.add_done_callback(lambda _: self._changed.notify())
-        try:
-            await self.wait_until(hook.done)
-        finally:
-            hook.cancel()
+        return hook
+
+    async def wait_for_its_turn(self) -> None:
+        """Wait until those that must end before have, or the grace period is over."""
+        await self.wait_until(self._ending.is_its_turn)
 
     async def wait_until(self, holds: Callable[[], bool]) -> None:
         """Wait until something holds, the container ends or its time is up."""

@@ -34,7 +34,8 @@ class PodRuns:
     def __init__(self, pod: Object, services: PodServices) -> None:
         self.pod = pod
         self.waiting: dict[str, Waiting] = {}
-        self.ready_before = _ready_ids(pod)
+        self.started_before = _ids(pod, "started")
+        self.ready_before = _ids(pod, "ready")
         self._services = services
         self._past: list[ContainerState] = []
         self._failed_starts: list[ContainerState] = []
@@ -86,6 +87,7 @@ class PodRuns:
         """What the status is made from."""
         return ContainerFacts(
             runs=self.known(),
+            earlier=frozenset(run.id for run in self._past),
             waiting=self.waiting,
             starting=starting,
             started=started,
@@ -305,12 +307,12 @@ def _last_code(entry: Mapping[str, Any]) -> int | None:
     return int(ended["exitCode"]) if ended else None
 
 
-def _ready_ids(pod: Object) -> frozenset[str]:
-    """The runtime ids of the containers that the pod's status says are ready."""
+def _ids(pod: Object, quality: str) -> frozenset[str]:
+    """The runtime ids of the containers that the pod's status says have `started`, or are `ready`."""
     prefix = container_id("")
     return frozenset(
         entry["containerID"].removeprefix(prefix)
         for key in ("initContainerStatuses", "containerStatuses")
         for entry in get_path(pod, "status", key, default=[])
-        if entry.get("ready") and entry.get("containerID")
+        if entry.get(quality) and entry.get("containerID")
     )

@@ -104,13 +104,17 @@ def rejected(pod: Object, verdict: Verdict, now: float) -> Status:
     return status
 
 
-def phase_of(pod: Object, statuses: Sequence[Status], *, stopped: bool) -> str:
-    """The phase that these container statuses make; `stopped` says that nothing is started any more."""
+def phase_of(pod: Object, statuses: Sequence[Status], *, initialized: bool, stopped: bool) -> str:
+    """The phase that these container statuses make.
+
+    `initialized` says that a container was started in the present sandbox, `stopped` that none is started any more.
+    """
     by_name = {status["name"]: status for status in statuses}
-    initialized = any(_has_run(by_name.get(entry["name"], {})) for entry in pod_spec.containers(pod))
     running, pending = _count_inits(pod, by_name, initialized=initialized)
     if running < 0:
         return "Failed"
+    if pod_spec.init_containers(pod) and not initialized and not stopped:
+        return "Pending"
     waiting = unknown_count = ended = succeeded = 0
     restarting = False
     for container in pod_spec.containers(pod):
@@ -142,6 +146,13 @@ def phase_of(pod: Object, statuses: Sequence[Status], *, stopped: bool) -> str:
     return "Succeeded" if ended == succeeded else "Failed"
 
 
+def _is_initialized(pod: Object, facts: PodFacts) -> bool:
+    """Whether the present sandbox has got beyond the init containers, which have to run again in a new one."""
+    known = facts.containers
+    names = [container["name"] for container in pod_spec.containers(pod)]
+    return any(run.id not in known.earlier for name in names for run in known.runs.get(name) or ())
+
+
 def _count_inits(pod: Object, by_name: dict[str, Status], *, initialized: bool) -> tuple[int, int]:
     """(sidecars that run, init containers still to be done); -1 sidecars when initialization has failed for good."""
     running = pending = 0
@@ -169,7 +180,7 @@ def _phase(pod: Object, statuses: Sequence[Status], facts: PodFacts) -> str:
         return pod_spec.phase(pod)
     if facts.verdict is not None and facts.stopped:
         return "Failed"
-    phase = phase_of(pod, statuses, stopped=facts.stopped)
+    phase = phase_of(pod, statuses, initialized=_is_initialized(pod, facts), stopped=facts.stopped)
     # A pod that was ended before it could finish, or even begin, has failed.
     return "Failed" if facts.stopped and phase in ("Pending", "Running") else phase
 

@@ -391,7 +391,12 @@ class PodWorker:
     def _follow_probes(self, *, but: frozenset[str] = frozenset(), ending: bool = False) -> None:
         running = {name: run for name, run in self._runs.running().items() if name not in but}
         self._probes.follow(
-            self.pod, running, host=self._operations.host, known_ready=self._runs.ready_before, ending=ending
+            self.pod,
+            running,
+            host=self._operations.host,
+            known_started=self._runs.started_before,
+            known_ready=self._runs.ready_before,
+            ending=ending,
         )
 
     # Status.

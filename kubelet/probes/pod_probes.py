@@ -71,13 +71,15 @@ class PodProbes:
         running: Mapping[str, ContainerState],
         *,
         host: str,
+        known_started: frozenset[str],
         known_ready: frozenset[str],
         ending: bool = False,
     ) -> None:
         """Ask those containers that run, by name, and no others.
 
-        Those in `known_ready` (container ids) were ready when a former node agent looked, and so stay until a
-        probe says otherwise. A pod that is `ending` is only asked for its readiness.
+        Those in `known_started` (container ids) had started when a former node agent looked; those in `known_ready`
+        were ready then, and so stay until a probe says otherwise. A pod that is `ending` is only asked for its
+        readiness.
         """
         self._pod, self._host = pod, host
         for name in [name for name, known in self._probed.items() if self._is_over(known, running.get(name))]:
@@ -85,7 +87,9 @@ class PodProbes:
         for name, run in running.items():
             container = pod_spec.container(pod, name)
             if name not in self._probed and container is not None:
-                self._probed[name] = self._begin(container, run, already_ready=run.id in known_ready)
+                self._probed[name] = self._begin(
+                    container, run, has_started=run.id in known_started, is_ready=run.id in known_ready
+                )
         if ending:
             for known in self._probed.values():
                 for kind in (STARTUP, LIVENESS):
@@ -143,14 +147,14 @@ class PodProbes:
         instruments.PROBES.add(*labels, _RESULTS.get(outcome, "successful"))
         instruments.PROBE_SECONDS.add(seconds, *labels)
 
-    def _begin(self, container: Container, run: ContainerState, *, already_ready: bool) -> _Probed:
+    def _begin(self, container: Container, run: ContainerState, *, has_started: bool, is_ready: bool) -> _Probed:
         known = _Probed(container, run.id, run.started_at or self._clock.now(), asyncio.Event())
-        if already_ready or not container.get(STARTUP):
+        if has_started or not container.get(STARTUP):
             known.has_started.set()
-        if already_ready:
+        if is_ready:
             known.results[READINESS] = Outcome.SUCCESS
         for kind in (STARTUP, LIVENESS, READINESS):
-            if container.get(kind) and not (kind == STARTUP and already_ready):
+            if container.get(kind) and not (kind == STARTUP and has_started):
                 known.tasks[kind] = self._group.create_task(self._ask_again_and_again(known, kind))
         return known
 

@@ -58,6 +58,7 @@ class FakeRuntime:
         self.stubborn: set[str] = set()
         self.failures: dict[str, RuntimeFailure] = {}
         self.answer: Callable[[Sequence[str]], int] = lambda argv: 0
+        self.hangs = False
         self.groups = FakeGroups()
 
     def limits(self, pod_uid: str, container_id: str = "") -> Limits:
@@ -118,7 +119,7 @@ class FakeRuntime:
         state = self.pods[pod_uid].container(container_id)
         assert state is not None
         self.commands.append((state.name, tuple(argv)))
-        return FakeExec(self.answer(argv))
+        return FakeExec(self.answer(argv), hangs=self.hangs)
 
     def end(self, name: str, code: int, *, uid: str = "", **more: Any) -> None:
         """A container's first process ends."""
@@ -148,14 +149,17 @@ class FakeRuntime:
 
 
 class FakeExec:
-    """A command that has ended already."""
+    """A command that has ended already, or never does."""
 
     pid = 8
 
-    def __init__(self, code: int) -> None:
+    def __init__(self, code: int, *, hangs: bool = False) -> None:
         self.code = code
+        self.hangs = hangs
 
     async def wait(self) -> int:
+        if self.hangs:
+            await asyncio.get_running_loop().create_future()
         return self.code
 
     def kill(self, signo: int = 9) -> None:

@@ -237,6 +237,87 @@ async def test_a_hook_that_hangs_is_cut_off_with_the_grace_period(node: FakeNode
     assert kills(node) == [("web", signal.SIGTERM)]
 
 
+async def test_a_command_that_outlives_its_container_has_failed_as_a_hook(node: FakeNode) -> None:
+    node.runtime.hangs = True
+    node.runtime.stubborn.add("web")
+    await begin(node, container(lifecycle={"preStop": {"exec": {"command": ["drain"]}}}))
+    node.delete(grace_seconds=10)
+    await node.pass_(11)
+    assert kills(node) == [("web", signal.SIGTERM)] and "FailedPreStopHook" not in node.recorder.reasons()
+    await node.pass_(1.1)
+    assert kills(node)[-1] == ("web", signal.SIGKILL) and node.api.pods == {}
+    assert node.recorder.reasons().count("FailedPreStopHook") == 1
+
+
+async def test_a_hook_may_have_its_container_end_by_itself(node: FakeNode) -> None:
+    await begin(node, container(lifecycle={"preStop": {"sleep": {"seconds": 5}}}))
+    node.delete(grace_seconds=10)
+    await node.pass_(1)
+    node.runtime.end("web", 0)
+    await node.settle()
+    assert node.api.pods == {} and "FailedPreStopHook" not in node.recorder.reasons()
+
+
+async def test_a_probe_may_say_how_long_its_container_is_given_to_end(node: FakeNode) -> None:
+    node.runtime.answer = lambda argv: 1
+    node.runtime.stubborn.add("web")
+    probe = {"exec": {"command": ["check"]}, "failureThreshold": 1, "terminationGracePeriodSeconds": 5}
+    await begin(node, container(livenessProbe=probe), terminationGracePeriodSeconds=500)
+    await node.pass_(5.1)
+    assert kills(node)[:2] == [("web", signal.SIGTERM), ("web", signal.SIGKILL)]
+    assert node.container()["restartCount"] == 1
+
+
+async def test_a_failing_startup_probe_restarts_the_container_and_says_so(node: FakeNode) -> None:
+    node.runtime.answer = lambda argv: 1
+    probe = {"exec": {"command": ["check"]}, "failureThreshold": 3, "periodSeconds": 2}
+    await begin(node, container(startupProbe=probe))
+    await node.pass_(3.9)
+    assert node.container()["restartCount"] == 0 and node.container()["started"] is False
+    await node.pass_(0.2)
+    assert node.container()["restartCount"] == 1
+    assert ("Killing", "Container web failed startup probe, will be restarted") in node.recorder.events
+
+
+async def test_while_a_pod_ends_it_is_asked_for_its_readiness_and_not_whether_it_lives(node: FakeNode) -> None:
+    node.runtime.stubborn.add("web")
+    probes = {kind: {"exec": {"command": [kind]}, "periodSeconds": 1, "failureThreshold": 1} for kind in ("l", "r")}
+    await begin(node, container(livenessProbe=probes["l"], readinessProbe=probes["r"]))
+    assert node.container()["ready"] is True
+    node.delete(grace_seconds=30)
+    await node.settle()
+    node.runtime.answer = lambda argv: 1
+    await node.pass_(5)
+    assert node.container()["ready"] is False
+    said = [message for reason, message in node.recorder.events if reason == "Unhealthy"]
+    assert said and all(message.startswith("Readiness probe failed") for message in said)
+
+
+async def test_a_deadline_may_be_set_and_come_nearer_while_the_pod_runs(node: FakeNode) -> None:
+    await begin(node)
+    await node.pass_(60)
+    for seconds in (1000, 70):
+        old = node.api.pods["web"]
+        node.api.put({**old, "spec": {**old["spec"], "activeDeadlineSeconds": seconds}})
+        await node.settle()
+        assert node.status()["phase"] == "Running"
+    await node.pass_(10.1)
+    assert node.status()["phase"] == "Failed" and node.status()["reason"] == "DeadlineExceeded"
+
+
+async def test_a_container_that_had_started_need_not_start_again_for_a_new_node_agent(node: FakeNode) -> None:
+    ready = {"exec": {"command": ["ready"]}, "periodSeconds": 1}
+    started = {"exec": {"command": ["started"]}, "periodSeconds": 1, "failureThreshold": 1}
+    node.runtime.answer = lambda argv: int(argv[0] == "ready")
+    await begin(node, container(startupProbe=started, readinessProbe=ready))
+    await node.pass_(5)
+    assert node.container()["started"] is True and node.container()["ready"] is False
+    node.runtime.answer = lambda argv: 1
+    node.restart()
+    await node.pass_(5)
+    assert node.container()["started"] is True and node.container()["restartCount"] == 0
+
+
 async def test_sidecars_end_last_and_in_reverse_order(node: FakeNode) -> None:
     first, second = SIDECAR, container("log", restartPolicy="Always")
     await begin(node, container(), initContainers=[first, second])
@@ -337,6 +418,24 @@ async def test_a_lost_sandbox_is_made_anew_with_its_init_containers(node: FakeNo
     await node.settle()
     assert node.container()["restartCount"] == 1
     assert node.container()["lastState"]["terminated"]["exitCode"] == 137
+
+
+async def test_a_pod_whose_sandbox_was_lost_is_pending_until_it_is_initialized_again(node: FakeNode) -> None:
+    await begin(node, initContainers=[container("setup"), SIDECAR, container("last")])
+    node.runtime.end("setup", 0)
+    await node.settle()
+    node.runtime.end("last", 0)
+    await node.pass_(1)
+    assert node.status()["phase"] == "Running"
+    node.runtime.lose_supervisor(UID)
+    phases = []
+    for name in ("setup", "last"):
+        await node.pass_(1)
+        phases.append(node.status()["phase"])
+        node.runtime.end(name, 0)
+    await node.pass_(1)
+    assert phases == ["Pending", "Pending"] and node.status()["phase"] == "Running"
+    assert [entry["restartCount"] for entry in node.status()["initContainerStatuses"]] == [1, 1, 1]
 
 
 async def test_what_has_succeeded_is_not_run_again_in_a_new_sandbox(node: FakeNode) -> None:
