@@ -259,6 +259,8 @@ class Agent:
             resizes=Resizes(
                 AllocationStore(self._options.root_dir), self._node, lambda uid: workers.holding(but=uid)
             ),
+            end_pod=lambda uid, verdict: workers.end(uid, verdict),
+            room_appeared=lambda: workers.room_appeared(),
             host_ip=self._options.node.address,
             dns=self._options.dns,
             pids_max=self._options.pids_max,

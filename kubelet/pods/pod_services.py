@@ -31,6 +31,7 @@ class PodServices:
     `node` gives this node's Node object once there is one, `network_is_ready` whether pods can be given addresses,
     `other_pods` the pods that hold this node's resources, all but the one of a UID. `local_node` is the Node as it
     knows itself, for pods that run without the API; `refusal` is what it has against a new pod just now.
+    `end_pod` ends the pod of a UID, `room_appeared` is called when one has given back what it held.
     """
 
     root: Path
@@ -50,6 +51,8 @@ class PodServices:
     network_is_ready: Callable[[], bool]
     other_pods: Callable[[str], Sequence[Object]]
     resizes: Resizes
+    end_pod: Callable[[str, Verdict], None]
+    room_appeared: Callable[[], None]
     host_ip: str
     dns: ClusterDNS
     pids_max: int

@@ -28,7 +28,7 @@ from apimachinery.errors import ApiError
 from apimachinery.meta import Object, get_path, namespaced_key
 from apimachinery.time import parse_rfc3339, rfc3339
 from kubelet.instruments import POD_START_SECONDS, POD_WORKER_SECONDS
-from kubelet.pods import admission, pod_actions, pod_spec, security_admission
+from kubelet.pods import admission, pod_actions, pod_spec, preemption, security_admission
 from kubelet.pods.pod_actions import Observed
 from kubelet.pods.pod_operations import SETUP, PodOperations
 from kubelet.pods.pod_resize import PodResize
@@ -38,8 +38,8 @@ from kubelet.pods.pod_setup import PodSetup, SetupFailure
 from kubelet.pods.pod_status import PodFacts, Verdict, pod_status, rejected
 from kubelet.probes import PodProbes
 from kubelet.runtime import RuntimeFailure
-from kubelet.static_pods.identity import is_static
 from kubelet.signals import Signal
+from kubelet.static_pods.identity import is_static
 from kubelet.volumes import VolumeFailure
 
 logger = logging.getLogger(__name__)
@@ -122,6 +122,7 @@ class PodWorker:
         self._rejected = False
         self._is_adopted = False
         self._verdict: Verdict | None = None
+        self._leaving: set[str] = set()
         now = self._seen_at = self._clock.now()
         self._has_run = get_path(pod, "status", "phase") == "Running"
         self._quiet_until = now + QUIET_SECONDS
@@ -261,14 +262,33 @@ class PodWorker:
         if node is None:
             return None
         verdict = self._services.refusal(self.pod)
-        verdict = verdict or admission.objection(self.pod, node, self._services.other_pods(self.uid))
+        verdict = verdict or self._lack_of_room(node)
         verdict = verdict or security_admission.objection(self.pod, self._services.allowed_unsafe_sysctls)
         if verdict is None:
-            return self._take_on()
+            return self._take_on() if not self._leaving else None
         self._rejected = True
         self._services.events.warning(self.pod, verdict.reason, verdict.message)
         self._services.writer.set(self.pod, rejected(self.pod, verdict, self._clock.now()))
         return State.TERMINATED
+
+    def _lack_of_room(self, node: Object) -> Verdict | None:
+        """Why the pod can't run here beside the others. A critical one waits for some to leave instead."""
+        others = self._services.other_pods(self.uid)
+        self._leaving &= {other["metadata"]["uid"] for other in others}
+        verdict = admission.objection(self.pod, node, others)
+        if verdict is None or not preemption.is_critical(self.pod):
+            return verdict
+        staying = [other for other in others if other["metadata"]["uid"] not in self._leaving]
+        try:
+            victims = preemption.choose(self.pod, node, staying)
+        except preemption.Refused as refused:
+            return refused.verdict
+        for victim in victims:
+            logger.info(self._words("pod preempts another", victim=namespaced_key(victim)))
+            self._leaving.add(victim["metadata"]["uid"])
+            self._services.events.warning(victim, preemption.PREEMPTED.reason, preemption.PREEMPTED.message)
+            self._services.end_pod(victim["metadata"]["uid"], preemption.PREEMPTED)
+        return None
 
     def _take_on(self) -> State:
         sandbox = self._services.runtime.sandbox(self.uid)
@@ -332,6 +352,7 @@ class PodWorker:
     async def _terminated(self) -> State | None:
         self._probes.stop()
         self._resize.end()
+        self._services.room_appeared()
         if self._has_something_to_say():
             self._services.writer.set(self.pod, self._status(stopped=True))
         if not self._vanished:
@@ -363,9 +384,8 @@ class PodWorker:
         deadline = self._deadline()
         if deadline is None or self._clock.now() < deadline:
             return False
-        if self._verdict is None:
-            self._verdict = DEADLINE_EXCEEDED
-            self._services.events.normal(self.pod, DEADLINE_EXCEEDED.reason, DEADLINE_EXCEEDED.message)
+        self._verdict = DEADLINE_EXCEEDED
+        self._services.events.normal(self.pod, DEADLINE_EXCEEDED.reason, DEADLINE_EXCEEDED.message)
         return True
 
     def _deadline(self) -> float | None:

@@ -15,7 +15,7 @@ from apimachinery.meta import Object, namespace, namespaced_key, uid
 from kubelet.objects import ObjectKey
 from kubelet.pods.pod_services import PodServices
 from kubelet.pods.pod_status import Verdict
-from kubelet.pods.pod_worker import PodWorker
+from kubelet.pods.pod_worker import PodWorker, State
 from kubelet.runtime import SandboxState
 from kubelet.signals import Signal
 
@@ -67,6 +67,12 @@ class PodWorkers:
         """The node is known now, or its network is ready."""
         for worker in self._workers.values():
             worker.wake()
+
+    def room_appeared(self) -> None:
+        """A pod has given back what it held: others may have waited for it."""
+        for worker in self._workers.values():
+            if worker.state is State.PENDING:
+                worker.wake()
 
     def holding(self, *, but: str) -> Sequence[Object]:
         """The pods that hold this node's resources, with what they hold; all but one."""

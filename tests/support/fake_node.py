@@ -437,6 +437,8 @@ class FakeNode:
             network_is_ready=lambda: self.network_ready,
             other_pods=lambda uid: workers.holding(but=uid),
             resizes=Resizes(AllocationStore(self._root), lambda: self.node, lambda uid: workers.holding(but=uid)),
+            end_pod=lambda uid, verdict: workers.end(uid, verdict),
+            room_appeared=lambda: workers.room_appeared(),
             host_ip="10.88.0.2",
             dns=ClusterDNS(),
             pids_max=0,
