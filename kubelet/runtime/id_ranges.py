@@ -8,7 +8,8 @@ Source: https://kubernetes.io/docs/concepts/workloads/pods/user-namespaces/ and 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
+from itertools import chain
 from pathlib import Path
 from random import Random
 
@@ -19,7 +20,7 @@ FILES = (Path("/etc/subuid"), Path("/etc/subgid"))
 # Beyond it ids are negative to programs that keep them in a signed integer.
 _LAST = 1 << 31
 
-Range = tuple[int, int]
+Given = dict[str, list[tuple[int, int]]]
 
 
 class NoRange(Exception):
@@ -32,13 +33,18 @@ def choose(taken: Collection[int], random: Random, files: Sequence[Path] = FILES
     Where the node's owner has given ranges to the user "kubelet" it is one of those, else any that was not given to
     somebody else. It is drawn by lot: several node agents may share a machine without knowing of each other.
     """
-    texts = [path.read_text() if path.exists() else "" for path in files]
-    return pick(free_slots([parse(text) for text in texts]), taken, random)
+    given = [parse(path.read_text()) if path.exists() else {} for path in files]
+    candidates = slots(given)
+    start = random.randrange(len(candidates)) if candidates else 0
+    for slot in chain(candidates[start:], candidates[:start]):
+        if slot not in taken and all(is_free(slot, one) for one in given):
+            return slot
+    raise NoRange(f"no range of {IDS} user ids is left for another pod with hostUsers: false")
 
 
-def parse(text: str) -> dict[str, list[Range]]:
+def parse(text: str) -> Given:
     """(first id, count) by owner, from the text of /etc/subuid or /etc/subgid."""
-    found: dict[str, list[Range]] = {}
+    found: Given = {}
     for line in text.splitlines():
         owner, _, numbers = line.partition(":")
         first, _, count = numbers.partition(":")
@@ -47,30 +53,20 @@ def parse(text: str) -> dict[str, list[Range]]:
     return found
 
 
-def free_slots(files: Iterable[dict[str, list[Range]]]) -> list[int]:
-    """Where ranges may begin, as users and as groups alike."""
-    found: set[int] = set()
-    for number, given in enumerate(files):
+def slots(files: Sequence[Given]) -> Sequence[int]:
+    """Where ranges may begin, before it is looked whose they are."""
+    for given in files:
         if OWNER in given:
-            starts = {id_ for first, count in given[OWNER] for id_ in range(_up(first), first + count - IDS + 1, IDS)}
-        else:
-            others = [taken for ranges in given.values() for taken in ranges]
-            starts = {
-                id_
-                for id_ in range(IDS, _LAST, IDS)
-                if not any(first < id_ + IDS and id_ < first + count for first, count in others)
-            }
-        found = starts if number == 0 else found & starts
-    return sorted(found - {0})
+            return [id_ for first, count in given[OWNER] for id_ in range(max(_up(first), IDS), first + count, IDS)]
+    return range(IDS, _LAST, IDS)
 
 
-def pick(slots: Sequence[int], taken: Collection[int], random: Random) -> int:
-    """One of these that is not taken. Raises NoRange."""
-    start = random.randrange(len(slots)) if slots else 0
-    for slot in (*slots[start:], *slots[:start]):
-        if slot not in taken:
-            return slot
-    raise NoRange(f"no range of {IDS} user ids is left for a pod with hostUsers: false ({len(slots)} are in use)")
+def is_free(slot: int, given: Given) -> bool:
+    """Whether a range is the node agent's by one of the files: within what it was given, else nobody else's."""
+    end = slot + IDS
+    if OWNER in given:
+        return any(first <= slot and end <= first + count for first, count in given[OWNER])
+    return not any(first < end and slot < first + count for ranges in given.values() for first, count in ranges)
 
 
 def _up(first: int) -> int:
