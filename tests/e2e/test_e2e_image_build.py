@@ -394,6 +394,8 @@ def test_what_is_built_here_is_read_by_others_as_it_is(shop: Workshop, tmp_path:
         about = json.loads(run("skopeo", "inspect", "--config", "--tls-verify=false", name))
         assert about["rootfs"]["diff_ids"] == list(image.diff_ids)
         assert about["history"][-1]["created_by"].startswith("RUN echo x > /made")
+        layers_told = sum(1 for entry in about["history"] if not entry.get("empty_layer"))
+        assert layers_told == len(image.diff_ids)  # though the base image tells nothing of its own
         run("skopeo", "copy", "--quiet", "--src-tls-verify=false", name, f"oci:{tmp_path}/o:x")
     run("umoci", "unpack", "--image", f"{tmp_path}/o:x", tmp_path / "bundle")
     root = tmp_path / "bundle" / "rootfs"

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -79,7 +80,8 @@ def store(tmp_path: Path) -> ImageStore:
 @pytest.fixture
 def plain(tmp_path: Path) -> Iterator[Registry]:
     with registry(tmp_path / "registry") as running:
-        put(image(LAYERS, run=RUN), tmp_path / "oci", running, "team/app:1")
+        history = [{"created_by": "one"}, {"created_by": "ENV", "empty_layer": True}, {"created_by": "two"}]
+        put(image(LAYERS, run=RUN, history=history), tmp_path / "oci", running, "team/app:1")
         yield running
 
 
@@ -344,6 +346,38 @@ def test_images_of_buildah_and_umoci_are_pulled_as_they_were_made(
     run("skopeo", "copy", "--quiet", "--dest-tls-verify=false", f"oci:{layout}:a", f"docker://{plain.host}/umoci:1")
     pulled = pull(store, f"{plain.host}/umoci:1")
     assert (pulled.layers[1] / "pipe").is_fifo() and files(pulled)["dir/gone"] == b""
+
+
+@pytest.fixture
+def podman(tmp_path: Path) -> Iterator[Callable[..., str]]:
+    """Podman with a store of its own."""
+    need("podman")
+    with tempfile.TemporaryDirectory(prefix="podman-") as short:  # it takes a run root of 50 characters at most
+        places = ("--root", str(tmp_path / "podman"), "--runroot", short, "--storage-driver", "vfs")
+        yield lambda *words: run("podman", *places, *words)
+        run("podman", *places, "rmi", "--all", "--force")
+
+
+def test_podman_reads_our_images_and_we_read_what_podman_makes_of_them(
+    store: ImageStore, plain: Registry, tmp_path: Path, podman: Callable[..., str]
+) -> None:
+    from kubelet.images.export import export_images
+
+    ours = pull(store, f"{plain.host}/team/app:1")
+    with (tmp_path / "ours.tar").open("wb") as file:
+        export_images(store, [ours], file)
+    podman("load", "--quiet", "--input", tmp_path / "ours.tar")
+    about = json.loads(podman("inspect", f"{plain.host}/team/app:1"))[0]
+    assert about["RootFS"]["Layers"] == list(ours.diff_ids) and about["Config"]["Cmd"] == ["/bin/app"]
+
+    (tmp_path / "Containerfile").write_text(f"FROM {plain.host}/team/app:1\nCOPY file /data/\nUSER 6\n")
+    (tmp_path / "file").write_text("from podman")
+    name = f"{plain.host}/podman:1"
+    podman("build", "--quiet", "--pull=never", "--format", "docker", "--tag", name, tmp_path)
+    podman("push", "--quiet", "--tls-verify=false", name)
+    theirs = pull(store, name)
+    assert theirs.config["User"] == "6" and files(theirs)["data/file"] == b"from podman"
+    assert {path: data for path, data in files(theirs).items() if path != "data/file"} == files(ours)
 
 
 def test_the_commands_of_kctl_do_all_of_it(plain: Registry, tmp_path: Path) -> None:

@@ -69,10 +69,12 @@ def image(
     run: Mapping[str, Any] | None = None,
     pack: Callable[[bytes], bytes] = lambda layer: gzip.compress(layer, mtime=0),
     diff_ids: Sequence[str] | None = None,
+    history: Sequence[Mapping[str, Any]] = (),
     **platform: str,
 ) -> MadeImage:
     """An OCI image of these (uncompressed) layers."""
     config = {
+        "history": list(history),
         "architecture": "amd64",
         "os": "linux",
         **platform,

@@ -119,9 +119,18 @@ def of_image(store: ImageStore, image: Image, platform: Platform) -> State:
             layers=list(image.diff_ids),
             on_host=bool(image.binds),
             config=copy.deepcopy(document.get("config") or {}),
-            history=list(document.get("history") or []),
+            history=_whole_history(document.get("history") or [], len(image.diff_ids)),
             created=str(document.get("created") or ""),
             author=str(document.get("author") or ""),
         )
     except (TypeError, ValueError) as error:
         raise BuildError(f"the base image's configuration is damaged: {error}") from error
+
+
+def _whole_history(entries: list[dict[str, Any]], layers: int) -> list[dict[str, Any]]:
+    """A history with an entry for each layer. It may be missing, but other tools refuse one that does not add up."""
+    told = sum(1 for entry in entries if not entry.get("empty_layer"))
+    return [
+        *entries,
+        *({"created": EPOCH, "comment": "from an image without its history"} for _ in range(layers - told)),
+    ]
