@@ -227,17 +227,20 @@ class PodRuns:
         self._not_before.pop(name, None)
 
     def _note_outdated(self) -> None:
-        """Remember the runs of containers whose image is changed in the pod while they run.
+        """Remember the runs of containers whose image is changed in the pod while they run; none of them has to wait.
 
         Those that run but once go on to their end with the image that they have.
         """
-        for name, run in self.running().items():
+        running: dict[str, ContainerState] | None = None
+        for name, image in self._started_images.items():
             container = pod_spec.container(self.pod, name)
-            started = self._started_images.get(name)
-            if container is None or not started or not pod_spec.is_lasting(self.pod, name):
+            if container is None or not image or container["image"] == image:
                 continue
-            if container["image"] != started:
-                self._outdated.add(run.id)
+            self._backoffs.pop(name, None)
+            self._not_before.pop(name, None)
+            running = self.running() if running is None else running
+            if name in running and pod_spec.is_lasting(self.pod, name):
+                self._outdated.add(running[name].id)
 
     def _sandbox(self) -> SandboxState | None:
         return self._services.runtime.sandbox(self.pod["metadata"]["uid"])

@@ -534,6 +534,24 @@ async def test_a_changed_image_restarts_its_container_even_in_a_pod_that_never_r
     assert node.status()["phase"] == "Succeeded"
 
 
+async def test_a_changed_image_is_tried_at_once_however_long_the_container_was_held_back(node: FakeNode) -> None:
+    node.images.present.add("localhost/other")
+    await begin(node)
+    for _ in range(3):
+        node.runtime.end("web", 1)
+        await node.pass_(20)
+    node.runtime.end("web", 1)
+    await node.pass_(1)
+    assert node.waiting() == "CrashLoopBackOff" and node.runtime.running() == []
+    changed = node.api.pods["web"]
+    node.api.put({**changed, "spec": {**changed["spec"], "containers": [container(image="localhost/other")]}})
+    await node.settle()
+    assert node.runtime.running() == ["web"]
+    node.runtime.end("web", 1)
+    await node.pass_(1)
+    assert "back-off 10s" in node.container()["state"]["waiting"]["message"]
+
+
 async def test_an_init_container_ends_with_the_image_that_it_began_with(node: FakeNode) -> None:
     await begin(node, initContainers=[container("setup")])
     await node.pass_(60)
