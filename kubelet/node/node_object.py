@@ -20,6 +20,8 @@ from kubelet.node.node_settings import NodeSettings, Threshold
 
 KUBELET_VERSION = "v1.35.0+wherry"
 IMAGES_MAX, NAMES_PER_IMAGE_MAX = 50, 5
+# What pods may count on here (Node.status.features).
+FEATURES = {"supplementalGroupsPolicy": True}
 
 Condition = dict[str, Any]
 
@@ -216,7 +218,7 @@ def status_patch(old: Object, new: Object, *, heartbeat: bool) -> Object | None:
             patch.setdefault("allocatable", {})[name] = value
     if (current.get("addresses") or []) != new["addresses"]:
         patch["addresses"] = [{"$patch": "replace"}, *new["addresses"]]
-    for key in ("daemonEndpoints", "images", "runtimeHandlers"):
+    for key in ("daemonEndpoints", "features", "images", "runtimeHandlers"):
         if (current.get(key) or type(new[key])()) != new[key]:
             patch[key] = new[key]
     return {"status": patch} if patch else None

@@ -248,6 +248,7 @@ class NodeReporter:
                 now=self._clock.now(),
             ),
             "daemonEndpoints": {"kubeletEndpoint": {"Port": self._settings.port}},
+            "features": node_object.FEATURES,
             "images": node_object.image_list(self._images()),
             "nodeInfo": node_object.node_info(self._machine, self._runtime_version),
             "runtimeHandlers": self._runtime_handlers(),

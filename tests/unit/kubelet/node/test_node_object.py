@@ -139,6 +139,7 @@ def status(**more: Any) -> Object:
         "daemonEndpoints": {"kubeletEndpoint": {"Port": 10250}},
         "images": [],
         "runtimeHandlers": [],
+        "features": node_object.FEATURES,
         "nodeInfo": {"bootID": "b"},
     }
     return {**base, **more}
