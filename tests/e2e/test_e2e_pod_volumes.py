@@ -77,6 +77,11 @@ async def put(here: Node, resource: Any, name: str, **fields: Any) -> None:
     await here.client.create(resource, {"metadata": {"name": name}, **fields}, "default")
 
 
+def restarts(pod: Object) -> int:
+    entries = get_path(pod, "status", "containerStatuses", default=[])
+    return sum(entry["restartCount"] for entry in entries)
+
+
 def text(secret: str) -> str:
     return base64.b64encode(secret.encode()).decode()
 
@@ -228,6 +233,23 @@ async def test_what_changes_is_seen_by_containers_that_run_as_a_whole_but_not_in
     assert message == 'MountVolume.SetUp failed for volume "v" : configmap "moving" not found'
     assert Path(f"/proc/{pid_of(here, pod)}/root/v/a").read_text() == "2"
     await here.delete("moving", grace_period_seconds=0)
+
+
+async def test_a_pod_sees_its_own_labels_change_however_fast_they_do(here: Node) -> None:
+    items = [
+        {"path": "labels", "fieldRef": {"fieldPath": "metadata.labels"}},
+        {"path": "note", "fieldRef": {"fieldPath": "metadata.annotations['note']"}},
+    ]
+    container = shell(FOREVER, volumeMounts=[mount("v", "/v")])
+    await here.create("labelled", container, volumes=[{"name": "v", "downwardAPI": {"items": items}}])
+    pod = await here.running("labelled")
+    shown = Path(f"/proc/{pid_of(here, pod)}/root/v")
+    for number in range(20):
+        change = {"labels": {"v": str(number)}, "annotations": {"note": f"n{number}"}}
+        await here.client.patch(PODS, "labelled", {"metadata": change}, "default")
+    await here.eventually(lambda: (shown / "labels").read_text() == 'v="19"')
+    assert (shown / "note").read_text() == "n19"
+    await here.delete("labelled", grace_period_seconds=0)
 
 
 async def test_a_pod_waits_for_its_objects_and_says_for_which(here: Node) -> None:
@@ -392,6 +414,26 @@ async def test_a_part_that_lies_outside_of_its_volume_is_refused(here: Node) -> 
     assert not Path("/none").exists()
     mounted = [mount("v", "/f", subPath="good"), mount("v", "/d", subPath="own")]
     assert await said(here, "within", shell("cat /f /d/file", volumeMounts=mounted), volumes=volumes) == ["in", "in"]
+
+
+async def test_parts_outlive_restarts_of_their_container_and_their_own_removal(here: Node) -> None:
+    mounted = [mount("v", "/all"), mount("v", "/dir", subPath="dir"), mount("c", "/conf", subPath="conf")]
+    script = (
+        "echo run >> /dir/runs; cat /conf; [ $(wc -l < /dir/runs) = 3 ] || exit 1;"
+        f"cat /all/dir/runs; rm -r /all/dir; ls -d /all/dir /dir 2> /dev/null; {FOREVER}"
+    )
+    await put(here, CONFIGMAPS, "restarts", data={"conf": "same\n"})
+    volumes = [{"name": "v", "emptyDir": {}}, {"name": "c", "configMap": {"name": "restarts"}}]
+    init = shell("echo run >> /dir/runs", "init", volumeMounts=mounted)
+    await here.create("restarts", shell(script, volumeMounts=mounted), initContainers=[init], volumes=volumes)
+    # The second run of the container is the third that adds a line.
+    pod = await here.wait_for("restarts", lambda pod: restarts(pod) == 1)
+    await here.eventually(lambda: here.output(pod, attempt=1).endswith("/dir\n"))
+    assert here.output(pod, attempt=1).splitlines() == ["same", "run", "run", "run", "/dir"]
+    await here.delete("restarts", grace_period_seconds=0)
+    await here.wait_gone("restarts")
+    await here.eventually(lambda: not here.traces(pod))
+    assert mounts.mounts_below(here.agent.root / "volumes") == []
 
 
 # Mounts in the container.
