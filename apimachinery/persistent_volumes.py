@@ -97,6 +97,18 @@ def claim_uid(volume: Object) -> str:
     return found
 
 
+def claim_reference(claim: Object) -> Object:
+    """How a volume names its claim."""
+    return {
+        "kind": "PersistentVolumeClaim",
+        "apiVersion": "v1",
+        "namespace": namespace(claim),
+        "name": name(claim),
+        "uid": uid(claim),
+        "resourceVersion": meta.resource_version(claim),
+    }
+
+
 def is_bound_to(volume: Object, claim: Object) -> bool:
     """Whether a volume says that it is this claim's, or is kept for one of its name."""
     same_name = claim_key(volume) == f"{namespace(claim)}/{name(claim)}"

@@ -31,6 +31,7 @@ from apimachinery.persistent_volumes import (
     SELECTED_NODE,
     STORAGE_PROVISIONER,
     access_modes,
+    claim_reference,
     class_of,
     is_local_path,
     mode,
@@ -38,7 +39,7 @@ from apimachinery.persistent_volumes import (
 )
 from apimachinery.resources import NODES, PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, STORAGECLASSES
 from controllers.context import Context
-from controllers.persistent_volume_plan import NORMAL, WARNING, reference
+from controllers.persistent_volume_plan import NORMAL, WARNING
 from controllers.requests import unless_gone
 
 CLAIM, VOLUME = "claim ", "volume "
@@ -97,7 +98,7 @@ def volume_for(claim: Object, storage_class: Object, node: Object) -> Object:
         "spec": {
             "accessModes": access_modes(claim),
             "capacity": {"storage": get_path(spec, "resources", "requests", "storage")},
-            "claimRef": reference(claim),
+            "claimRef": claim_reference(claim),
             "csi": {"driver": LOCAL_PATH, "volumeHandle": called},
             "nodeAffinity": {"required": {"nodeSelectorTerms": [term]}},
             "persistentVolumeReclaimPolicy": storage_class.get("reclaimPolicy") or "Delete",

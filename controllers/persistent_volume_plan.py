@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from apimachinery import meta
-from apimachinery.meta import Object, get_path, name, namespace, namespaced_key, uid
+from apimachinery.meta import Object, get_path, name, namespaced_key, uid
 from apimachinery.persistent_volumes import (
     BIND_COMPLETED,
     BOUND_BY_CONTROLLER,
@@ -26,6 +26,7 @@ from apimachinery.persistent_volumes import (
     STORAGE_PROVISIONER,
     best_match,
     claim_key,
+    claim_reference,
     claim_uid,
     class_of,
     is_bound_to,
@@ -192,20 +193,8 @@ def _bind_volume(volume: Object, claim: Object) -> Change:
     if not is_bound_to(volume, claim) and BOUND_BY_CONTROLLER not in meta.annotations(volume):
         fields["metadata"] = {"annotations": {BOUND_BY_CONTROLLER: "yes"}}
     if not is_bound_to(volume, claim) or claim_uid(volume) != uid(claim):
-        fields["spec"] = {"claimRef": reference(claim)}
+        fields["spec"] = {"claimRef": claim_reference(claim)}
     return Change(volume, fields, _phase(volume, "Bound"))
-
-
-def reference(claim: Object) -> Object:
-    """How a volume names its claim."""
-    return {
-        "kind": "PersistentVolumeClaim",
-        "apiVersion": "v1",
-        "namespace": namespace(claim),
-        "name": name(claim),
-        "uid": uid(claim),
-        "resourceVersion": meta.resource_version(claim),
-    }
 
 
 def _bind_claim(claim: Object, volume: Object) -> Change:

@@ -21,25 +21,30 @@ from apiclient.leaderelection import LeaderElector
 from apiclient.logs import setup
 from apiclient.process_identity import own_identity
 from apiclient.rest import Client
-from apimachinery.resources import NODES, PODS
+from apimachinery.resources import NODES, PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, PODS, STORAGECLASSES
 from scheduler.cluster import Cluster
 from scheduler.options import Options, parse_options
 from scheduler.plugins import default_profile
 from scheduler.reporting import Reporter
 from scheduler.scheduler import Scheduler
-from scheduler.trimming import trimmed_node, trimmed_pod
+from scheduler.trimming import trimmed_node, trimmed_pod, trimmed_storage
 
 
 async def run(options: Options, client: Client, *, clock: Clock, rng: random.Random) -> None:
     """Follow the cluster, and place its pods whenever this scheduler leads, until cancelled."""
     nodes = Informer(client, NODES, transform=trimmed_node, clock=clock, rng=rng)
     pods = Informer(client, PODS, transform=trimmed_pod, clock=clock, rng=rng)
+    claims, volumes, classes = (
+        Informer(client, resource, transform=trimmed_storage, clock=clock, rng=rng)
+        for resource in (PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, STORAGECLASSES)
+    )
     recorder = EventRecorder(client, options.scheduler_name, clock=clock)
     reporter = Reporter(client, pods, recorder, clock=clock)
     cluster = Cluster(default_profile(), scheduler_name=options.scheduler_name, rng=rng)
-    scheduler = Scheduler(client, cluster, reporter, nodes=nodes, pods=pods, clock=clock)
+    storage = claims, volumes, classes
+    scheduler = Scheduler(client, cluster, reporter, nodes=nodes, pods=pods, storage=storage, clock=clock)
     async with asyncio.TaskGroup() as group:
-        for part in (nodes, pods, recorder, reporter):
+        for part in (nodes, pods, *storage, recorder, reporter):
             group.create_task(part.run())
         if not options.leader_elect:
             await scheduler.lead()

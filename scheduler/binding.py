@@ -2,7 +2,8 @@
 
 A pod is assumed to be on its node from the moment it is placed, so the next one does not wait for the answer. An
 answer that does not come leaves open whether the binding was made: it is asked for again, and a conflict is looked
-into, before the pod's room is given to others.
+into, before the pod's room is given to others. A pod whose claims are not bound yet waits for that first, beside the
+workers, for it may take long.
 
 Source: https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/binding-v1/
 """
@@ -20,6 +21,7 @@ from apimachinery.meta import Object, name, namespace, uid
 from apimachinery.resources import PODS
 from scheduler.cluster import Placement
 from scheduler.pods import node_name
+from scheduler.volume_binder import VolumeBinder
 
 WORKERS = 32
 QUEUED_MAX = 4 * WORKERS
@@ -34,6 +36,7 @@ class Outcome(Enum):
     GONE = "gone"
     CALLED_OFF = "called off"
     FAILED = "failed"
+    CLAIMS_NOT_BOUND = "claims not bound"
 
 
 Done = Callable[[Placement, Outcome, str], None]
@@ -42,17 +45,19 @@ Done = Callable[[Placement, Outcome, str], None]
 class Binder:
     """Posts placements; `done(placement, outcome, message)` is called once for each."""
 
-    def __init__(self, client: Client, done: Done, *, clock: Clock) -> None:
+    def __init__(self, client: Client, done: Done, *, volumes: VolumeBinder, clock: Clock) -> None:
         self._client = client
         self._done = done
+        self._volumes = volumes
         self._clock = clock
+        self._unprepared: asyncio.Queue[Placement] = asyncio.Queue(QUEUED_MAX)
         self._waiting: asyncio.Queue[Placement] = asyncio.Queue(QUEUED_MAX)
         self._unfinished: dict[str, Placement] = {}
 
     async def submit(self, placement: Placement) -> None:
         """Hand over a placement; waits while very many are on their way."""
         self._unfinished[placement.queued.uid] = placement
-        await self._waiting.put(placement)
+        await (self._waiting if placement.decision is None else self._unprepared).put(placement)
 
     async def run(self) -> None:
         """Post placements until cancelled; what is unfinished then is called off."""
@@ -60,9 +65,12 @@ class Binder:
             async with asyncio.TaskGroup() as group:
                 for _ in range(WORKERS):
                     group.create_task(self._work())
+                while True:
+                    group.create_task(self._prepare(await self._unprepared.get()))
         finally:
-            while not self._waiting.empty():
-                self._waiting.get_nowait()
+            for queue in (self._waiting, self._unprepared):
+                while not queue.empty():
+                    queue.get_nowait()
             for placement in list(self._unfinished.values()):
                 self._finish(placement, Outcome.CALLED_OFF, "")
 
@@ -71,6 +79,14 @@ class Binder:
             placement = await self._waiting.get()
             outcome, message = await bind(self._client, placement.queued.pod, placement.node, clock=self._clock)
             self._finish(placement, outcome, message)
+
+    async def _prepare(self, placement: Placement) -> None:
+        """Have the claims of a pod bound, and then the pod."""
+        assert placement.decision is not None, "nothing is decided about a pod whose claims are bound"
+        if error := await self._volumes.bind(placement.decision):
+            self._finish(placement, Outcome.CLAIMS_NOT_BOUND, error)
+        else:
+            await self._waiting.put(placement)
 
     def _finish(self, placement: Placement, outcome: Outcome, message: str) -> None:
         del self._unfinished[placement.queued.uid]

@@ -1,4 +1,4 @@
-"""What a scheduler knows and decides, without any I/O: events of nodes and pods go in, placements come out.
+"""What a scheduler knows and decides, without any I/O: events of nodes, pods and storage go in, placements come out.
 
 It takes every event at once, also while another scheduler leads, so that whoever takes over knows the cluster.
 """
@@ -8,31 +8,40 @@ from __future__ import annotations
 import logging
 import random
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import orjson
 
 from apiclient.informer import DELETED
 from apiclient.logs import kv
-from apimachinery.meta import Object, deletion_requested, name, namespaced_key, uid
+from apimachinery.meta import Object, deletion_requested, labels, name, namespaced_key, uid
 from scheduler.evaluation import Evaluations, Turn
-from scheduler.framework import Diagnosis, PodClass, Profile, diagnose, may_help
+from scheduler.framework import Diagnosis, PodClass, Profile, diagnose, may_help, storage_may_help
 from scheduler.pods import Usage, is_terminal, node_name, usage_fields, usage_of
 from scheduler.queue import QueuedPod, SchedulingQueue
 from scheduler.snapshot import NOTHING, Change, Snapshot
+from scheduler.storage import Decision, decide, options_for, wanted_claims
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_SCHEDULER_NAME = "default-scheduler"
 USAGES_REMEMBERED = 4096
+# How far the changes of nodes, pods and storage have been followed.
+State = tuple[int, int]
+Taker = Callable[[Object | None, Object | None], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """A pod and the node that was found for it; the pod is assumed to be there from now on."""
+    """A pod and the node that was found for it; the pod is assumed to be there from now on.
+
+    `decision` is what has to become of its claims first, if any of them is not bound.
+    """
 
     queued: QueuedPod
     node: str
+    decision: Decision | None = None
 
 
 class Cluster:
@@ -47,7 +56,8 @@ class Cluster:
         self._turn = Turn(rng)
         self._usages: OrderedDict[bytes, Usage] = OrderedDict()
         self._changes: dict[int, Change] = {}
-        self._diagnoses: dict[PodClass, tuple[int, Diagnosis]] = {}
+        self._storage_changed = False
+        self._diagnoses: dict[PodClass, tuple[State, Diagnosis]] = {}
 
     def node_changed(self, kind: str, old: Object | None, new: Object | None) -> None:
         """Take an event of a node, as an informer tells it."""
@@ -70,6 +80,11 @@ class Cluster:
             logger.error(kv("pod not understood", pod=namespaced_key(new), error=repr(error)))
             self.queue.remove(uid(new), now)
 
+    def storage_changed(self, take: Taker, old: Object | None, new: Object | None) -> None:
+        """Take an event of a claim, a volume or a class of storage: `take` is the storage's method for it."""
+        take(old, new)
+        self._storage_changed = True
+
     def _take(self, pod: Object, now: float) -> None:
         if is_terminal(pod):
             self._pod_ended(uid(pod), now)
@@ -87,6 +102,11 @@ class Cluster:
                 lambda pod_class, rejectors: may_help(self._profile, pod_class, rejectors, changes, self.snapshot),
                 now,
             )
+        if self._storage_changed:
+            self._storage_changed = False
+            self.queue.move(
+                lambda pod_class, rejectors: storage_may_help(self._profile, pod_class, rejectors, self.snapshot), now
+            )
         return self.queue.pop(now)
 
     def place(self, queued: QueuedPod, now: float) -> Placement | Diagnosis:
@@ -98,13 +118,31 @@ class Cluster:
             return diagnosis
         self._turn.take(row)
         node = self.snapshot.node_name(row)
+        decision = self._decide(queued, row) if "volumes" in queued.pod["spec"] else None
         self.snapshot.place(queued.uid, node, queued.pod_class.usage, assumed=True)
         self.queue.follow(queued.pod_class, now)
-        return Placement(queued, node)
+        return Placement(queued, node, decision)
+
+    def _decide(self, queued: QueuedPod, row: int) -> Decision | None:
+        """What the pod's claims get on this node; None if they are all bound."""
+        storage, claims = self.snapshot.storage, wanted_claims(queued.pod)
+        _, unbound = storage.split(claims)
+        decision = None
+        if unbound:
+            node = self.snapshot.node(row)
+            assert node is not None, "a node that was chosen is there"
+            decision = decide(options_for(storage, unbound), name(node), labels(node))
+            assert decision is not None, "a node that was chosen has what the claims need"
+            storage.assume(queued.uid, decision)
+        if claims:
+            storage.use(queued.uid, claims)
+        return decision
 
     def bound(self, placement: Placement, now: float) -> None:
         """The API server has taken the placement; the pod stays assumed until its event arrives."""
         self.queue.remove(placement.queued.uid, now)
+        if placement.decision is not None:
+            self.snapshot.storage.forget(placement.queued.uid)
 
     def forget(self, placement: Placement) -> None:
         """The placement has come to nothing: its room is free for others."""
@@ -112,17 +150,27 @@ class Cluster:
         if placed is not None and placed.assumed:
             self.snapshot.remove(placement.queued.uid)
             self._note(Change.POD_REMOVED, placed.node)
+            self._release(placement.queued.uid)
 
     def _pod_ended(self, pod_uid: str, now: float) -> None:
         self.queue.remove(pod_uid, now)
         node = self.snapshot.remove(pod_uid)
         if node is not None:
             self._note(Change.POD_REMOVED, node)
+            self._release(pod_uid)
+
+    def _release(self, pod_uid: str) -> None:
+        """A pod uses its claims no more, and nothing is to be done about them for it."""
+        self.snapshot.storage.forget(pod_uid)
+        if self.snapshot.storage.release(pod_uid):
+            self._storage_changed = True
 
     def _pod_assigned(self, pod: Object) -> None:
         before = self.snapshot.placed(uid(pod))
         usage = self._usage(pod)
         self.snapshot.place(uid(pod), node_name(pod), usage)
+        if "volumes" in pod["spec"] and (claims := wanted_claims(pod)):
+            self.snapshot.storage.use(uid(pod), claims)
         if before is not None and (before.node, before.usage) != (node_name(pod), usage):
             self._note(Change.POD_REMOVED, before.node)
 
@@ -147,7 +195,7 @@ class Cluster:
 
     def _diagnosis(self, pod_class: PodClass) -> Diagnosis:
         """Why this class fits nowhere; worked out once for all of its pods that fail in the same state."""
-        position = self.snapshot.journal.position
+        position = self.snapshot.journal.position, self.snapshot.storage.version
         known = self._diagnoses.get(pod_class)
         if known is None or known[0] != position:
             # What is known of other states is of no use any more.

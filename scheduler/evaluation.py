@@ -180,8 +180,8 @@ class Evaluations:
 
     def of(self, pod_class: PodClass) -> Evaluation:
         """The evaluation of a class."""
-        if pod_class.choice is not None:
-            # A few nodes are soon looked at; and there may be such a class for every node of a cluster.
+        if pod_class.choice is not None or pod_class.fleeting:
+            # A few nodes are soon looked at; and there may be such a class for every node of a cluster, or every pod.
             return Evaluation(self._profile, pod_class)
         found = self._kept.get(pod_class)
         if found is None:

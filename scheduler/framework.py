@@ -21,6 +21,7 @@ from apimachinery.meta import Object
 from scheduler.columns import BoolColumn, IntColumn, Rows
 from scheduler.pods import Usage, usage_fields, usage_of
 from scheduler.snapshot import NOTHING, Change, Snapshot
+from scheduler.storage import wanted_claims
 
 SCORE_MAX = 100
 CLASSES_REMEMBERED = 4096
@@ -51,9 +52,11 @@ class Plugin:
     `demand` is what a pod asks of it: hashable, and None where the pod asks nothing, so that the plugin is skipped.
     `filter` turns nodes down. `score` rates nodes, and `normalize` brings a column of such rates to 0 … 100, given
     the lowest and the highest among the feasible nodes. `choose` names nodes, where a demand does, so that no others
-    need be looked at. All of them look at nothing but their arguments.
+    need be looked at. `objection` tells why a pod can't be placed at all, "" if it can. All of them look at nothing
+    but their arguments.
 
-    `helped_by` says which changes of a node can turn its "no" into a "yes".
+    `helped_by` says which changes of a node can turn its "no" into a "yes". What a `fleeting` plugin says of a node
+    may change though nothing about the node does: it is asked anew for every pod.
     """
 
     name: str
@@ -62,6 +65,8 @@ class Plugin:
     score: Callable[[Demand, Snapshot, Rows], IntColumn] | None = None
     normalize: Callable[[IntColumn, int, int], IntColumn] | None = None
     choose: Callable[[Demand], Choice | None] | None = None
+    objection: Callable[[Demand, Snapshot], str] | None = None
+    fleeting: bool = False
     helped_by: Change = NOTHING
 
 
@@ -80,12 +85,13 @@ class PodClass:
     """Pods that demand the same: one object a class, compared by identity.
 
     Demands stand in the profile's order. `choice` is the only nodes that come into question, if a plugin named some,
-    and that plugin's name.
+    and that plugin's name. The verdicts on a `fleeting` class hold for one pod only.
     """
 
     demands: tuple[Demand | None, ...]
     usage: Usage
     choice: tuple[str, Choice] | None = None
+    fleeting: bool = False
 
     def equals(self, other: PodClass) -> bool:
         """Whether the pods of both demand the same, though the classes were not made in the same generation."""
@@ -122,7 +128,8 @@ class Profile:
             self._classes.clear()
         found = self._classes.get((demands, usage))
         if found is None:
-            found = self._classes[demands, usage] = PodClass(demands, usage, self._choice(demands))
+            choice, fleeting = self._choice(demands), self._fleeting(demands)
+            found = self._classes[demands, usage] = PodClass(demands, usage, choice, fleeting)
         self._known[signature] = found
         return found
 
@@ -134,17 +141,25 @@ class Profile:
                     return plugin.name, chosen
         return None
 
+    def _fleeting(self, demands: tuple[Demand | None, ...]) -> bool:
+        asked = zip(self.plugins, demands, strict=True)
+        return any(plugin.fleeting and demand is not None for (plugin, _), demand in asked)
+
 
 def _signature(pod: Object) -> bytes:
     """Everything of a pod that any plugin looks at; pods that are equal in it need not be parsed twice."""
     spec = pod["spec"]
     fields = [spec.get("nodeSelector"), spec.get("affinity"), spec.get("tolerations"), spec.get("nodeName")]
+    if "volumes" in spec:
+        fields.append([list(wanted) for wanted in wanted_claims(pod)])
     return orjson.dumps([*fields, *usage_fields(pod)])
 
 
 def feasible(profile: Profile, pod_class: PodClass, snapshot: Snapshot, rows: Rows) -> BoolColumn:
     """Which of these rows are nodes that every filter lets pass."""
     passed = snapshot.present[rows].copy()
+    if pod_class.fleeting and _objection(profile, pod_class, snapshot) is not None:
+        return np.zeros_like(passed)
     for (plugin, _), demand in zip(profile.plugins, pod_class.demands, strict=True):
         if plugin.filter is not None and demand is not None:
             for rejection in plugin.filter(demand, snapshot, rows):
@@ -152,10 +167,21 @@ def feasible(profile: Profile, pod_class: PodClass, snapshot: Snapshot, rows: Ro
     return passed
 
 
+def _objection(profile: Profile, pod_class: PodClass, snapshot: Snapshot) -> tuple[str, str] | None:
+    """Why a class can't be placed at all, and the plugin that says so."""
+    for (plugin, _), demand in zip(profile.plugins, pod_class.demands, strict=True):
+        if plugin.objection is not None and demand is not None and (why := plugin.objection(demand, snapshot)):
+            return plugin.name, why
+    return None
+
+
 def diagnose(profile: Profile, pod_class: PodClass, snapshot: Snapshot) -> Diagnosis:
     """Why a class fits nowhere: for every node the reasons of the first plugin that turned it down."""
     if not snapshot.node_count:
         return Diagnosis(NO_NODES_MESSAGE, frozenset())
+    if (objection := _objection(profile, pod_class, snapshot)) is not None:
+        objector, why = objection
+        return Diagnosis(_message(snapshot.node_count, why), frozenset((objector,)))
     counts: Counter[str] = Counter()
     rejectors = set()
     rows: Rows = slice(0, snapshot.height)
@@ -211,6 +237,15 @@ def may_help(
     if pod_class.choice is not None:
         rows = [row for row in rows if snapshot.node_name(row) in pod_class.choice[1].nodes]
     return bool(rows) and bool(feasible(profile, pod_class, snapshot, np.array(rows, dtype=np.intp)).any())
+
+
+def storage_may_help(profile: Profile, pod_class: PodClass, rejectors: frozenset[str], snapshot: Snapshot) -> bool:
+    """Whether a change of a claim, a volume or a class of storage may let pods fit that these plugins turned down."""
+    asks = any(plugin.name in rejectors and Change.STORAGE in plugin.helped_by for plugin, _ in profile.plugins)
+    rows: Rows = slice(0, snapshot.height)
+    if pod_class.choice is not None:
+        rows = rows_of(snapshot, pod_class.choice[1].nodes)
+    return asks and bool(feasible(profile, pod_class, snapshot, rows).any())
 
 
 def _message(nodes: int, reasons: str) -> str:

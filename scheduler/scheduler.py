@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 
 from apiclient.clock import Clock
 from apiclient.informer import Informer
@@ -19,13 +20,16 @@ from apiclient.logs import kv
 from apiclient.rest import Client
 from apimachinery.meta import Object
 from scheduler.binding import Binder, Outcome
-from scheduler.cluster import Cluster, Placement
+from scheduler.cluster import Cluster, Placement, Taker
 from scheduler.framework import Diagnosis
 from scheduler.queue import QueuedPod
 from scheduler.reporting import SCHEDULER_ERROR, UNSCHEDULABLE, Reporter
+from scheduler.volume_binder import VolumeBinder
 
 logger = logging.getLogger(__name__)
 
+# Of claims, volumes and classes of storage.
+StorageInformers = tuple[Informer, Informer, Informer]
 # How many pods are placed before events and answers get a turn: about a millisecond.
 PODS_PER_TURN = 16
 
@@ -41,6 +45,7 @@ class Scheduler:
         *,
         nodes: Informer,
         pods: Informer,
+        storage: StorageInformers,
         clock: Clock,
     ) -> None:
         self._client = client
@@ -48,17 +53,23 @@ class Scheduler:
         self._reporter = reporter
         self._nodes = nodes
         self._pods = pods
+        self._storage = storage
         self._clock = clock
         self._wake = asyncio.Event()
+        self._volumes = VolumeBinder(client, cluster.snapshot, clock=clock)
         nodes.add_handler(self._node_changed)
         pods.add_handler(self._pod_changed)
+        known = cluster.snapshot.storage
+        takers = (known.claim_changed, known.volume_changed, known.class_changed)
+        for informer, take in zip(storage, takers, strict=True):
+            informer.add_handler(partial(self._storage_changed, take))
 
     async def lead(self) -> None:
         """Place pods until cancelled."""
-        await self._nodes.wait_synced()
-        await self._pods.wait_synced()
+        for informer in (self._nodes, self._pods, *self._storage):
+            await informer.wait_synced()
         logger.info(kv("placing pods", nodes=self._cluster.snapshot.node_count, **self._cluster.queue.counts()))
-        binder = Binder(self._client, self._done, clock=self._clock)
+        binder = Binder(self._client, self._done, volumes=self._volumes, clock=self._clock)
         async with asyncio.TaskGroup() as group:
             group.create_task(binder.run())
             group.create_task(self._place_pods(binder))
@@ -108,7 +119,8 @@ class Scheduler:
             # (Else it has been bound or deleted by others meanwhile: nothing to tell.)
             logger.warning(kv("binding failed", pod=queued.key, node=placement.node, error=message))
             self._cluster.queue.fail_by_error(queued, now)
-            self._reporter.failed(queued.pod, SCHEDULER_ERROR, f"binding rejected: {message}")
+            told = message if outcome is Outcome.CLAIMS_NOT_BOUND else f"binding rejected: {message}"
+            self._reporter.failed(queued.pod, SCHEDULER_ERROR, told)
         self._cluster.forget(placement)
         self._wake.set()
 
@@ -129,6 +141,13 @@ class Scheduler:
 
     def _node_changed(self, kind: str, old: Object | None, new: Object | None) -> None:
         self._cluster.node_changed(kind, old, new)
+        if new is None or old is None:
+            self._volumes.storage_changed()
+        self._wake.set()
+
+    def _storage_changed(self, take: Taker, kind: str, old: Object | None, new: Object | None) -> None:
+        self._cluster.storage_changed(take, old, new)
+        self._volumes.storage_changed()
         self._wake.set()
 
     def _pod_changed(self, kind: str, old: Object | None, new: Object | None) -> None:

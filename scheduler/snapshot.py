@@ -19,6 +19,7 @@ from apimachinery.meta import Object, get_path, labels, name
 from apimachinery.taints import Taint
 from scheduler.columns import ROWS_FIRST, BoolColumn, CodedColumn, IntColumn, Journal, grown
 from scheduler.pods import CPU, EPHEMERAL_STORAGE, MEMORY, PODS, HostPort, Requests, Usage, amounts
+from scheduler.storage import Storage
 
 ANY_ADDRESS = "0.0.0.0"
 
@@ -31,6 +32,8 @@ class Change(enum.Flag):
     NODE_LABELS = enum.auto()
     NODE_TAINTS = enum.auto()
     POD_REMOVED = enum.auto()
+    # Not of a node: of a claim, a volume, a class of storage, or who uses them.
+    STORAGE = enum.auto()
 
 
 NOTHING = Change(0)
@@ -53,6 +56,7 @@ class Snapshot:
     def __init__(self) -> None:
         self.height = 0
         self.journal = Journal()
+        self.storage = Storage()
         self.present: BoolColumn = np.zeros(ROWS_FIRST, dtype=np.bool_)
         self.unschedulable: BoolColumn = np.zeros(ROWS_FIRST, dtype=np.bool_)
         self.scored_cpu: IntColumn = np.zeros(ROWS_FIRST, dtype=np.int64)

@@ -28,17 +28,22 @@ _POD_SPEC = (
 _POD_STATUS = ("phase", "conditions")
 _CONTAINER = ("name", "resources", "ports", "restartPolicy")
 _CONTAINER_STATUS = ("name", "resources", "allocatedResources")
+_CLAIM_VOLUME = ("name", "persistentVolumeClaim", "ephemeral")
+_CLAIMS = frozenset(_CLAIM_VOLUME[1:])
 _NODE_SPEC = ("taints", "unschedulable")
 _NODE_STATUS = ("allocatable",)
 
 
 def trimmed_pod(pod: Object) -> Object:
-    """A pod without what its node alone needs: images, commands, environment, volumes, probes."""
+    """A pod without what its node alone needs: images, commands, environment, probes, all volumes but claims."""
     spec, status = pod["spec"], pod.get("status") or {}
     kept = _kept(spec, _POD_SPEC)
     for field in ("containers", "initContainers"):
         if spec.get(field):
             kept[field] = [_kept(container, _CONTAINER) for container in spec[field]]
+    claims = [_kept(volume, _CLAIM_VOLUME) for volume in spec.get("volumes") or () if volume.keys() & _CLAIMS]
+    if claims:
+        kept["volumes"] = claims
     told = _kept(status, _POD_STATUS)
     for field in ("containerStatuses", "initContainerStatuses"):
         if status.get(field):
@@ -50,6 +55,11 @@ def trimmed_node(node: Object) -> Object:
     """A node without what it reports of itself beyond its resources."""
     spec, status = node.get("spec") or {}, node.get("status") or {}
     return {**_identity(node), "spec": _kept(spec, _NODE_SPEC), "status": _kept(status, _NODE_STATUS)}
+
+
+def trimmed_storage(obj: Object) -> Object:
+    """A claim, a volume or a class without who has set which of its fields."""
+    return {**obj, "metadata": {key: value for key, value in obj["metadata"].items() if key != "managedFields"}}
 
 
 def _identity(obj: Object) -> Object:

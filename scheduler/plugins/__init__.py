@@ -14,6 +14,9 @@ from scheduler.plugins import (
     node_resources_fit,
     node_unschedulable,
     taint_toleration,
+    volume_binding,
+    volume_restrictions,
+    volume_zone,
 )
 
 DEFAULT_PLUGINS = (
@@ -23,6 +26,9 @@ DEFAULT_PLUGINS = (
     (node_affinity.PLUGIN, 2),
     (node_ports.PLUGIN, 0),
     (node_resources_fit.PLUGIN, 1),
+    (volume_restrictions.PLUGIN, 0),
+    (volume_binding.PLUGIN, 0),
+    (volume_zone.PLUGIN, 0),
     (balanced_allocation.PLUGIN, 1),
 )
 

@@ -77,18 +77,19 @@ def demand(pod: Object) -> Demand | None:
     )
     affinity = get_path(spec, "affinity", "nodeAffinity", default={})
     must = affinity.get("requiredDuringSchedulingIgnoredDuringExecution")
-    required = None if must is None else tuple(_term(term) for term in must.get("nodeSelectorTerms") or ())
+    required = None if must is None else tuple(parse_term(term) for term in must.get("nodeSelectorTerms") or ())
     preferred = tuple(
         (preference["weight"], term)
         for preference in affinity.get("preferredDuringSchedulingIgnoredDuringExecution") or ()
-        if (term := _term(preference.get("preference") or {})) and preference["weight"]
+        if (term := parse_term(preference.get("preference") or {})) and preference["weight"]
     )
     if not selector and required is None and not preferred:
         return None
     return Demand(selector, required, preferred)
 
 
-def _term(term: Mapping[str, Any]) -> Term:
+def parse_term(term: Mapping[str, Any]) -> Term:
+    """A term of a node selector, as the API has it."""
     return tuple(
         Requirement(entry["key"], entry["operator"], tuple(entry.get("values") or ()), field)
         for field, entries in ((False, term.get("matchExpressions")), (True, term.get("matchFields")))
@@ -107,22 +108,28 @@ def choose_nodes(demand: Demand) -> Choice | None:
     return Choice(frozenset(named), REASON_CONFLICT)
 
 
-def _all_hold(term: Term, snapshot: Snapshot, rows: Rows) -> BoolColumn:
+def all_hold(term: Term, snapshot: Snapshot, rows: Rows) -> BoolColumn:
+    """The nodes that meet all requirements of a term."""
     found = np.ones(len(snapshot.present[rows]), dtype=np.bool_)
     for requirement in term:
         found &= requirement.holds(snapshot, rows)
     return found
 
 
+def any_holds(terms: Sequence[Term], snapshot: Snapshot, rows: Rows) -> BoolColumn:
+    """The nodes that meet one of the terms; a term without requirements is met by none."""
+    found = np.zeros(len(snapshot.present[rows]), dtype=np.bool_)
+    for term in terms:
+        if term:
+            found |= all_hold(term, snapshot, rows)
+    return found
+
+
 def filter_nodes(demand: Demand, snapshot: Snapshot, rows: Rows) -> Sequence[Rejection]:
-    """Turn down nodes that miss the selector or every required term; a term without requirements meets no node."""
-    matched = _all_hold(demand.selector, snapshot, rows)
+    """Turn down nodes that miss the selector or every required term."""
+    matched = all_hold(demand.selector, snapshot, rows)
     if demand.required is not None:
-        any_term = np.zeros_like(matched)
-        for term in demand.required:
-            if term:
-                any_term |= _all_hold(term, snapshot, rows)
-        matched &= any_term
+        matched &= any_holds(demand.required, snapshot, rows)
     return [Rejection(~matched, REASON)]
 
 
@@ -130,7 +137,7 @@ def score_nodes(demand: Demand, snapshot: Snapshot, rows: Rows) -> IntColumn:
     """The sum of the weights of the preferred terms that each node meets."""
     rates = np.zeros(len(snapshot.present[rows]), dtype=np.int64)
     for weight, term in demand.preferred:
-        rates += weight * _all_hold(term, snapshot, rows)
+        rates += weight * all_hold(term, snapshot, rows)
     return rates
 
 

@@ -28,6 +28,8 @@ class Collection:
 
     def add_handler(self, handler: Callable[[str, Object | None, Object | None], None]) -> None:
         self.handlers.append(handler)
+        for obj in self.objects.values():
+            handler("ADDED", None, obj)
 
     def get(self, key: str) -> Object | None:
         return self.objects.get(key)
@@ -53,6 +55,7 @@ class World:
     def __init__(self) -> None:
         self.clock = ManualClock()
         self.nodes, self.pods = Collection(), Collection()
+        self.claims, self.volumes, self.classes = Collection(), Collection(), Collection()
         self.bound: dict[str, str] = {}
         self.events: list[tuple[str, str]] = []
         self.patches: list[tuple[str, Object]] = []
@@ -91,7 +94,9 @@ class World:
         client: Any = self
         nodes: Any = self.nodes
         pods: Any = self.pods
-        return Scheduler(client, cluster, reporter, nodes=nodes, pods=pods, clock=self.clock), reporter
+        storage: Any = (self.claims, self.volumes, self.classes)
+        made = Scheduler(client, cluster, reporter, nodes=nodes, pods=pods, storage=storage, clock=self.clock)
+        return made, reporter
 
     @asynccontextmanager
     async def leading(self) -> AsyncIterator[None]:
