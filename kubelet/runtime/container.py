@@ -258,7 +258,8 @@ class Container:
         self._ended = True
         self.kill_rest()
         code, signo = exit_code_of(wait_status)
-        oom_killed = code != 0 and cgroupfs.oom_kills(self.plan["cgroup"]["memory"]) > 0
+        # Any process that the kernel killed for memory counts, even if the first one took no harm.
+        oom_killed = cgroupfs.oom_kills(self.plan["cgroup"]["memory"]) > 0
         self.state.update(exit_code=code, signal=signo, oom_killed=oom_killed, finished_at=time.time())
         for source, _ in list(self._outputs.values()):
             source.resume()

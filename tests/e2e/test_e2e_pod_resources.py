@@ -16,7 +16,7 @@ from apimachinery.meta import Object, find_condition, get_path
 from kubelet.runtime import cgroupfs, cgroups
 from tests.support.clients import kubectl_current
 from tests.support.kubectl import Kubectl
-from tests.support.node import Node, node, pid_of
+from tests.support.node import Node, node, pid_of, terminated
 
 pytestmark = [
     pytest.mark.root,
@@ -205,9 +205,8 @@ async def test_who_is_killed_first_for_memory_is_known_to_the_kernel(here: Node)
 
 
 async def test_a_process_that_is_killed_for_memory_shows_in_its_containers_end(here: Node) -> None:
-    greedy = "head -c 200M /dev/zero | tail >/dev/null; exit 3"
+    greedy = "head -c 200M /dev/zero | tail >/dev/null; exit 0"
     bounds = {"cpu": "100m", "memory": "64Mi"}
     await here.create("greedy", sized(bounds, bounds, script=greedy), restartPolicy="Never")
-    pod = await here.phase("greedy", "Failed")
-    ended = pod["status"]["containerStatuses"][0]["state"]["terminated"]
-    assert ended["reason"] == "OOMKilled"
+    pod = await here.wait_for("greedy", terminated)
+    assert terminated(pod)["reason"] == "OOMKilled"
