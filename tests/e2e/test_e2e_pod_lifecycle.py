@@ -195,7 +195,7 @@ async def test_later_containers_wait_for_the_hook_of_an_earlier_one(here: Node) 
 
 
 async def test_a_hook_that_cannot_work_is_told_and_changes_nothing_at_the_end(here: Node) -> None:
-    hooks = {"preStop": {"httpGet": {"port": 1, "path": "/gone"}}}
+    hooks = {"preStop": {"exec": {"command": ["sh", "-c", "kill 1; sleep 1000"]}}}
     napping = {"preStop": {"sleep": {"seconds": 0}}}
     await here.create("hooked", shell(FOREVER, lifecycle=hooks), shell(FOREVER, "other", lifecycle=napping))
     await here.running("hooked")
