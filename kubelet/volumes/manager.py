@@ -24,7 +24,7 @@ from apiclient.workqueue import WorkQueue
 from apimachinery.errors import ApiError
 from apimachinery.meta import Object, namespace, namespaced_key, uid
 from kubelet.objects import ObjectCache, ObjectKey, volume_references
-from kubelet.paths import volumes_dir
+from kubelet.paths import subpaths_dir, volumes_dir
 from kubelet.tokens import Tokens
 from kubelet.volumes import (
     config_map,
@@ -90,6 +90,7 @@ class VolumeManager:
         tell: Callable[[Object, VolumeFailure], None] = lambda pod, failure: None,
     ) -> None:
         """`tell` has people know of a failure that nobody else tells of."""
+        self._root_dir = root_dir
         self._root = volumes_dir(root_dir).resolve()
         self._objects = objects
         self._tokens = tokens
@@ -118,7 +119,7 @@ class VolumeManager:
             if not volumes:
                 return {}
             folder = self._folder(uid(pod))
-            await run_blocking(_make_folder, folder)
+            await run_blocking(_make_folder, folder, subpaths_dir(self._root_dir, uid(pod)))
             # One after the other they would add up their round trips to the API server.
             done = await asyncio.gather(
                 *(self._set_up(pod, volume, folder) for volume in volumes), return_exceptions=True
@@ -236,9 +237,16 @@ def _kind_of(volume: Object) -> tuple[str, Mapping[str, Any]]:
     return "emptyDir", {}
 
 
-def _make_folder(folder: Path) -> None:
-    """Make a pod's folder; nobody but root may look in from outside of the pod's containers."""
-    folder.mkdir(mode=0o750, parents=True, exist_ok=True)
+def _make_folder(folder: Path, parts: Path) -> None:
+    """Make a pod's folder; nobody but root may look in from outside of the pod's containers.
+
+    Where it was made by an agent that was killed, so may have been mounts of parts, for containers that have started.
+    """
+    try:
+        folder.mkdir(mode=0o750, parents=True)
+    except FileExistsError:
+        if parts.is_dir():
+            mounts.unmount_below(parts.resolve())
 
 
 def _remove_folder(folder: Path) -> None:

@@ -14,8 +14,10 @@ import pytest
 
 from apimachinery.meta import Object
 from apimachinery.resources import SECRETS
+from kubelet.containers import subpaths
 from kubelet.images import Image
 from kubelet.objects import ObjectKey
+from kubelet.paths import subpaths_dir
 from kubelet.runtime import syscalls
 from kubelet.volumes import VolumeFailure, VolumeManager, image, mounts, propagation
 from tests.support.tokens import NoTokens
@@ -268,6 +270,18 @@ async def test_images_and_shared_volumes_go_with_their_pod_whoever_ends_it(
     await VolumeManager(root, objects, NoTokens()).reconcile([])  # type: ignore[arg-type]
     assert mounts.mounts_below(root) == list((root / "volumes").iterdir()) == []
     assert (tmp_path / "upper" / "dir" / "upper").read_text() == "upper"
+
+
+async def test_parts_that_a_killed_agent_left_mounted_go_when_the_next_takes_the_pod_over(
+    manager: VolumeManager, root: Path, objects: Stored
+) -> None:
+    volumes = [{"name": "disk", "emptyDir": {}}, {"name": "m", "emptyDir": {"medium": "Memory"}}]
+    paths = await manager.set_up(pod(*volumes))
+    place = subpaths_dir(root, "u-1") / "c" / "0"
+    with subpaths.bound_part(paths["m"], "part", place):
+        assert len(mounts.mounts_below(root)) == 2
+        await VolumeManager(root, objects, NoTokens()).set_up(pod(*volumes))  # type: ignore[arg-type]
+        assert mounts.mounts_below(root) == [str(paths["m"])]
 
 
 async def test_a_new_agent_removes_what_a_killed_one_left(
