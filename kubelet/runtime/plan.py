@@ -209,8 +209,8 @@ def rlimit(entry: Mapping[str, Any]) -> tuple[int, int, int]:
 
 
 def seccomp_of(profile: Mapping[str, Any] | None, program: Callable[[Mapping[str, Any]], str]) -> dict[str, Any]:
-    """Where the compiled filter is, and its flags; without a profile there is none."""
-    if not profile:
+    """Where the compiled filter is, and its flags; without a profile there is none. An empty one is a mistake."""
+    if profile is None:
         return {"seccomp": "", "seccomp_flags": 0}
     try:
         return {"seccomp": program(profile), "seccomp_flags": seccomp.flags(profile)}
