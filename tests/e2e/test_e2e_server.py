@@ -17,10 +17,11 @@ from apiclient.clock import SystemClock
 from apimachinery.meta import Object
 from kubelet import paths
 from kubelet.node.node_settings import NodeSettings
-from kubelet.runtime import ContainerState
+from kubelet.runtime import ContainerState, cgroups
 from kubelet.server import KubeletServer, LogRotator
 from tests.support.certificates import Authority, client_context
 from tests.support.containers import Node, started_node, until
+from tests.support.exposition import Page
 
 pytestmark = [
     pytest.mark.root,
@@ -245,6 +246,16 @@ async def test_what_pods_use_is_told(served: Served) -> None:
     assert container["cpu"]["usageCoreNanoSeconds"] > 0
     assert container["memory"]["workingSetBytes"] > 20_000_000
     assert pod["memory"]["workingSetBytes"] >= container["memory"]["workingSetBytes"]
-    async with served.session.get("/metrics/resource") as answer:
-        text = await answer.text()
-    assert 'container_memory_working_set_bytes{container="main",namespace="default",pod="pod-u-1"} ' in text
+    assert container["cpu"]["usageNanoCores"] >= 0
+    pages = {}
+    for path in ("/metrics/resource", "/metrics/cadvisor"):
+        async with served.session.get(path) as answer:
+            pages[path] = Page(await answer.text())
+    named = {"container": "main", "namespace": "default", "pod": "pod-u-1"}
+    assert pages["/metrics/resource"].value("container_memory_working_set_bytes", **named) > 20_000_000
+    series = pages["/metrics/cadvisor"]
+    assert series.value("container_memory_cache", **named) > 20_000_000
+    assert series.value("container_processes", **named) == 1
+    # With version 2 kernels also tell how long tasks have waited, most of them.
+    waited = series.values("container_pressure_memory_waiting_seconds_total", **named)
+    assert bool(waited) == (cgroups.present().version == 2 and Path("/proc/pressure/memory").exists())
