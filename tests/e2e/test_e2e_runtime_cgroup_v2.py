@@ -22,12 +22,13 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 # What is different on v2: limits, devices, OOM kills, finding and killing processes, entering a container.
 LIMITS = "over_its_memory or no_oom_kill or bomb or cpu_limit or can_be_neither or changed or together or lifted"
 RESIZES = "order_that_is_planned or end_as_a_whole or killed_for_memory"
-LIVES = "exit_codes or viewer_types or new_one_finds or ended_without_a_kubelet or dies_with_its"
+LIVES = "exit_codes or viewer_types or new_one_finds or ended_without_a_kubelet or dies_with_its or use_is_told"
 FILES = (
     "tests/e2e/test_e2e_runtime.py",
     "tests/e2e/test_e2e_runtime_security.py",
     "tests/e2e/test_e2e_runtime_exec.py",
     "tests/e2e/test_e2e_runtime_resize.py",
+    "tests/e2e/test_e2e_server.py",
     "tests/faults/test_runtime_faults.py",
 )
 
