@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from kubelet.runtime import ContainerSpec, RuntimeFailure, SandboxSpec, capabilities, oci, plan
+from kubelet.runtime import ContainerSpec, RuntimeFailure, SandboxSpec, capabilities, oci, plan, seccomp
 from kubelet.runtime import syscalls as sc
 
 POD = SandboxSpec("uid", "web", "default", "web-0")
@@ -210,3 +210,13 @@ def test_groups_that_may_ping_are_those_of_the_pod() -> None:
     own = SandboxSpec("uid", "web", "default", "h", host_users=False, first_id=196608)
     own.sysctls = {"net.ipv4.ping_group_range": "0 2147483647"}
     assert plan.sandbox(own, GROUP, PAUSE)["sysctls"] == [("/proc/sys/net/ipv4/ping_group_range", "196608 262143")]
+
+
+def test_an_empty_filter_is_a_mistake_and_not_none_at_all() -> None:
+    def compiled(profile: Mapping[str, Any]) -> str:
+        seccomp.compile_profile(profile, "x86_64")
+        return "/x.bpf"
+
+    assert plan.seccomp_of(None, compiled) == {"seccomp": "", "seccomp_flags": 0}
+    with refused("CreateContainerConfigError", "unsupported seccomp action ''"):
+        plan.seccomp_of({}, compiled)
