@@ -39,6 +39,11 @@ class Request:
         group: int | None = get_path(self.pod, "spec", "securityContext", "fsGroup")
         return group
 
+    @property
+    def fs_group_policy(self) -> str:
+        """When the files of a volume that outlives its pod are given to that group: Always, or OnRootMismatch."""
+        return get_path(self.pod, "spec", "securityContext", "fsGroupChangePolicy") or "Always"
+
 
 @dataclass(frozen=True, slots=True)
 class VolumeKind:

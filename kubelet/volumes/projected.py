@@ -31,13 +31,16 @@ async def set_up(request: Request) -> Path:
 
 
 async def _files(request: Request, source: Mapping[str, Any], default_mode: int | None) -> dict[str, File]:
-    if wanted := source.get("secret"):
-        return await secret.files(request, wanted, default_mode)
-    if wanted := source.get("configMap"):
-        return await config_map.files(request, wanted, default_mode)
-    if wanted := source.get("downwardAPI"):
-        return downward_api.files(request, wanted, default_mode)
-    if wanted := source.get("serviceAccountToken"):
-        return await service_account_token.files(request, wanted, default_mode)
-    unknown = next(iter(source), "an empty source")
-    raise VolumeError(f"projected volumes of this node can't show {unknown}")
+    kind, wanted = next(((kind, wanted) for kind, wanted in source.items() if wanted is not None), ("", {}))
+    match kind:
+        case "secret":
+            return await secret.files(request, wanted, default_mode)
+        case "configMap":
+            return await config_map.files(request, wanted, default_mode)
+        case "downwardAPI":
+            return downward_api.files(request, wanted, default_mode)
+        case "serviceAccountToken":
+            return await service_account_token.files(request, wanted, default_mode)
+        case "":
+            return {}
+    raise VolumeError(f"projected volumes of this node can't show {kind}")

@@ -328,6 +328,7 @@ async def test_host_paths_are_what_the_pod_says(tmp_path: Path) -> None:
             {"projected": {"sources": [{"clusterTrustBundle": {"path": "bundle"}}]}},
             "projected volumes of this node can't show clusterTrustBundle",
         ),
+        ({"projected": {"sources": [{}, {"configMap": {}}]}}, 'configmap "" not found'),
         ({"emptyDir": {"medium": "Disk"}}, 'unknown storage medium "Disk"'),
         (
             {"emptyDir": {"medium": "HugePages"}},
