@@ -158,7 +158,8 @@ async def test_a_failing_init_container_keeps_the_others_waiting(here: Node) -> 
 async def test_a_sidecar_runs_beside_the_others_and_ends_after_them(here: Node) -> None:
     mounts = [{"name": "v", "mountPath": "/v"}]
     note = "trap 'echo sidecar >> /v/ends; exit 0' TERM"
-    sidecar = {**shell("", "proxy", volumeMounts=mounts), "restartPolicy": "Always"}
+    up = {"exec": {"command": ["test", "-e", "/v/up"]}, "periodSeconds": 1}
+    sidecar = {**shell("", "proxy", volumeMounts=mounts), "restartPolicy": "Always", "startupProbe": up}
     sidecar["command"] = ["sh", "-c", f"{note}; touch /v/up; sleep 1000 & wait"]
     main = shell("[ -e /v/up ] || exit 9; echo main >> /v/ends", volumeMounts=mounts)
     host = here.agent.folder / "shared"
@@ -240,8 +241,9 @@ async def test_readiness_and_liveness_probes_are_followed(here: Node) -> None:
     await here.create("probed", shell(script, livenessProbe=alive, readinessProbe=ready))
     await here.running("probed")
     pod = await here.wait_for("probed", lambda pod: statuses(pod)["web"]["restartCount"] == 1)
-    assert "Liveness probe failed" in await here.event("probed", "Unhealthy")
     assert await here.event("probed", "Killing") == "Container web failed liveness probe, will be restarted"
+    said = [message for reason, message in await here.events("probed") if reason == "Unhealthy"]
+    assert any(message.startswith("Liveness probe failed") for message in said)
     assert get_path(statuses(pod)["web"], "lastState", "terminated", "exitCode") == 0
     await here.delete("probed")
     await here.wait_gone("probed")
