@@ -51,11 +51,7 @@ def pod_resources(pod: Object, *, pids_max: int) -> dict[str, Any]:
 
     `pids_max` bounds the processes of all its containers together; 0 is no bound.
     """
-    alone = {"spec": pod["spec"]}
-    limits = pod_limits(pod)
-    requests = pod_requests(alone) if qos.qos_class(pod) != qos.BEST_EFFORT else {}
-    found = _linux(requests.get("cpu", 0), limits.get("cpu", 0), limits.get("memory", 0))
-    found |= _huge_pages(totals.pod_total(alone, totals.LIMITS))
+    found = _linux(0, 0, 0) if qos.qos_class(pod) == qos.BEST_EFFORT else _whole_pod({"spec": pod["spec"]})
     if pids_max > 0:
         found["pids"] = {"limit": pids_max}
     return found
@@ -99,6 +95,12 @@ def page_size(resource: str) -> str:
     size = quantity.value(resource.removeprefix(totals.HUGE_PAGES))
     unit, factor = next((unit, factor) for unit, factor in _PAGE_UNITS if size % factor == 0)
     return f"{size // factor}{unit}"
+
+
+def _whole_pod(pod: Object) -> dict[str, Any]:
+    requests, limits = pod_requests(pod), pod_limits(pod)
+    found = _linux(requests.get("cpu", 0), limits.get("cpu", 0), limits.get("memory", 0))
+    return found | _huge_pages(totals.pod_total(pod, totals.LIMITS))
 
 
 def _linux(asked_milli_cpu: int, limit_milli_cpu: int, limit_memory_bytes: int) -> dict[str, Any]:

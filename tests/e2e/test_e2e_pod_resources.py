@@ -16,7 +16,7 @@ from apimachinery.meta import Object, find_condition, get_path
 from kubelet.runtime import cgroupfs, cgroups
 from tests.support.clients import kubectl_current
 from tests.support.kubectl import Kubectl
-from tests.support.node import Node, node, pid_of, terminated
+from tests.support.node import NODE, Node, node, pid_of, terminated
 
 pytestmark = [
     pytest.mark.root,
@@ -193,6 +193,14 @@ async def test_each_class_has_its_group_and_each_group_its_share(here: Node) -> 
     assert (whole.shares, whole.quota, whole.memory) == (256, 100_000, 128 * MIB)
     assert (inside.shares, inside.quota, inside.memory) == (256, 100_000, 128 * MIB)
     assert limits(here, everything).quota == 25_000
+
+
+async def test_all_pods_together_have_no_more_than_the_node_can_give_them(here: Node) -> None:
+    whole = cgroups.read_limits(cgroups.present(), here.agent.cgroup_root, cgroupfs.read)
+    assert whole.memory == (2048 - 256) * MIB and whole.shares == 3500 * 1024 // 1000
+    allocatable = (await here.get_node(NODE))["status"]["allocatable"]
+    assert (allocatable["cpu"], allocatable["memory"]) == ("3500m", "1792Mi")
+    assert await here.event(NODE, "NodeAllocatableEnforced") == "Updated Node Allocatable limit across pods"
 
 
 async def test_who_is_killed_first_for_memory_is_known_to_the_kernel(here: Node) -> None:
