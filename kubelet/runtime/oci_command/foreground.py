@@ -17,8 +17,8 @@ READ_BYTES = 64 * 1024
 _PASSED_ON = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
 
-def wait(pid: int, pidfd: int, master: int) -> int:
-    """Wait for a child's end, and be between its terminal (unless `master` is -1) and ours; its exit code."""
+def pass_signals_on(pidfd: int) -> None:
+    """From here on what we are told is told to the process; to be called before it can make anybody tell us."""
 
     def pass_on(signo: int, _frame: object) -> None:
         try:
@@ -28,6 +28,10 @@ def wait(pid: int, pidfd: int, master: int) -> int:
 
     for signo in _PASSED_ON:
         signal.signal(signo, pass_on)
+
+
+def wait(pid: int, master: int) -> int:
+    """Wait for a child's end, and be between its terminal (unless `master` is -1) and ours; its exit code."""
     if master >= 0:
         _be_between(master)
     _, status = os.waitpid(pid, 0)
@@ -42,7 +46,7 @@ def _be_between(master: int) -> None:
     saved: list[Any] | None = None
     if os.isatty(0):
         saved = termios.tcgetattr(0)
-        tty.setraw(0)
+        tty.setraw(0, termios.TCSANOW)  # what was typed before counts too
 
         def resized(_signo: int, _frame: object) -> None:
             size = os.get_terminal_size(0)

@@ -51,7 +51,7 @@ def run(root: str, given: Arguments) -> int:
         return 0
     from kubelet.runtime.oci_command import foreground
 
-    return foreground.wait(pid, pidfd, console)
+    return foreground.wait(pid, console)
 
 
 def process(first: Mapping[str, Any], given: Arguments) -> dict[str, Any]:
@@ -115,6 +115,10 @@ def _fork(record: Record, plan: dict[str, Any], given: Arguments) -> tuple[int, 
     if pid == 0:
         _become(plan, child_status.fileno(), target)
     child_status.close()
+    if not given.flag("detach"):
+        from kubelet.runtime.oci_command import foreground
+
+        foreground.pass_signals_on(pidfd)
     status.settimeout(START_SECONDS_MAX)
     console = -1
     while True:

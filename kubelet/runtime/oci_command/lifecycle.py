@@ -202,18 +202,19 @@ def begin(record: Record, given: Arguments) -> None:
 def run(root: str, given: Arguments) -> int:
     """create and start; without --detach also wait for the end, and delete."""
     record, console, pidfd = make(root, given)
-    detached = given.flag("detach")
     try:
         if console >= 0 and given.value("console-socket"):
             send_console(given.value("console-socket"), console)
             console = -1
         write_pid_file(given.value("pid-file"), record.data["pid"])
-        begin(record, given)
-        if detached:
+        if given.flag("detach"):
+            begin(record, given)
             return 0
         from kubelet.runtime.oci_command import foreground
 
-        code = foreground.wait(record.data["pid"], pidfd, console)
+        foreground.pass_signals_on(pidfd)
+        begin(record, given)
+        code = foreground.wait(record.data["pid"], console)
     except BaseException:
         end(record)
         raise
