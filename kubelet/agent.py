@@ -26,6 +26,9 @@ from kubelet.containers.container_starter import ContainerStarter
 from kubelet.containers.container_stopper import ContainerStopper
 from kubelet.containers.image_puller import ImagePuller
 from kubelet.containers.service_links import ServiceLinks
+from kubelet.eviction.figures import NodeFigures
+from kubelet.eviction.manager import EvictionManager
+from kubelet.eviction.pressures import Pressures
 from kubelet.images import ImageStore
 from kubelet.images.collector import ImageCollector
 from kubelet.images.pulls import ImagePulls
@@ -48,6 +51,7 @@ from kubelet.pods.runtime_classes import RuntimeClasses
 from kubelet.runtime import Runtime
 from kubelet.runtime.handlers import registry
 from kubelet.server import KubeletServer, LogRotator
+from kubelet.server.stats.groups import Groups
 from kubelet.static_pods.static_pods import StaticPods
 from kubelet.static_pods.statuses import NodeStatusWriter
 from kubelet.tokens import TokenManager
@@ -98,10 +102,12 @@ class Agent:
             image_dir=options.image_dir,
             images=self._images.images,
             runtime_version=RUNTIME_VERSION,
+            pressures=lambda: self._pressures.conditions,
             runtime_handlers=lambda: self._runtime_handlers.status(),
             recorder=self._recorder,
             rng=self._rng,
         )
+        self._pressures = Pressures(self._reporter.pressures_changed)
         self._runtime_handlers = RuntimeHandlers(runtime.handlers, self._reporter.handlers_changed)
         tokens = TokenManager(client, self._clock, self._rng)
         self._volumes = VolumeManager(
@@ -163,6 +169,7 @@ class Agent:
                     workers.runtime_changed(pod_uid)
                     self._server.pod_changed(pod_uid)
 
+                collector = self._image_collector(workers)
                 self._runtime.on_change = runtime_changed
                 self._reporter.runtime_ready()
                 for part in (
@@ -181,7 +188,8 @@ class Agent:
                     self._qos_groups,
                     self._allocatable,
                     self._runtime_handlers,
-                    self._image_collector(workers),
+                    collector,
+                    self._eviction_manager(workers, collector),
                 ):
                     group.create_task(part.run())
                 group.create_task(self._begin(workers))
@@ -201,6 +209,33 @@ class Agent:
         )
         self._images_came = collector.images_changed
         return collector
+
+    def _eviction_manager(self, workers: PodWorkers, collector: ImageCollector) -> EvictionManager:
+        async def delete_images() -> int:
+            freed = await collector.delete_unused()
+            self._reporter.images_changed()
+            return freed
+
+        options = self._options
+        figures = NodeFigures(
+            options.node,
+            self._reporter.machine,
+            Groups(cgroups.present()),
+            self._runtime,
+            root=options.root_dir,
+            images=options.image_dir,
+            cgroup_root=options.cgroup_root,
+        )
+        return EvictionManager(
+            options.eviction,
+            self._clock,
+            node=figures,
+            pods=workers,
+            pressures=self._pressures,
+            delete_images=delete_images,
+            tell=self._tell_of_node,
+            tell_pod=self._events.warning,
+        )
 
     def _tell_of_node(self, kind: str, reason: str, message: str) -> None:
         name = self._options.node.name
@@ -256,6 +291,7 @@ class Agent:
             network_is_ready=lambda: self._network_ready,
             other_pods=lambda uid: workers.holding(but=uid),
             local_node=lambda: self._reporter.local_node,
+            refusal=self._pressures.refusal,
             resizes=Resizes(
                 AllocationStore(self._options.root_dir), self._node, lambda uid: workers.holding(but=uid)
             ),

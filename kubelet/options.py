@@ -9,6 +9,8 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import TypeVar
 
+from kubelet.eviction import flags as eviction_flags
+from kubelet.eviction.thresholds import Settings as EvictionSettings
 from kubelet.images import collector as image_collector
 from kubelet.images.collector import Settings as ImageGCSettings
 from kubelet.node import node_lease, node_settings
@@ -32,6 +34,7 @@ class Options:
     static_pods: Path | None
     image_credentials: Path
     image_gc: ImageGCSettings
+    eviction: EvictionSettings
     cert_dir: Path
     cgroup_root: str
     runtime_handlers: tuple[tuple[str, tuple[str, ...]], ...]
@@ -56,6 +59,7 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
             given.image_maximum_gc_age,
         ).check()
         node = node_settings.check(_node(given))
+        eviction = eviction_flags.settings(given, node.eviction)
     except ValueError as error:
         parser.error(str(error))
     return Options(
@@ -66,6 +70,7 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
         static_pods=given.pod_manifest_path,
         image_credentials=given.image_credentials or images / "config.json",
         image_gc=image_gc,
+        eviction=eviction,
         cert_dir=given.cert_dir or root / "pki",
         cgroup_root=given.cgroup_root,
         runtime_handlers=tuple(given.runtime_handler),
@@ -138,6 +143,7 @@ def _parser() -> argparse.ArgumentParser:
         default=node_settings.DEFAULT_EVICTION,
         help="memory.available<…,nodefs.available<…%%,…: when the node is short of something",
     )
+    eviction_flags.add(parser, _checked)
     add(
         "--node-lease-duration-seconds",
         type=int,

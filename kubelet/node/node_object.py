@@ -7,7 +7,7 @@ https://kubernetes.io/docs/concepts/scheduling-eviction/node-pressure-eviction/
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,10 +28,9 @@ Condition = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class _Pressure:
-    """A shortage: its condition, the signals that tell of it, and Kubernetes' words for having it or not."""
+    """A shortage: its condition, and Kubernetes' words for having it or not."""
 
     type: str
-    signals: tuple[str, ...]
     bad: tuple[str, str]
     good: tuple[str, str]
 
@@ -39,19 +38,16 @@ class _Pressure:
 PRESSURES = (
     _Pressure(
         "MemoryPressure",
-        ("memory.available",),
         ("KubeletHasInsufficientMemory", "kubelet has insufficient memory available"),
         ("KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
     ),
     _Pressure(
         "DiskPressure",
-        ("nodefs.available", "nodefs.inodesFree", "imagefs.available", "imagefs.inodesFree"),
         ("KubeletHasDiskPressure", "kubelet has disk pressure"),
         ("KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
     ),
     _Pressure(
         "PIDPressure",
-        ("pid.available",),
         ("KubeletHasInsufficientPID", "kubelet has insufficient PID available"),
         ("KubeletHasSufficientPID", "kubelet has sufficient PID available"),
     ),
@@ -138,42 +134,21 @@ def image_list(images: Sequence[Image]) -> list[dict[str, Any]]:
     ]
 
 
-def shortages(settings: NodeSettings, machine: Machine, usage: Usage) -> set[str]:
-    """The signals that are below their thresholds."""
-    signals = {
-        "memory.available": (usage.memory_available_bytes, machine.memory_bytes),
-        "nodefs.available": (usage.node_disk.bytes_available, usage.node_disk.bytes),
-        "nodefs.inodesFree": (usage.node_disk.inodes_free, usage.node_disk.inodes),
-        "imagefs.available": (usage.image_disk.bytes_available, usage.image_disk.bytes),
-        "imagefs.inodesFree": (usage.image_disk.inodes_free, usage.image_disk.inodes),
-        "pid.available": (usage.pids_available, usage.pids_max),
-    }
-    return {
-        signal
-        for signal, threshold in settings.eviction.items()
-        # Some file systems have no fixed number of inodes and say 0.
-        if signals[signal][1] > 0 and signals[signal][0] < threshold.of(signals[signal][1])
-    }
-
-
 def conditions(
     old: Object | None,
     *,
-    short_of: set[str],
-    recently_short_of: set[str],
+    pressures: Collection[str],
     problems: Sequence[str],
     now: float,
 ) -> list[Condition]:
     """The conditions that a node sets itself, Ready as the last one.
 
-    `short_of` are signals below their thresholds, `recently_short_of` those that were so a while ago: a shortage
-    that has been told is told until it is surely over. `problems` are what keeps the node from being ready.
+    `pressures` are those that say what it is short of. `problems` are what keeps the node from being ready.
     """
     found = []
     for pressure in PRESSURES:
         known = find_condition(old, pressure.type) or {}
-        counting = short_of | recently_short_of if known.get("status") == "True" else short_of
-        has = any(signal in counting for signal in pressure.signals)
+        has = pressure.type in pressures
         found.append(_condition(known, pressure.type, has, *(pressure.bad if has else pressure.good), now))
     ready = find_condition(old, "Ready") or {}
     words = (

@@ -14,7 +14,9 @@ from apimachinery import names, quantity
 
 DEFAULT_PORT = 10250
 DEFAULT_PODS_MAX = 110
-DEFAULT_EVICTION = "memory.available<100Mi,nodefs.available<10%,nodefs.inodesFree<5%,imagefs.available<15%"
+DEFAULT_EVICTION = (
+    "memory.available<100Mi,nodefs.available<10%,nodefs.inodesFree<5%,imagefs.available<15%,imagefs.inodesFree<5%"
+)
 ENFORCEABLE = (
     "pods",
     *("kube-reserved", "kube-reserved-compressible", "system-reserved", "system-reserved-compressible"),

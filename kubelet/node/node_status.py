@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from apiclient.clock import Clock
@@ -34,8 +34,6 @@ logger = logging.getLogger(__name__)
 
 LOOK_SECONDS = 10.0
 HEARTBEAT_SECONDS, HEARTBEAT_JITTER = 300.0, 0.5
-# A shortage is said to be over only after this long without it, so that its condition does not flap.
-PRESSURE_TRANSITION_SECONDS = 300.0
 # A node that was ready is not said to be otherwise for as long as its agent is merely starting again.
 START_SECONDS = 30.0
 RETRY_FIRST_SECONDS, RETRY_MAX_SECONDS = 0.1, 7.0
@@ -67,6 +65,7 @@ class NodeReporter:
         image_dir: Path,
         images: Callable[[], Sequence[Image]],
         runtime_version: str,
+        pressures: Callable[[], Collection[str]] = tuple,
         runtime_handlers: Callable[[], list[Object]] = list,
         recorder: EventRecorder | None = None,
         this_machine: Machine | None = None,
@@ -78,6 +77,7 @@ class NodeReporter:
         self._node_dir, self._image_dir = node_dir, image_dir
         self._images = images
         self._runtime_version = runtime_version
+        self._pressures = pressures
         self._runtime_handlers = runtime_handlers
         self._recorder = recorder
         self._machine = this_machine or machine.inspect()
@@ -86,7 +86,6 @@ class NodeReporter:
         # Of which problems it is not known yet whether there are any.
         self._undecided = set(self._problems)
         self._started = clock.monotonic()
-        self._last_short: dict[str, float] = {}
         self._node: Object | None = None
         self._wake = asyncio.Event()
         self._registered = asyncio.Event()
@@ -100,6 +99,11 @@ class NodeReporter:
     def node(self) -> Object | None:
         """The Node as last seen; None before it is registered and once somebody has deleted it."""
         return self._node
+
+    @property
+    def machine(self) -> Machine:
+        """What the machine has."""
+        return self._machine
 
     @property
     def local_node(self) -> Object:
@@ -147,6 +151,10 @@ class NodeReporter:
 
     def handlers_changed(self) -> None:
         """Have the runtime handlers told now."""
+        self._wake.set()
+
+    def pressures_changed(self) -> None:
+        """The node has become short of something, or is not any more."""
         self._wake.set()
 
     def images_changed(self) -> None:
@@ -229,9 +237,6 @@ class NodeReporter:
         """The status as it should be now."""
         # A few files of /proc and two statvfs(2): too little work to be worth a thread.
         usage = machine.usage(self._node_dir, self._image_dir)
-        short_of = node_object.shortages(self._settings, self._machine, usage)
-        self._last_short.update(dict.fromkeys(short_of, self._clock.monotonic()))
-        since = self._clock.monotonic() - PRESSURE_TRANSITION_SECONDS
         capacity = node_object.capacity(self._settings, self._machine, usage)
         return {
             "addresses": [
@@ -242,8 +247,7 @@ class NodeReporter:
             "capacity": capacity,
             "conditions": node_object.conditions(
                 old,
-                short_of=short_of,
-                recently_short_of={signal for signal, at in self._last_short.items() if at > since},
+                pressures=self._pressures(),
                 problems=list(self._problems.values()),
                 now=self._clock.now(),
             ),

@@ -9,7 +9,7 @@ import pytest
 
 from kubelet.node import machine
 
-MEMINFO = "MemTotal: 8388608 kB\nMemFree: 1048576 kB\nMemAvailable: 4194304 kB\nHugePages_Total: 0\n"
+MEMINFO = "MemTotal: 8388608 kB\nMemFree: 1048576 kB\nInactive(file): 3145728 kB\nHugePages_Total: 0\n"
 V2 = "30 1 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw,nsdelegate\n"
 V1 = (
     "35 31 0:32 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n"

@@ -40,7 +40,7 @@ NOW = 1_800_000_000.0
 
 
 def conditions(old: Object | None = None, **more: Any) -> dict[str, dict[str, Any]]:
-    given: dict[str, Any] = {"short_of": set(), "recently_short_of": set(), "problems": [], "now": NOW, **more}
+    given: dict[str, Any] = {"pressures": (), "problems": [], "now": NOW, **more}
     return {condition["type"]: condition for condition in node_object.conditions(old, **given)}
 
 
@@ -98,36 +98,11 @@ def test_a_transition_is_dated_when_the_status_changes_and_only_then() -> None:
     assert failed["Ready"]["lastTransitionTime"] == "2027-01-15T08:01:00Z"
 
 
-def test_a_shortage_is_told_at_once_and_taken_back_only_when_it_is_surely_over() -> None:
-    short = conditions(short_of={"nodefs.available"})
-    assert short["DiskPressure"]["status"] == "True"
-    assert short["DiskPressure"]["reason"] == "KubeletHasDiskPressure"
+def test_a_shortage_is_told_in_kubernetes_words() -> None:
+    short = conditions(pressures={"DiskPressure"})
+    assert (short["DiskPressure"]["status"], short["DiskPressure"]["reason"]) == ("True", "KubeletHasDiskPressure")
     assert short["MemoryPressure"]["status"] == "False"
-    old = {"status": {"conditions": list(short.values())}}
-    assert conditions(old, recently_short_of={"nodefs.available"})["DiskPressure"]["status"] == "True"
-    assert conditions(old)["DiskPressure"]["status"] == "False"
-    assert conditions(None, recently_short_of={"nodefs.available"})["DiskPressure"]["status"] == "False"
-
-
-@pytest.mark.parametrize(
-    ("usage", "short_of"),
-    [
-        (USAGE, set()),
-        (dataclasses.replace(USAGE, memory_available_bytes=99 << 20), {"memory.available"}),
-        (
-            dataclasses.replace(USAGE, node_disk=dataclasses.replace(DISK, bytes_available=9 * GIB)),
-            {"nodefs.available"},
-        ),
-        (dataclasses.replace(USAGE, node_disk=dataclasses.replace(DISK, inodes_free=49)), {"nodefs.inodesFree"}),
-        (dataclasses.replace(USAGE, node_disk=dataclasses.replace(DISK, inodes=0, inodes_free=0)), set()),
-        (
-            dataclasses.replace(USAGE, image_disk=dataclasses.replace(DISK, bytes_available=GIB)),
-            {"imagefs.available"},
-        ),
-    ],
-)
-def test_a_node_is_short_of_what_falls_below_its_threshold(usage: Usage, short_of: set[str]) -> None:
-    assert node_object.shortages(SETTINGS, MACHINE, usage) == short_of
+    assert conditions({"status": {"conditions": list(short.values())}})["DiskPressure"]["status"] == "False"
 
 
 def status(**more: Any) -> Object:
