@@ -48,7 +48,7 @@ from kubelet.pods.pod_resize import Resizes
 from kubelet.pods.pod_services import PodServices
 from kubelet.pods.pod_workers import PodWorkers
 from kubelet.pods.runtime_classes import RuntimeClasses
-from kubelet.runtime import Runtime
+from kubelet.runtime import Runtime, cgroups
 from kubelet.runtime.handlers import registry
 from kubelet.server import KubeletServer, LogRotator
 from kubelet.server.stats.groups import Groups
