@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -40,8 +40,11 @@ class File:
 Payload = Mapping[str, File]
 
 
-def write(directory: Path, payload: Payload, *, fs_group: int | None = None) -> bool:
-    """Make the volume show exactly these files; True if anything had to change. Raises VolumeError, OSError."""
+def write(directory: Path, payload: Payload, *, fs_group: int | None = None, keep: Collection[str] = ()) -> bool:
+    """Make the volume show exactly these files; True if anything had to change. Raises VolumeError, OSError.
+
+    Folders that are named in `keep` stay beside the files, unless a file has the name.
+    """
     for path in payload:
         _check(path)
     payload = {path: replace(file, mode=_mode(file.mode, fs_group)) for path, file in payload.items()}
@@ -55,7 +58,8 @@ def write(directory: Path, payload: Payload, *, fs_group: int | None = None) -> 
     names = {path.partition("/")[0] for path in payload}
     _link(directory, names)
     _point(directory, version.name)
-    _sweep(directory, keep={_DATA, version.name, *names})
+    folders = {name for name in keep if (directory / name).is_dir() and not (directory / name).is_symlink()}
+    _sweep(directory, keep={_DATA, version.name, *names, *folders})
     return True
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from kubelet.runtime import syscalls
-from kubelet.volumes import atomic_writer, mounts
+from kubelet.volumes import atomic_writer, mounts, nested
 from kubelet.volumes.atomic_writer import File, Payload
 from kubelet.volumes.blocking import run_blocking
 from kubelet.volumes.failure import VolumeError
@@ -44,11 +44,14 @@ def mode_of(item: Mapping[str, Any], default_mode: int | None) -> int:
 
 async def show(request: Request, payload: Payload, *, in_memory: bool) -> Path:
     """Make the volume's folder, if need be, and have it show exactly these files."""
-    await run_blocking(_show, request.directory, payload, request.fs_group, in_memory=in_memory)
+    places = nested.places(request.pod, request.directory.name)
+    await run_blocking(_show, request.directory, payload, request.fs_group, in_memory=in_memory, places=places)
     return request.directory
 
 
-def _show(directory: Path, payload: Payload, fs_group: int | None, *, in_memory: bool) -> None:
+def _show(
+    directory: Path, payload: Payload, fs_group: int | None, *, in_memory: bool, places: Collection[str]
+) -> None:
     directory.mkdir(exist_ok=True)
     mode = DIRECTORY_MODE if fs_group is None else DIRECTORY_MODE | GROUP_OWNED
     if in_memory:
@@ -56,4 +59,9 @@ def _show(directory: Path, payload: Payload, fs_group: int | None, *, in_memory:
         mounts.mount_tmpfs(directory, mode=mode, gid=fs_group or 0, flags=flags)
     else:
         atomic_writer.give(directory, mode, fs_group)
-    atomic_writer.write(directory, payload, fs_group=fs_group)
+    first_steps = {place.partition("/")[0] for place in places}
+    atomic_writer.write(directory, payload, fs_group=fs_group, keep=first_steps)
+    shown = {path.partition("/")[0] for path in payload}
+    for place in places:
+        if place.partition("/")[0] not in shown:
+            (directory / place).mkdir(mode=0o755, parents=True, exist_ok=True)

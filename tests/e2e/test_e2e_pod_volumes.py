@@ -460,6 +460,7 @@ async def test_mounts_may_lie_within_mounts_over_files_and_behind_links_of_the_i
     volumes = [
         {"name": "v", "emptyDir": {}},
         {"name": "w", "emptyDir": {}},
+        {"name": "m", "emptyDir": {"medium": "Memory"}},
         {"name": "c", "configMap": {"name": "conf"}},
         *[volume for volume in programs if Path(volume["hostPath"]["path"]).exists()],
     ]
@@ -467,14 +468,18 @@ async def test_mounts_may_lie_within_mounts_over_files_and_behind_links_of_the_i
         mount("w", "/deep/new/folder/inner"),
         mount("v", "/deep/new/folder"),
         mount("c", "/conf", subPath="conf"),
+        mount("c", "/objects"),
+        mount("w", "/objects/in/side"),
+        mount("m", "/dev/shm"),
         mount("v", "/data/evil"),
         mount("v", "/indirect/x"),
         mount("v", "/up/outside"),
-        *[mount(name, f"/{name}", readOnly=True) for name in ("usr", "bin", "lib", "lib64")][: len(volumes) - 3],
+        *[mount(name, f"/{name}", readOnly=True) for name in ("usr", "bin", "lib", "lib64")][: len(volumes) - 4],
     ]
     script = (
         "touch /deep/new/folder/inner/i /deep/new/folder/o; ls /deep/new/folder /deep/new/folder/inner; cat /conf;"
-        "ls /etc/evil /real/x /outside"
+        "ls /etc/evil /real/x /outside; ls /objects /objects/in/side;"
+        "dd if=/dev/zero of=/dev/shm/x bs=1M count=70 2> /dev/null && stat -fc %T /dev/shm"
     )
     container = {**shell(script, volumeMounts=mounted), "image": "localhost/links:1"}
     container["image"] = "links:1"
@@ -485,6 +490,8 @@ async def test_mounts_may_lie_within_mounts_over_files_and_behind_links_of_the_i
         "i",
         "mine",
         *["inner", "o"] * 3,
+        *["conf", "in", "i"],
+        "tmpfs",
     ]
     assert not Path("/etc/evil").exists() and not Path("/outside").exists()
 

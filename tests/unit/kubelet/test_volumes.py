@@ -258,6 +258,25 @@ async def test_a_config_map_becomes_files(tmp_path: Path) -> None:
     await manager.tear_down("u-1")
 
 
+async def test_other_mounts_find_their_folders_in_volumes_that_show_objects(tmp_path: Path) -> None:
+    def mounted(**paths: str) -> Object:
+        return {"name": "c", "volumeMounts": [{"name": name[0], "mountPath": path} for name, path in paths.items()]}
+
+    volumes = [{"name": "v", "configMap": {"name": "c"}}, {"name": "w", "emptyDir": {}}]
+    containers = [mounted(v="/conf/", w="/conf/deep/inner", w2="/conf/deep/inner/more", w3="/confer", w4="/conf/a")]
+    inits = [mounted(v="/etc", w="/etc/other"), mounted(w="/none/of/it")]
+    objects = Stored(c={"data": {"a": "1", "gone": "1"}})
+    manager = manager_of(tmp_path, objects)
+    nesting = pod(*volumes, containers=containers, initContainers=inits)
+    path = (await manager.set_up(nesting))["v"]
+    assert sorted(os.listdir(path))[2:] == ["a", "deep", "gone", "other"]
+    assert os.listdir(path / "deep") == ["inner"] and os.listdir(path / "deep" / "inner") == []
+    objects.config_maps["c"] = {"data": {"a": "2"}}
+    await manager.set_up(nesting)
+    assert sorted(os.listdir(path))[2:] == ["a", "deep", "other"]
+    assert (path / "a").read_text() == "2"
+
+
 async def test_what_is_optional_may_be_missing(tmp_path: Path) -> None:
     items = [{"key": "none", "path": "none"}, {"key": "a", "path": "a"}]
     volumes = [
