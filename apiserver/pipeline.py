@@ -164,6 +164,10 @@ class Pipeline:
             async with request:
                 pass  # it has its turn, and holds no seat while it lasts
             return await watching.watch(self._store, self._catalog, call, self._watch_seconds_min, self._now)
+        if call.resource.key in self._found_out:
+            async with request:
+                pass  # it has its turn, and holds no seat while others are asked
+            return await self._show(call, await self._found_out[call.resource.key](call.namespace, call.name))
         async with request:
             try:
                 if question is not None and info.verb == "create":
@@ -199,8 +203,6 @@ class Pipeline:
         await admission.validate(self._plugins, attributes, self._cluster)
 
     async def _serve(self, call: Call) -> web.StreamResponse:
-        if call.resource.key in self._found_out:
-            return await self._show(call, await self._found_out[call.resource.key](call.namespace, call.name))
         match call.info.verb:
             case "get":
                 return await self._get(call)

@@ -6,6 +6,7 @@ Source: https://kubernetes.io/docs/reference/config-api/kubelet-config.v1beta1/
 
 from __future__ import annotations
 
+from apimachinery import quantity
 from apimachinery.meta import Object
 from kubelet.node.node_settings import Threshold
 from kubelet.options import Options
@@ -15,7 +16,7 @@ from kubelet.server import access, log_rotation, websockets
 def kubelet_configuration(options: Options) -> Object:
     """The document."""
     node, images = options.node, options.image_gc
-    shares = {name: _share(threshold) for name, threshold in node.eviction.items()}
+    eviction = {name: _threshold(name, threshold) for name, threshold in node.eviction.items()}
     return {
         "kind": "KubeletConfiguration",
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
@@ -54,7 +55,7 @@ def kubelet_configuration(options: Options) -> Object:
         "maxPods": node.pods_max,
         "podPidsLimit": options.pids_max or -1,
         "cpuCFSQuota": True,
-        "evictionHard": shares,
+        "evictionHard": eviction,
         "kubeReserved": dict(node.reserved),
         "registerNode": True,
         "registerWithTaints": [dict(taint) for taint in node.taints],
@@ -72,5 +73,10 @@ def duration(seconds: float) -> str:
     return f"{minutes}m{rest}s" if minutes else f"{rest}s"
 
 
-def _share(threshold: Threshold) -> str:
-    return str(threshold.amount) if threshold.amount else f"{threshold.share * 100:g}%"
+def _threshold(signal: str, threshold: Threshold) -> str:
+    """`100Mi`, `10%`, or a number of inodes or processes."""
+    if not threshold.amount:
+        return f"{threshold.share * 100:g}%"
+    is_bytes = signal.endswith(".available") and not signal.startswith("pid.")
+    whole = is_bytes and threshold.amount % 1024 == 0
+    return quantity.canonical(f"{threshold.amount // 1024}Ki") if whole else str(threshold.amount)

@@ -67,7 +67,7 @@ class Pages:
 
     async def _agent(self, request: web.Request) -> web.Response:
         process = _this_process(self._clock.now())
-        pods = (await self._document(*await self._sampler.with_rates()))["pods"] if self._has_claims() else []
+        pods = (await self._document(await self._sampler.sample(), Rates()))["pods"] if self._has_claims() else []
         return _text(
             agent.page(self._place.node_name, KUBELET_VERSION, await self._runtime.sandboxes(), process, pods)
         )

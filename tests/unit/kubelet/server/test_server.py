@@ -18,7 +18,7 @@ from apiclient.clock import SystemClock
 from apimachinery.meta import Object
 from kubelet import paths
 from kubelet.node.node_settings import NodeSettings
-from kubelet.server import KubeletServer
+from kubelet.server import KubeletServer, websockets
 from kubelet.server.channels import PROTOCOLS, terminal_size
 from tests.support.certificates import Authority, client_context
 from tests.support.machine import POD, Listed, Machine
@@ -311,6 +311,33 @@ async def test_the_process_of_a_client_that_goes_is_killed(node: Node, orderly: 
         [started] = node.machine.started
         await asyncio.wait_for(started.killed.wait(), 10)
         assert await started.wait() == 137
+
+
+async def test_a_command_that_nobody_says_a_word_to_or_hears_from_is_ended(
+    node: Node, client: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(websockets, "IDLE_SECONDS_MAX", 0.05)
+    async with command(client, "sleep", "1000") as process:
+        await asyncio.wait_for(process.finish(), 10)
+    assert await node.machine.started[0].wait() == 137
+    assert process.outcome is None
+
+
+async def test_what_runs_and_how_the_agent_is_run_is_told(client: aiohttp.ClientSession) -> None:
+    (pod,) = orjson.loads((await text(client, "/runningpods/"))[1])["items"]
+    assert pod["metadata"] == {"name": "web", "namespace": "default", "uid": "u-1"}
+    assert [one["name"] for one in pod["spec"]["containers"]] == ["main"]
+    assert orjson.loads((await text(client, "/configz"))[1]) == {"kubeletconfig": {}}
+    assert await text(client, "/run/default/web/main?cmd=echo") == (405, "Method Not Allowed")
+
+
+async def test_a_command_is_run_without_a_connection_of_its_own(client: aiohttp.ClientSession) -> None:
+    async with client.post("/run/default/web/main", params={"cmd": "echo one two"}) as answer:
+        assert (answer.status, await answer.text()) == (200, "one two\n")
+    async with client.post("/run/default/web/main", params={"cmd": "false"}) as answer:
+        assert (answer.status, await answer.text()) == (500, "command 'false' exited with 1: ")
+    async with client.post("/run/default/web/main", params={"cmd": "no-such-program"}) as answer:
+        assert answer.status == 500 and "executable file not found" in await answer.text()
 
 
 async def test_a_terminal_has_one_output_and_a_size(node: Node, client: aiohttp.ClientSession) -> None:

@@ -1,0 +1,40 @@
+"""What /configz shows is how the agent is run."""
+
+from __future__ import annotations
+
+import pytest
+
+from kubelet import options
+from kubelet.configuration import duration, kubelet_configuration
+
+REQUIRED = ("--kubeconfig=k", "--node-name=node-1", "--node-ip=10.0.0.1", "--root-dir=/r", "--cgroup-root=wherry/n")
+
+
+def test_defaults_are_kubernetes_own() -> None:
+    shown = kubelet_configuration(options.parse(REQUIRED))
+    assert (shown["kind"], shown["apiVersion"]) == ("KubeletConfiguration", "kubelet.config.k8s.io/v1beta1")
+    assert (shown["address"], shown["port"], shown["maxPods"]) == ("10.0.0.1", 10250, 110)
+    assert shown["evictionHard"]["memory.available"] == "100Mi"
+    assert shown["evictionHard"]["nodefs.available"] == "10%"
+    assert (shown["imageGCHighThresholdPercent"], shown["imageMinimumGCAge"]) == (85, "2m0s")
+    assert shown["authentication"]["webhook"] == {"enabled": True, "cacheTTL": "2m0s"}
+    assert shown["authorization"]["webhook"]["cacheUnauthorizedTTL"] == "30s"
+
+
+def test_flags_are_shown() -> None:
+    flags = ("--eviction-hard=memory.available<1Gi,nodefs.inodesFree<2048,pid.available<1024", "--pod-max-pids=-1")
+    shown = kubelet_configuration(options.parse([*REQUIRED, *flags, "--cluster-dns=10.96.0.10", "--max-pods=7"]))
+    assert shown["evictionHard"] == {
+        "memory.available": "1Gi",
+        "nodefs.inodesFree": "2048",
+        "pid.available": "1024",
+    }
+    assert (shown["podPidsLimit"], shown["clusterDNS"], shown["maxPods"]) == (-1, ["10.96.0.10"], 7)
+    assert shown["cgroupRoot"] == "/wherry/n"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "0s"), (30, "30s"), (120, "2m0s"), (14_400, "4h0m0s"), (3_661.9, "1h1m1s")]
+)
+def test_durations_are_written_as_go_does(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
