@@ -135,12 +135,14 @@ def _run_to_its_end(pod: Object, container: Container, seen: Observed, now: floa
 
 
 def _begins_with_hook(container: Container, seen: Observed, actions: Actions) -> bool:
-    """Whether those that follow have to wait: a container is on its way, for the first time, with its hook."""
+    """Whether those that follow have to wait: a container is on its way with its hook, the first time in its sandbox."""
     name = container["name"]
     run = seen.latest.get(name)
     if not get_path(container, "lifecycle", "postStart") or (run is not None and run.status == "exited"):
         return False
-    return name in actions.start or (name in seen.busy and (run is None or run.attempt == 0))
+    before = seen.earlier.get(name)
+    is_first = run is None or run.attempt == (0 if before is None else before.attempt + 1)
+    return name in actions.start or (name in seen.busy and is_first)
 
 
 def _keep_running(pod: Object, container: Container, seen: Observed, now: float, actions: Actions) -> None:

@@ -14,6 +14,7 @@ import struct
 from asyncio import StreamReader, StreamWriter
 from contextlib import closing
 from dataclasses import dataclass, field
+from urllib.parse import unquote
 
 from kubelet.containers.handlers import dial_failure, joined
 from kubelet.probes import hpack
@@ -176,7 +177,7 @@ def _unpadded(payload: bytes, flags: int, *, has_priority: bool = False) -> byte
 def _judge(answer: _Answer) -> None:
     status = answer.headers.get("grpc-status")
     http_status = answer.headers.get(":status", "")
-    text = answer.headers.get("grpc-message", "")
+    text = unquote(answer.headers.get("grpc-message", ""))
     if status is None or not status.isdigit():
         code = _BY_HTTP_STATUS.get(http_status, 2)
         text = f"unexpected HTTP status code received from server: {http_status}"

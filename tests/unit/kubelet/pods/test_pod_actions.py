@@ -158,6 +158,9 @@ def test_containers_wait_for_the_hook_of_one_before_them_and_only_at_its_first_s
     assert next_actions(pair, seen(running("early"), busy=frozenset({"proxy"})), NOW).start == []
     hook_goes_on = seen(running("early"), running("proxy"), busy=frozenset({"proxy"}))
     assert next_actions(pair, hook_goes_on, NOW).start == []
+    past = {"earlier": {"proxy": exited(137, "proxy", 2)}}
+    again = seen(running("early", 1), running("proxy", 3), busy=frozenset({"proxy"}), **past)
+    assert next_actions(pair, again, NOW).start == []
     assert next_actions(pair, seen(running("early"), running("proxy")), NOW).start == ["late"]
     for elsewhere in (
         seen(running("early"), exited(1, "proxy")),

@@ -108,7 +108,7 @@ async def test_the_whole_server_is_asked_for_by_no_name() -> None:
         (HealthServer(message()), 'service unhealthy (responded with "UNKNOWN")'),
         (HealthServer(b"\0\0\0\0\x09x"), 'service unhealthy (responded with "an answer that can\'t be read")'),
         (
-            HealthServer(b"", "5", "unknown service"),
+            HealthServer(b"", "5", "unknown%20service"),
             "error: health rpc probe failed: rpc error: code = NotFound desc = unknown service",
         ),
         (
