@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from kubelet.runtime import ExecIO, RuntimeFailure, cgroups
+from kubelet.runtime.capabilities import DEFAULT
 from kubelet.runtime.syscall_numbers import numbers
 from tests.support.containers import Node, bind, started_node, until
 
@@ -207,8 +208,12 @@ async def test_the_program_that_enters_containers_can_not_be_overwritten(node: N
     assert not os.access(exe, os.W_OK)
 
 
-async def test_a_process_that_enters_a_container_can_not_be_seized_on_the_way(node: Node) -> None:
-    """CVE-2016-9962: between setns and execve the runtime's memory and descriptors must stay its own."""
+@pytest.mark.parametrize("rights", ["default", "own-users"])
+async def test_a_process_that_enters_a_container_can_not_be_seized_on_the_way(node: Node, rights: str) -> None:
+    """CVE-2016-9962: between setns and execve the runtime's memory and descriptors must stay its own.
+
+    A container whose pod has users of its own may even have the right to trace: it holds for these alone.
+    """
     attack = (
         "$|=1; print qq(ready\\n); my %seen; while (1) { for my $pid (map { m{(\\d+)} } glob(q(/proc/[0-9]*))) {"
         "next if $pid == $$; my $exe = readlink(qq(/proc/$pid/exe)) // next;"
@@ -216,7 +221,10 @@ async def test_a_process_that_enters_a_container_can_not_be_seized_on_the_way(no
         "for my $fd (glob(qq(/proc/$pid/fd/*))) { my $to = readlink($fd) // next;"
         "print qq(fd $to\\n) if $to !~ m{^(pipe:|/dev/null$|/usr/|/etc/ld.so)} && !$seen{$to}++ } } }"
     )
-    attacker = await node.run("perl", "-e", attack)
+    own_users = rights == "own-users"
+    pod = await node.pod(host_users=not own_users)
+    capabilities = [*DEFAULT, "CAP_SYS_PTRACE"] if own_users else list(DEFAULT)
+    attacker = await node.run("perl", "-e", attack, pod=pod, capabilities=capabilities)
     await node.printed(attacker.id, "ready")
     for _ in range(30):
         assert (await node.exec(attacker.id, "true", "x"))[0] == 0
