@@ -135,7 +135,7 @@ def _run_to_its_end(pod: Object, container: Container, seen: Observed, now: floa
 
 
 def _begins_with_hook(container: Container, seen: Observed, actions: Actions) -> bool:
-    """Whether those that follow have to wait: a container is on its way with its hook, the first time in its sandbox."""
+    """Whether those that follow have to wait: a container begins with its hook, the first time in its sandbox."""
     name = container["name"]
     run = seen.latest.get(name)
     if not get_path(container, "lifecycle", "postStart") or (run is not None and run.status == "exited"):
