@@ -56,7 +56,7 @@ def volume_mounts(
             raise ConfigFailure(CONFIG_ERROR, words)
         mode = entry.get("mountPropagation") or propagation.NONE
         try:
-            propagation.prepare(path, mode, own_folder=paths.pod_volumes_dir(root, pod_uid))
+            path = propagation.prepare(path, mode, root=root, shared=paths.shared_volume(root, pod_uid, name))
         except VolumeError as error:
             raise ConfigFailure(CREATE_ERROR, f"failed to generate container spec: {error}") from error
         if part := part_of(entry, environment):

@@ -21,18 +21,30 @@ NONE, FROM_NODE, BOTH_WAYS = "None", "HostToContainer", "Bidirectional"
 _MOUNT_ID = re.compile(rb"^mnt_id:\s*(\d+)$", re.MULTILINE)
 
 
-def prepare(volume: Path, mode: str, *, own_folder: Path) -> None:
-    """Have mounts in a volume propagate, in one that lies in `own_folder`. Raises VolumeError, OSError."""
+def prepare(volume: Path, mode: str, *, root: Path, shared: Path) -> Path:
+    """Have mounts in a volume propagate; returns what to mount. Raises VolumeError, OSError.
+
+    A volume of this pod alone lies in the folder above `shared`, and is shared where it is. One that lies elsewhere
+    in the node agent's folder `root`, and may be other pods' too, is bound to `shared`, which goes with the pod.
+    """
     if mode == NONE:
-        return
-    if volume.is_relative_to(own_folder.resolve()):
+        return volume
+    if volume.is_relative_to(shared.parent.parent.resolve()):
         _share(volume)
-        return
+        return volume
+    if volume.is_relative_to(root.resolve()):
+        shared.mkdir(parents=True, exist_ok=True)
+        shared = shared.resolve()
+        if _mount_of(shared)[0] != str(shared):
+            syscalls.mount(str(volume), str(shared), None, syscalls.MS_BIND | syscalls.MS_REC)
+        _share(shared)
+        return shared
     place, kinds = _mount_of(volume)
     if mode == BOTH_WAYS and "shared" not in kinds:
         raise VolumeError(f'path "{volume}" is mounted on "{place}" but it is not a shared mount')
     if not kinds & {"shared", "master"}:
         raise VolumeError(f'path "{volume}" is mounted on "{place}" but it is not a shared or slave mount')
+    return volume
 
 
 def _share(volume: Path) -> None:

@@ -17,7 +17,7 @@ from apimachinery.resources import SECRETS
 from kubelet.containers import subpaths
 from kubelet.images import Image
 from kubelet.objects import ObjectKey
-from kubelet.paths import subpaths_dir
+from kubelet.paths import shared_volume, subpaths_dir
 from kubelet.runtime import syscalls
 from kubelet.volumes import VolumeFailure, VolumeManager, image, mounts, propagation
 from tests.support.tokens import NoTokens
@@ -259,17 +259,25 @@ async def test_images_and_shared_volumes_go_with_their_pod_whoever_ends_it(
         (tmp_path / name / "dir" / name).write_text(name)
     layers = [tmp_path / "upper", tmp_path / "lower"]
     shown = Image("sha256:x", [], [], layers, {}, 0, "", [(str(tmp_path / "lower"), "/dir")])
+    # What other pods may be using as well is shared for this one alone.
+    local = root / "local-volumes" / "data"
+    (local / "mine").mkdir(parents=True)
     paths = await manager.set_up(pod({"name": "i", "image": {"reference": "x"}}, {"name": "disk", "emptyDir": {}}))
     for _ in range(2):
         image.mount(paths["i"], shown)
-        propagation.prepare(paths["disk"], "Bidirectional", own_folder=root)
+        for name in ("disk", "local"):
+            shared = shared_volume(root, "u-1", name)
+            propagation.prepare(paths.get(name, local), "Bidirectional", root=root, shared=shared)
     assert sorted(path.name for path in (paths["i"] / "dir").iterdir()) == ["dir"]
-    assert len(mounts.mounts_below(root)) == 3
+    assert len(mounts.mounts_below(root)) == 4
+    mounts.mount_tmpfs(shared_volume(root, "u-1", "local") / "mine", mode=0o755)
+    assert not os.path.ismount(local / "mine")
     with pytest.raises(OSError, match="Read-only"):
         (paths["i"] / "dir" / "new").touch()
     await VolumeManager(root, objects, NoTokens()).reconcile([])  # type: ignore[arg-type]
     assert mounts.mounts_below(root) == list((root / "volumes").iterdir()) == []
     assert (tmp_path / "upper" / "dir" / "upper").read_text() == "upper"
+    assert (local / "mine").is_dir()
 
 
 async def test_parts_that_a_killed_agent_left_mounted_go_when_the_next_takes_the_pod_over(
