@@ -40,6 +40,11 @@ def files_dir(root: Path) -> Path:
 
 def pod_files_dir(root: Path, pod_uid: str) -> Path:
 def shared_volume(root: Path, pod_uid: str, name: str) -> Path:
+    """Where a volume that other pods may use, too, is bound so that its mounts propagate; no volume has this name."""
+    return pod_volumes_dir(root, pod_uid) / "_shared" / name
+
+
+def shared_volume(root: Path, pod_uid: str, name: str) -> Path:
     """Where a volume that other pods may use, too, is bound so that mounts in it propagate; no volume's name either."""
     return pod_volumes_dir(root, pod_uid) / "_shared" / name
 
