@@ -2,6 +2,7 @@
 
     ROOT/pods/UID/                                     the runtime's: supervisor, containers, exit codes
     ROOT/volumes/UID/NAME/                             a pod's volumes
+    ROOT/local-volumes/VOLUME/data/                    persistent volumes whose data is on this node
     ROOT/files/UID/                                    /etc/hosts, resolv.conf, hostname, termination messages
     ROOT/logs/NAMESPACE_NAME_UID/CONTAINER/ATTEMPT.log container output, as CRI log lines
     ROOT/allocations/UID.json                          what a pod was given when it was last resized
@@ -28,9 +29,19 @@ def pod_volumes_dir(root: Path, pod_uid: str) -> Path:
     return root / "volumes" / pod_uid
 
 
+def local_volumes_dir(root: Path) -> Path:
+    """The persistent volumes whose data is on this node; they outlive pods, and the node agent."""
+    return root / "local-volumes"
+
+
 def subpaths_dir(root: Path, pod_uid: str) -> Path:
     """Where parts of a pod's volumes are bound while a container starts; no volume can have this name."""
     return pod_volumes_dir(root, pod_uid) / "_subpaths"
+
+
+def shared_volume(root: Path, pod_uid: str, name: str) -> Path:
+    """Where a volume that other pods may use, too, is bound so that its mounts propagate; no volume has this name."""
+    return pod_volumes_dir(root, pod_uid) / "_shared" / name
 
 
 def files_dir(root: Path) -> Path:
@@ -39,16 +50,6 @@ def files_dir(root: Path) -> Path:
 
 
 def pod_files_dir(root: Path, pod_uid: str) -> Path:
-def shared_volume(root: Path, pod_uid: str, name: str) -> Path:
-    """Where a volume that other pods may use, too, is bound so that its mounts propagate; no volume has this name."""
-    return pod_volumes_dir(root, pod_uid) / "_shared" / name
-
-
-def shared_volume(root: Path, pod_uid: str, name: str) -> Path:
-    """Where a volume that other pods may use, too, is bound so that mounts in it propagate; no volume's name either."""
-    return pod_volumes_dir(root, pod_uid) / "_shared" / name
-
-
     """The small files of one pod."""
     return root / "files" / pod_uid
 
