@@ -228,6 +228,7 @@ def _addresses(pod: Object, facts: PodFacts) -> Status:
 
 
 def _conditions(pod: Object, statuses: Sequence[Status], phase: str, facts: PodFacts, now: float) -> list[Condition]:
+    """The conditions that the node agent answers for; whoever keeps another one may have changed it since."""
     old: list[Condition] = get_path(pod, "status", "conditions", default=[])
     others = [condition for condition in old if condition["type"] not in OWN_CONDITIONS]
     containers_ready = _containers_ready(pod, statuses, phase)
@@ -244,10 +245,7 @@ def _conditions(pod: Object, statuses: Sequence[Status], phase: str, facts: PodF
     if find_condition(others, "PodScheduled") is None:
         own.append(_condition("PodScheduled", True))
     generation = pod["metadata"].get("generation")
-    return [
-        *(_stamped(condition, find_condition(old, condition["type"]), now, generation) for condition in own),
-        *others,
-    ]
+    return [_stamped(condition, find_condition(old, condition["type"]), now, generation) for condition in own]
 
 
 def _condition(kind: str, holds: bool, reason: str = "", message: str = "") -> Condition:

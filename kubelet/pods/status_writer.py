@@ -72,7 +72,7 @@ class StatusWriter:
         record = self._records.get(uid)
         if record is None:
             record = self._records[uid] = _Record(pod, status)
-        record.wanted = status
+        record.wanted = steady(status, record.wanted)
         if record.task is None and self._patch(uid, record) is not None:
             record.idle.clear()
             record.task = self._group.create_task(self._write(uid, record))
@@ -150,6 +150,17 @@ class StatusWriter:
         record.idle.set()
 
 
+def steady(status: Status, before: Status) -> Status:
+    """A status whose conditions keep their times from the one before, which the API may still lack."""
+    conditions = []
+    for condition in status.get("conditions") or ():
+        known = find_condition(before.get("conditions") or [], condition["type"])
+        if known is not None and known["status"] == condition["status"]:
+            condition = {**condition, "lastTransitionTime": known["lastTransitionTime"]}
+        conditions.append(condition)
+    return {**status, "conditions": conditions} if conditions else status
+
+
 def patch_for(old: Status, new: Status) -> Status | None:
     """The strategic merge patch that makes `old` into `new`; None when nothing has changed.
 
@@ -167,7 +178,7 @@ def patch_for(old: Status, new: Status) -> Status | None:
     conditions = []
     for condition in new.get("conditions") or ():
         known = find_condition(old.get("conditions") or [], condition["type"]) or {}
-        if condition != known:
+        if any(value != known.get(key) for key, value in {**dict.fromkeys(known), **condition}.items()):
             # Conditions are merged: what is not to stay has to be named.
             conditions.append({**dict.fromkeys(known), **condition})
     told = {condition["type"] for condition in new.get("conditions") or ()}

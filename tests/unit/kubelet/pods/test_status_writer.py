@@ -114,3 +114,22 @@ def test_an_address_that_changes_replaces_the_old_one() -> None:
 
 def test_a_field_that_is_no_more_is_removed() -> None:
     assert patch_for({"reason": "Evicted", "podIP": "10.0.0.1"}, {"podIP": "10.0.0.1"}) == {"reason": None}
+
+
+async def test_a_condition_that_the_api_still_lacks_keeps_its_time() -> None:
+    def ready(time: str, **fields: Any) -> dict[str, Any]:
+        return {"conditions": [{"type": "Ready", "status": "False", "lastTransitionTime": time}], **fields}
+
+    api = FakeApi()
+    stale = pod()
+    async with asyncio.TaskGroup() as group:
+        writer = StatusWriter(api, lambda uid: stale, group, ManualClock())  # type: ignore[arg-type]
+        writer.set(stale, ready("2020-01-01T00:00:00Z"))
+        writer.set(stale, ready("2020-01-01T00:00:01Z", phase="Pending"))
+        await writer.settled(UID)
+    assert [entry["lastTransitionTime"] for entry in api.pod["status"]["conditions"]] == ["2020-01-01T00:00:00Z"]
+
+
+def test_a_condition_field_that_says_nothing_is_no_change() -> None:
+    known = {"type": "Ready", "status": "True", "lastTransitionTime": "2020-01-01T00:00:00Z"}
+    assert patch_for({"conditions": [known]}, {"conditions": [{**known, "lastProbeTime": None}]}) is None
