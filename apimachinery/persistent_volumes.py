@@ -32,9 +32,9 @@ ONE_POD = "ReadWriteOncePod"
 
 # The built-in provisioner, which makes volumes of the nodes' folders. They name it as a CSI volume's driver; a label
 # names the node that has the data, and the finalizer keeps them until that node has removed it.
-LOCAL_PATH = "wherry.io/local-path"
-LOCAL_PATH_NODE_LABEL = "wherry.io/local-path-node"
-LOCAL_PATH_FINALIZER = "wherry.io/local-path"
+LOCAL_PATH = "local-path.wherry.io"
+LOCAL_PATH_NODE_LABEL = "local-path.wherry.io/node"
+LOCAL_PATH_FINALIZER = "local-path.wherry.io/folder"
 HOSTNAME_LABEL = "kubernetes.io/hostname"
 
 _OPERATORS = {"In": "in", "NotIn": "notin", "Exists": "exists", "DoesNotExist": "!", "Gt": ">", "Lt": "<"}

@@ -56,6 +56,8 @@ from kubelet.static_pods.static_pods import StaticPods
 from kubelet.static_pods.statuses import NodeStatusWriter
 from kubelet.tokens import TokenManager
 from kubelet.volumes import VolumeManager
+from kubelet.volumes.local_path import LocalPath
+from kubelet.volumes.persistent import PersistentVolumes
 
 logger = logging.getLogger(__name__)
 
@@ -110,12 +112,14 @@ class Agent:
         self._pressures = Pressures(self._reporter.pressures_changed)
         self._runtime_handlers = RuntimeHandlers(runtime.handlers, self._reporter.handlers_changed)
         tokens = TokenManager(client, self._clock, self._rng)
+        self._local_path = LocalPath(client, options.root_dir, node.name, clock=self._clock)
         self._volumes = VolumeManager(
             options.root_dir,
             self._objects,
             tokens,
             self._reporter.allocatable,
             clock=self._clock,
+            persistent_volumes=PersistentVolumes(client, self._node, self._local_path),
             tell=lambda pod, failure: self._events.warning(pod, failure.reason, failure.message),
         )
         self._api_service = ApiService(client)
@@ -180,6 +184,7 @@ class Agent:
                     self._recorder,
                     self._objects,
                     self._volumes,
+                    self._local_path,
                     self._api_service,
                     self._service_links,
                     self._routes,

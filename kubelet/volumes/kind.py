@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from apimachinery.meta import Object, get_path, namespace
 from kubelet.objects import Objects
 from kubelet.tokens import Tokens
+
+if TYPE_CHECKING:
+    from kubelet.volumes.persistent import PersistentVolumes
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +20,7 @@ class Request:
     """One volume of a pod: `source` is what its kind says of it, `directory` where it is to be made.
 
     `allocatable` is what the node can give: the limit of those containers that have none. `again_after` has the
-    volume set up once more after some seconds, as long as its pod is there.
+    volume set up once more after some seconds, as long as its pod is there. `persistent` is where claims are read.
     """
 
     pod: Object
@@ -27,6 +30,7 @@ class Request:
     tokens: Tokens
     allocatable: Mapping[str, str]
     again_after: Callable[[float], None]
+    persistent: PersistentVolumes | None = None
 
     @property
     def namespace(self) -> str:

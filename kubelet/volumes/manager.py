@@ -34,6 +34,7 @@ from kubelet.volumes import (
     image,
     mounts,
     network_file_system,
+    persistent,
     projected,
     removal,
     secret,
@@ -42,6 +43,7 @@ from kubelet.volumes import (
 from kubelet.volumes.blocking import run_blocking
 from kubelet.volumes.failure import VolumeError, VolumeFailure
 from kubelet.volumes.kind import Request, VolumeKind
+from kubelet.volumes.persistent import PersistentVolumes
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +56,8 @@ KINDS: Mapping[str, VolumeKind] = {
     "projected": VolumeKind(projected.set_up, shows_objects=True),
     "image": VolumeKind(image.set_up, read_only=True),
     "nfs": VolumeKind(network_file_system.set_up),
+    "persistentVolumeClaim": VolumeKind(persistent.set_up),
+    "ephemeral": VolumeKind(persistent.set_up_ephemeral),
     **{kind: VolumeKind(unavailable.refusing(kind)) for kind in unavailable.KINDS},
 }
 FAILED_MOUNT = "FailedMount"
@@ -87,6 +91,7 @@ class VolumeManager:
         allocatable: Callable[[], Mapping[str, str]] = dict,
         *,
         clock: Clock | None = None,
+        persistent_volumes: PersistentVolumes | None = None,
         tell: Callable[[Object, VolumeFailure], None] = lambda pod, failure: None,
     ) -> None:
         """`tell` has people know of a failure that nobody else tells of."""
@@ -95,6 +100,7 @@ class VolumeManager:
         self._objects = objects
         self._tokens = tokens
         self._allocatable = allocatable
+        self._persistent = persistent_volumes
         self._pods: dict[str, Object] = {}
         # A pod's lock lives for as long as somebody holds it or waits for it.
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -150,6 +156,8 @@ class VolumeManager:
                 raise VolumeFailure(
                     "FailedUnMount", f"UnmountVolume.TearDown failed for pod {pod_uid}: {error}"
                 ) from error
+            if self._persistent is not None:
+                self._persistent.local.pod_gone()
 
     async def reconcile(self, live_pod_uids: Iterable[str]) -> None:
         """Remove the volumes of all pods but these: what a crash may have left behind."""
@@ -174,7 +182,7 @@ class VolumeManager:
                 raise VolumeError(f"volumes of the kind {kind} are not available on this node")
             again_after = partial(self._stale.add_after, uid(pod))
             where, known = folder / name, self._allocatable()
-            request = Request(pod, source, where, self._objects, self._tokens, known, again_after)
+            request = Request(pod, source, where, self._objects, self._tokens, known, again_after, self._persistent)
             return await KINDS[kind].set_up(request)
         except (VolumeError, ApiError, OSError, ValueError) as error:
             message = f'MountVolume.SetUp failed for volume "{name}" : {error}'

@@ -174,6 +174,6 @@ async def test_a_node_says_of_its_volumes_that_it_has_them_and_nothing_else():
         error = await refused(
             RESTRICTION, by_node(PERSISTENTVOLUMES, changed, operation=UPDATE, old=volume(theirs)), FakeCluster()
         )
-        assert "only allowed to set and remove the finalizer wherry.io/local-path" in error.message
+        assert "only allowed to set and remove the finalizer local-path.wherry.io/folder" in error.message
     error = await refused(RESTRICTION, by_node(PERSISTENTVOLUMES, volume()), FakeCluster())
     assert error.code == 403
