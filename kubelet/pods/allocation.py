@@ -64,6 +64,11 @@ def same(one: Resources, other: Resources) -> bool:
     return one == other or _amounts(one) == _amounts(other)
 
 
+def differing(one: Allocation, other: Allocation) -> list[str]:
+    """The containers that do not have the same in both."""
+    return [name for name in other if not same(one.get(name, {}), other[name])]
+
+
 class AllocationStore:
     """The allocations of pods that were resized, a file each."""
 

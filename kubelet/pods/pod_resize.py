@@ -85,13 +85,20 @@ class Resizes:
 
 
 class PodResize:
-    """What one pod wants and has. `tell` records an event, `changed` is called when there is something new.
+    """What one pod wants and has. `wanted` is the pod as the API has it; `pod` what the node goes by.
 
-    `wanted` is the pod as the API has it; `pod` what the node goes by.
+    `tell` records an event. `changed` is called with the names of containers that were given something else, with
+    none when there is only something new to be told.
     """
 
     def __init__(
-        self, pod: Object, resizes: Resizes, *, now: Callable[[], float], tell: Tell, changed: Callable[[], None]
+        self,
+        pod: Object,
+        resizes: Resizes,
+        *,
+        now: Callable[[], float],
+        tell: Tell,
+        changed: Callable[[Sequence[str]], None],
     ):
         self.uid: str = pod["metadata"]["uid"]
         self.wanted = pod
@@ -171,13 +178,14 @@ class PodResize:
             self._wait(DEFERRED, f"the allocation can't be kept: {error}")
             return True
         logger.info(kv("pod resize granted", pod=namespaced_key(self.wanted), generation=self._generation))
+        changed = allocation.differing(self._given or {}, given)
         self._given = given
         self._is_settled = False
         self.retry_at = None
         self.pending = None
         self.progress = Wish("", "", self._generation, self._now())
         self._tell_of("Normal", "ResizeStarted", "Pod resize started", self._generation)
-        self._changed()
+        self._changed(changed)
         return False
 
     # Telling the kernel.
@@ -239,7 +247,7 @@ class PodResize:
         self._resizes.drop(self.uid)
         if self.pending is not None:
             self.pending = None
-            self._changed()
+            self._changed(())
 
     def _wait(self, reason: str, message: str) -> None:
         before = self.pending
@@ -248,7 +256,7 @@ class PodResize:
         if self.pending != before:
             event = "ResizeInfeasible" if reason == INFEASIBLE else "ResizeDeferred"
             self._tell_of("Warning", event, f"Pod resize {reason}", self._generation, message)
-            self._changed()
+            self._changed(())
 
     def _groups(self, runtime: Runtime, running: Mapping[str, str]) -> list[Running]:
         pod, given = self.pod, self._given or {}
@@ -290,7 +298,7 @@ class PodResize:
         if self.progress is None or self.progress.message != message:
             self._tell_of("Warning", "ResizeError", "Pod resize error", generation, message)
         self.progress = Wish(ERROR, message, generation, self._now())
-        self._changed()
+        self._changed(())
 
     def _finish(self) -> None:
         self._is_settled = True
@@ -300,7 +308,7 @@ class PodResize:
             logger.info(kv("pod resized", pod=namespaced_key(self.wanted), generation=self.progress.generation))
             self._tell_of("Normal", "ResizeCompleted", "Pod resize completed", self.progress.generation)
             self.progress = None
-        self._changed()
+        self._changed(())
         self._resizes.retry()
 
     def _tell_of(self, kind: str, reason: str, words: str, generation: int, error: str = "") -> None:

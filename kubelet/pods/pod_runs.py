@@ -223,6 +223,10 @@ class PodRuns:
     def outdate(self, name: str, run_id: str) -> None:
         """A run ends for the sake of another with other resources, whatever the policy, and without delay."""
         self._outdated.add(run_id)
+        self.begin_anew(name)
+
+    def begin_anew(self, name: str) -> None:
+        """What has failed with the resources that it had is not held back any longer, now that it gets others."""
         self._backoffs.pop(name, None)
         self._not_before.pop(name, None)
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from enum import Enum
 from typing import Any
 
@@ -191,9 +191,11 @@ class PodWorker:
         if _shown_in_volumes(before) != _shown_in_volumes(pod):
             self._services.volumes.pod_changed(pod)
 
-    def _resized(self) -> None:
-        """The pod was given other resources, or it is known why it was not."""
+    def _resized(self, names: Sequence[str]) -> None:
+        """Containers were given other resources, or there is something new to be told of that."""
         self._take(self._resize.pod)
+        for name in names:
+            self._runs.begin_anew(name)
         self.wake()
 
     @property

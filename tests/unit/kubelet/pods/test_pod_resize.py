@@ -268,3 +268,27 @@ async def test_amounts_that_are_written_differently_are_no_resize(node: FakeNode
     await begin(node, of("500m", "64Mi"))
     await resize(node, of("0.5", "65536Ki"))
     assert node.runtime.groups.written == [] and told(node, "ResizeStarted") == []
+
+
+async def test_what_keeps_failing_is_started_at_once_when_it_is_given_more(node: FakeNode) -> None:
+    await begin(node, of("500m", "64Mi"))
+    for _ in range(2):
+        node.runtime.end("web", 137, oom_killed=True)
+        await node.settle()
+    assert node.waiting() == "CrashLoopBackOff"
+    await resize(node, of("500m", "128Mi"))
+    assert "running" in node.container()["state"]
+    assert node.container()["resources"]["limits"]["memory"] == "128Mi"
+    assert node.runtime.limits(UID).memory == 128 * MIB
+
+
+async def test_volumes_that_show_what_a_container_has_hear_of_it(node: FakeNode) -> None:
+    await begin(node, of("500m", "64Mi"))
+    heard: list[str] = []
+    node.volumes.pod_changed = lambda pod: heard.append(  # type: ignore[method-assign]
+        pod["spec"]["containers"][0]["resources"]["limits"]["memory"]
+    )
+    await resize(node, of("500m", "9Gi"))
+    assert heard == []
+    await resize(node, of("500m", "128Mi"))
+    assert heard == ["128Mi"]
