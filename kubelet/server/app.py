@@ -25,6 +25,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import aclosing, closing, contextmanager
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import orjson
 from aiohttp import web
@@ -45,7 +46,10 @@ from kubelet.server.inotify import Inotify
 from kubelet.server.log_choice import choose_attempt
 from kubelet.server.log_reader import LogReader
 from kubelet.server.pods import Pods
-from kubelet.server.stats.pages import Pages, Place
+from kubelet.server.stats import PATHS, Place
+
+if TYPE_CHECKING:
+    from kubelet.server.stats.pages import Pages
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +85,8 @@ class KubeletServer:
         self._address, self._port = node.address, node.port
         self._access = Access(node.name, client, clock)
         self._configuration = configuration or {}
-        self._pages = Pages(Place(node.name, root_dir, image_dir, cgroup_root), pods, runtime, clock)
+        self._place = Place(node.name, root_dir, image_dir, cgroup_root)
+        self._pages: Pages | None = None
         self._cert_dir = cert_dir
         self._root = root_dir
         self._pods = pods
@@ -108,7 +113,8 @@ class KubeletServer:
             await asyncio.get_running_loop().create_future()
         finally:
             await runner.cleanup()
-            await self._pages.close()
+            if self._pages is not None:
+                await self._pages.close()
             self._dialer.close()
 
     async def listening(self) -> None:
@@ -134,7 +140,8 @@ class KubeletServer:
             app.router.add_post(f"/run/{path}", self._run_command)
         for path in (POD_PATH, POD_UID_PATH):
             app.router.add_get(f"/portForward/{path}", self._port_forward)
-        self._pages.add_routes(app)
+        for path in PATHS:
+            app.router.add_get(path, self._show_figures)
         return app
 
     def _tls(self) -> ssl.SSLContext:
@@ -154,6 +161,13 @@ class KubeletServer:
 
     async def _show_configuration(self, request: web.Request) -> web.Response:
         return _json({"kubeletconfig": self._configuration})
+
+    async def _show_figures(self, request: web.Request) -> web.Response:
+        if self._pages is None:
+            from kubelet.server.stats.pages import Pages
+
+            self._pages = Pages(self._place, self._pods, self._runtime, self._clock)
+        return await self._pages.answer(_route(request), request)
 
     async def _logs(self, request: web.Request) -> web.StreamResponse:
         options = log_query.parse(request.query, self._clock.now())

@@ -1,4 +1,4 @@
-"""Answers /metrics, /metrics/resource, /metrics/cadvisor, /metrics/probes and /stats/summary."""
+"""Answers requests for figures."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import asyncio
 import os
 import resource
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
 
 import orjson
 from aiohttp import web
@@ -18,7 +16,7 @@ from kubelet.node import machine
 from kubelet.node.node_object import KUBELET_VERSION
 from kubelet.runtime import Runtime
 from kubelet.server.pods import Pods
-from kubelet.server.stats import agent, cadvisor, network, resources, summary, topology, usage
+from kubelet.server.stats import PATHS, Place, agent, cadvisor, network, resources, summary, topology, usage
 from kubelet.server.stats.cadvisor import Series
 from kubelet.server.stats.disk_usage import DiskUsage, PodDisks
 from kubelet.server.stats.exposition import CONTENT_TYPE
@@ -29,16 +27,6 @@ from kubelet.server.stats.usage import PodUsage, Rates, Sample
 # How many seconds the shares of the CPUs in a Summary are of: the document itself has no place for it.
 WINDOW_HEADER = "X-Sample-Window-Seconds"
 _NO = ("", "0", "false")
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """The node that figures are of, and where on it they are found."""
-
-    node_name: str
-    root_dir: Path
-    image_dir: Path
-    cgroup_root: str
 
 
 class Pages:
@@ -52,14 +40,12 @@ class Pages:
         self._sampler = Sampler(runtime, place.cgroup_root, clock)
         self._disks = DiskUsage(place.root_dir, clock)
         self._cadvisor_node: cadvisor.Node | None = None
+        makers = (self._agent, self._cadvisor, self._probes, self._resources, self._summary)
+        self._makers = dict(zip(PATHS, makers, strict=True))
 
-    def add_routes(self, app: web.Application) -> None:
-        """Serve them."""
-        app.router.add_get("/metrics", self._agent)
-        app.router.add_get("/metrics/cadvisor", self._cadvisor)
-        app.router.add_get("/metrics/probes", self._probes)
-        app.router.add_get("/metrics/resource", self._resources)
-        app.router.add_get("/stats/summary", self._summary)
+    async def answer(self, path: str, request: web.Request) -> web.Response:
+        """The page at one of the paths."""
+        return await self._makers[path](request)
 
     async def close(self) -> None:
         """Look for nothing any more."""
