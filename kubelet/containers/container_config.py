@@ -131,6 +131,7 @@ def container_spec(
         config=config,
         lower_dirs=[str(layer) for layer in given.image.layers],
         log_path=log_path,
+        image=container.get("image", ""),
         stdin=bool(container.get("stdin")),
         stdin_once=bool(container.get("stdinOnce")),
         target_container_id=given.target_id,

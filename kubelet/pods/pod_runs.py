@@ -115,7 +115,7 @@ class PodRuns:
             container = pod_spec.container(self.pod, name)
             if container is None or name in self._started_images:
                 continue
-            self._started_images[name] = container["image"]
+            self._started_images[name] = runs[0].image or container["image"]
             delay = backoff.resumed(runs[0].attempt, runs[0].started_at or 0.0)
             if delay is not None:
                 self._backoffs.setdefault(name, delay)

@@ -64,7 +64,8 @@ class ContainerSpec:
     upper side lives in the container's own directory. With `config.root.readonly` the container
     sees it read-only. `log_path` empty means that output is dropped. `stdin` keeps standard input
     open for `Runtime.attach`; otherwise it is /dev/null. With `stdin_once` it ends with the first
-    attached viewer's. `target_container_id` names a container of the pod whose processes this one sees.
+    attached viewer's. `target_container_id` names a container of the pod whose processes this one sees. `image` is
+    what the image is called by who wants it; it is only kept.
     """
 
     id: str
@@ -77,6 +78,7 @@ class ContainerSpec:
     tty: bool = False
     stdin_once: bool = False
     target_container_id: str = ""
+    image: str = ""
 
 
 @dataclass(slots=True)
@@ -102,6 +104,7 @@ class ContainerState:
     error: str = ""
     log_path: str = ""
     pid_start_ticks: int = 0
+    image: str = ""
     notices: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:

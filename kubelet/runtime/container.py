@@ -61,6 +61,7 @@ class Container:
             "attempt": plan["attempt"],
             "status": "created",
             "log_path": plan["log_path"],
+            "image": plan.get("image", ""),
         }
         self.child: Child | Process | None = None
         self.viewers: list[Viewer] = []

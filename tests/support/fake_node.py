@@ -92,7 +92,7 @@ class FakeRuntime:
         twin = [state for state in pod.containers if state.name == spec.name and state.status == "running"]
         assert not twin, f"{spec.name} is started while it runs"
         self.groups.make((pod_uid, spec.id), spec.config["linux"]["resources"])
-        state = ContainerState(spec.id, spec.name, spec.attempt, "running", pid=7, started_at=now)
+        state = ContainerState(spec.id, spec.name, spec.attempt, "running", pid=7, started_at=now, image=spec.image)
         pod.containers.append(state)
         self.started.append((spec.name, spec.attempt, now))
         self.history.append((pod_uid, spec.name, None))

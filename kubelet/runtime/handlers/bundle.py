@@ -48,6 +48,7 @@ def container(
         "name": spec.name,
         "attempt": spec.attempt,
         "log_path": spec.log_path,
+        "image": spec.image,
         "stdin": spec.stdin,
         "stdin_once": spec.stdin_once,
         "tty": spec.tty,

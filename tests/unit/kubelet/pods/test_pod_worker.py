@@ -552,6 +552,18 @@ async def test_a_changed_image_is_tried_at_once_however_long_the_container_was_h
     assert "back-off 10s" in node.container()["state"]["waiting"]["message"]
 
 
+async def test_an_image_that_is_changed_while_no_agent_looks_is_noticed_by_the_next(node: FakeNode) -> None:
+    node.images.present.add("localhost/other")
+    await begin(node, container("a"), container("b"))
+    changed = node.api.pods["web"]
+    mains = [container("a", image="localhost/other"), container("b")]
+    node.api.pods["web"] = {**changed, "spec": {**changed["spec"], "containers": mains}}
+    node.restart()
+    await node.pass_(1)
+    assert [(name, attempt) for name, attempt, _ in node.runtime.started] == [("a", 0), ("b", 0), ("a", 1)]
+    assert node.runtime.specs[-1].image == "localhost/other"
+
+
 async def test_an_init_container_ends_with_the_image_that_it_began_with(node: FakeNode) -> None:
     await begin(node, initContainers=[container("setup")])
     await node.pass_(60)
