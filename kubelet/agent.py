@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import signal
 from collections.abc import Callable
 
 from apiclient.clock import Clock, SystemClock
@@ -37,6 +38,7 @@ from kubelet.network import PodNetwork
 from kubelet.node.allocatable import AllocatableEnforcer
 from kubelet.node.node_lease import NodeLease
 from kubelet.node.node_status import NodeReporter
+from kubelet.node.shutdown import PROBLEM, WORDS, NodeShutdown
 from kubelet.node.qos_groups import QosGroups
 from kubelet.node.routes import Routes
 from kubelet.node.runtime_handlers import RuntimeHandlers
@@ -110,6 +112,12 @@ class Agent:
             rng=self._rng,
         )
         self._pressures = Pressures(self._reporter.pressures_changed)
+        self.shutdown = NodeShutdown(
+            options.shutdown_periods,
+            self._clock,
+            begins=lambda: self._reporter.problem(PROBLEM, WORDS),
+            called_off=lambda: self._reporter.solved(PROBLEM),
+        )
         self._runtime_handlers = RuntimeHandlers(runtime.handlers, self._reporter.handlers_changed)
         tokens = TokenManager(client, self._clock, self._rng)
         self._local_path = LocalPath(client, options.root_dir, node.name, clock=self._clock)
@@ -195,6 +203,7 @@ class Agent:
                     self._runtime_handlers,
                     collector,
                     self._eviction_manager(workers, collector),
+                    self.shutdown,
                 ):
                     group.create_task(part.run())
                 group.create_task(self._begin(workers))
@@ -296,7 +305,7 @@ class Agent:
             network_is_ready=lambda: self._network_ready,
             other_pods=lambda uid: workers.holding(but=uid),
             local_node=lambda: self._reporter.local_node,
-            refusal=self._pressures.refusal,
+            refusal=lambda pod: self._pressures.refusal(pod) or self.shutdown.refusal(pod),
             resizes=Resizes(
                 AllocationStore(self._options.root_dir), self._node, lambda uid: workers.holding(but=uid)
             ),
@@ -310,6 +319,7 @@ class Agent:
         workers = PodWorkers(group, services)
         self._pods.add_index("uid", lambda pod: [pod["metadata"]["uid"]])
         workers.on_gone = self._static_pods.worker_gone
+        self.shutdown.end_by(workers)
         self._static_pods.begin(workers.pod_changed, writer)
         return workers
 
@@ -358,6 +368,8 @@ async def run(options: Options, config: Config) -> None:
             await Client.connect(config, user_agent=user_agent) as client,
             await Client.connect(config, user_agent=user_agent) as lease_client,
         ):
-            await Agent(options, client=client, lease_client=lease_client, runtime=runtime).run()
+            agent = Agent(options, client=client, lease_client=lease_client, runtime=runtime)
+            asyncio.get_running_loop().add_signal_handler(signal.SIGPWR, agent.shutdown.ask)
+            await agent.run()
     finally:
         await runtime.close()

@@ -13,7 +13,7 @@ from kubelet.eviction import flags as eviction_flags
 from kubelet.eviction.thresholds import Settings as EvictionSettings
 from kubelet.images import collector as image_collector
 from kubelet.images.collector import Settings as ImageGCSettings
-from kubelet.node import node_lease, node_settings
+from kubelet.node import node_lease, node_settings, shutdown
 from kubelet.node.node_settings import NodeSettings
 from kubelet.pods.pod_dns import ClusterDNS
 from kubelet.pods.security_admission import parse_sysctls
@@ -35,6 +35,7 @@ class Options:
     image_credentials: Path
     image_gc: ImageGCSettings
     eviction: EvictionSettings
+    shutdown_periods: shutdown.Periods
     cert_dir: Path
     cgroup_root: str
     runtime_handlers: tuple[tuple[str, tuple[str, ...]], ...]
@@ -60,6 +61,7 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
         ).check()
         node = node_settings.check(_node(given))
         eviction = eviction_flags.settings(given, node.eviction)
+        shutdown_periods = shutdown.periods(given)
     except ValueError as error:
         parser.error(str(error))
     return Options(
@@ -71,6 +73,7 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
         image_credentials=given.image_credentials or images / "config.json",
         image_gc=image_gc,
         eviction=eviction,
+        shutdown_periods=shutdown_periods,
         cert_dir=given.cert_dir or root / "pki",
         cgroup_root=given.cgroup_root,
         runtime_handlers=tuple(given.runtime_handler),
@@ -144,6 +147,7 @@ def _parser() -> argparse.ArgumentParser:
         help="memory.available<…,nodefs.available<…%%,…: when the node is short of something",
     )
     eviction_flags.add(parser, _checked)
+    shutdown.add_flags(parser, _checked)
     add(
         "--node-lease-duration-seconds",
         type=int,

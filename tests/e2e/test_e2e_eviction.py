@@ -1,4 +1,4 @@
-"""A real node that runs out of memory and disk: it says so, takes no more, and ends the pods that use too much.
+"""A real node that runs out of memory and disk, or goes down: it says so, takes no more, and ends pods in order.
 
 The node has a disk of its own, in memory, and is told that it has little memory; the machine has enough of both.
 """
@@ -6,6 +6,7 @@ The node has a disk of its own, in memory, and is told that it has little memory
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from collections.abc import AsyncIterator
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 import pytest_asyncio
 
 from apimachinery.meta import Object, find_condition
-from tests.support.node import NODE, Node, node
+from tests.support.node import NODE, Node, node, terminated
 
 pytestmark = [
     pytest.mark.root,
@@ -26,6 +27,7 @@ DISK_MIB = 96
 FLAGS = (
     *("--capacity", "memory=320Mi", "--eviction-hard", "memory.available<100Mi,nodefs.available<25%"),
     *("--housekeeping-interval", "250ms", "--eviction-pressure-transition-period", "3s"),
+    *("--shutdown-grace-period", "6s", "--shutdown-grace-period-critical-pods", "3s"),
 )
 
 
@@ -59,7 +61,7 @@ def write(mebibytes: int, path: str) -> str:
     return f"dd if=/dev/zero of={path} bs=1M count={mebibytes} 2>/dev/null"
 
 
-async def pressure(here: Node, kind: str) -> str:
+async def condition_of(here: Node, kind: str) -> str:
     """The status of one of the node's conditions."""
     condition = find_condition(await here.get_node(NODE), kind)
     return str(condition["status"]) if condition is not None else ""
@@ -123,5 +125,35 @@ async def test_who_has_more_on_the_disk_than_allowed_ends_alone(here: Node) -> N
     assert layer["status"]["message"] == told
     assert {volume["status"]["reason"], layer["status"]["reason"]} == {"Evicted"}
     assert disrupted(layer) == ("", "")
-    assert await pressure(here, "DiskPressure") == "False"
+    assert await condition_of(here, "DiskPressure") == "False"
     await here.running("modest")
+
+
+async def test_a_node_that_goes_down_ends_its_pods_in_order_and_can_come_back(here: Node) -> None:
+    assert here.agent.process is not None
+    critical = {"priorityClassName": "system-node-critical", "terminationGracePeriodSeconds": 30}
+    slow = {"name": "web", "image": "localhost/host", "command": ["sh", "-c", "trap '' TERM; sleep 1000"]}
+    await here.create("core", shell("true"), **critical)
+    await here.create("stubborn", slow, terminationGracePeriodSeconds=1)
+    for name in ("core", "stubborn"):
+        await here.running(name)
+    here.agent.process.send_signal(signal.SIGPWR)
+    ended = {name: await here.phase(name, "Failed") for name in ("core", "stubborn", "modest")}
+    words = "Pod was terminated in response to imminent node shutdown."
+    for pod in ended.values():
+        assert (pod["status"]["reason"], pod["status"]["message"]) == ("Terminated", words)
+        assert disrupted(pod) == ("TerminationByKubelet", words)
+    states = {name: terminated(pod) for name, pod in ended.items()}
+    assert (states["core"]["exitCode"], states["stubborn"]["exitCode"]) == (0, 137)
+    assert states["stubborn"]["finishedAt"] <= states["core"]["finishedAt"]
+    ready = find_condition(await here.get_node(NODE), "Ready") or {}
+    assert (ready["status"], ready["message"]) == ("False", "node is shutting down")
+    await here.create("too-late", shell("true"))
+    late = await here.phase("too-late", "Failed")
+    assert late["status"]["reason"] == "NodeShutdown"
+    assert here.agent.process.poll() is None
+    here.agent.stop(signal.SIGTERM)
+    here.agent.start()
+    await here.create("again", shell("true"))
+    await here.running("again")
+    assert await condition_of(here, "Ready") == "True"
