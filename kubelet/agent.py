@@ -38,10 +38,10 @@ from kubelet.network import PodNetwork
 from kubelet.node.allocatable import AllocatableEnforcer
 from kubelet.node.node_lease import NodeLease
 from kubelet.node.node_status import NodeReporter
-from kubelet.node.shutdown import PROBLEM, WORDS, NodeShutdown
 from kubelet.node.qos_groups import QosGroups
 from kubelet.node.routes import Routes
 from kubelet.node.runtime_handlers import RuntimeHandlers
+from kubelet.node.shutdown import PROBLEM, WORDS, NodeShutdown
 from kubelet.objects import ObjectCache
 from kubelet.options import Options
 from kubelet.pods.allocation import AllocationStore
