@@ -17,6 +17,7 @@ import fcntl
 import os
 import signal
 import stat
+import sys
 from _socket import socket
 
 from kubelet.runtime import cgroupfs, command, credentials, idmapped, mounts, terminal, user_namespace, wire
@@ -84,6 +85,7 @@ def _close_after_fork(cgroup_fd: int, home: int) -> None:
 def become_container(plan: dict[str, Any], directory: str, stdio: Sequence[int], status_fd: int) -> NoReturn:
     """Run the steps in a freshly forked child; never returns."""
     try:
+        import_nothing_more()
         launch = Launch(plan, directory, take_descriptors(stdio, status_fd, plan["users_fd"]))
         run_steps(launch, STEPS_WITH_OWN_USERS if plan["first_id"] else STEPS, "CreateContainerError")
     finally:
@@ -93,6 +95,7 @@ def become_container(plan: dict[str, Any], directory: str, stdio: Sequence[int],
 def join_container(plan: dict[str, Any], stdio: Sequence[int], status_fd: int, target_pidfd: int) -> NoReturn:
     """Run the steps of an exec in a freshly forked child that is in the container's pid namespace already."""
     try:
+        import_nothing_more()
         launch = Launch(plan, "", take_descriptors(stdio, status_fd, target_pidfd))
         run_steps(launch, JOIN_STEPS, "ExecError")
     finally:
@@ -121,6 +124,13 @@ def describe(error: Exception) -> str:
         named = isinstance(error.filename, (str, bytes))
         return f"{os.fsdecode(error.filename)}: {error.strerror}" if named else error.strerror
     return f"{type(error).__name__}: {error}"
+
+
+def import_nothing_more() -> None:
+    """What Python loaded from here on it would find in the container, and run with the rights of the node."""
+    sys.path.clear()
+    sys.meta_path.clear()
+    sys.path_hooks.clear()
 
 
 def take_descriptors(stdio: Sequence[int], status_fd: int, target_fd: int = -1) -> socket:
