@@ -14,6 +14,7 @@ import pytest
 import pytest_asyncio
 
 from apimachinery.meta import get_path
+from apimachinery.resources import PODS
 from tests.support.node import Node, is_ready, node, pid_of, terminated
 
 pytestmark = [
@@ -87,6 +88,16 @@ async def test_an_end_while_the_agent_was_away_is_noticed_and_followed_by_a_rest
     here.agent.start()
     pod = await here.wait_for("ended-meanwhile", lambda pod: entry(pod)["restartCount"] == 1 and is_ready(pod))
     assert entry(pod)["lastState"]["terminated"]["exitCode"] == 4
+
+
+async def test_an_image_that_was_changed_while_the_agent_was_away_restarts_its_container(here: Node) -> None:
+    await create(here, "changed-meanwhile")
+    here.agent.stop()
+    patch = {"spec": {"containers": [{"name": "web", "image": "localhost/host:latest"}]}}
+    await here.client.patch(PODS, "changed-meanwhile", patch, "default", kind="strategic")
+    here.agent.start()
+    await here.wait_for("changed-meanwhile", lambda pod: entry(pod)["restartCount"] == 1 and is_ready(pod))
+    await here.delete("changed-meanwhile", grace_period_seconds=0)
 
 
 async def test_a_pod_that_ends_while_the_agent_is_away_keeps_its_exit_code(here: Node) -> None:
