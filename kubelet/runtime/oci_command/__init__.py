@@ -8,7 +8,8 @@ Each run is a short process, so that nothing is loaded which its command does no
     bundle.py           a bundle's config.json as a plan for launch.py; pure but for reading files
     first_process.py    create: from clone3(2) to the wait for `start`, out of launch.py's steps
     further_process.py  exec: a process that joins a container
-    lifecycle.py        create, start, run, kill, delete
+    creating.py         create: what becomes of the plan, and of the process that carries it out
+    lifecycle.py        start, run, kill, delete
     foreground.py       run and exec without --detach: signals, terminals and the exit code
     hooks.py            programs that the config wants run on the way
     resources.py        pause, resume, update, events

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 
-from kubelet.runtime import cgroupfs
 from kubelet.runtime.oci_command.arguments import COMMANDS as KNOWN
 from kubelet.runtime.oci_command.state import Failed, Record, every
 
@@ -54,6 +53,8 @@ def list_(root: str, given: Arguments) -> int:
 
 def ps(root: str, given: Arguments) -> int:
     """Print a container's processes: as JSON their numbers, as a table what ps(1) says of them."""
+    from kubelet.runtime import cgroupfs
+
     record = Record.load(root, given.container_id)
     pids = cgroupfs.processes(record.data["cgroup"]["processes"])
     form = given.value("format", "table")

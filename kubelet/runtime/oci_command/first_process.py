@@ -78,17 +78,6 @@ def listen(directory: str) -> socket:
     return listener
 
 
-def connect(directory: str) -> socket:
-    """Reach the process that waits. OSError when none does."""
-    connection = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC)
-    folder = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        connection.connect(f"/proc/self/fd/{folder}/start")
-    finally:
-        os.close(folder)
-    return connection
-
-
 # The steps that launch.py does not have.
 
 

@@ -9,13 +9,19 @@ import os
 import select
 import signal
 import sys
-from _socket import AF_UNIX, SCM_RIGHTS, SOCK_CLOEXEC, SOCK_STREAM, SOL_SOCKET, socket
+from _socket import (
+    AF_UNIX,
+    SCM_RIGHTS,
+    SOCK_CLOEXEC,
+    SOCK_SEQPACKET,
+    SOCK_STREAM,
+    SOL_SOCKET,
+    socket,
+)
 
-from kubelet.runtime import cgroupfs, child, launch, terminal, wire
-from kubelet.runtime import syscalls as sc
-from kubelet.runtime.oci_command import hooks
+from kubelet.runtime import wire
 from kubelet.runtime.oci_command.main import complain
-from kubelet.runtime.oci_command.state import Failed, NoContainer, Record, make_directory, now
+from kubelet.runtime.oci_command.state import Failed, NoContainer, Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,12 +32,13 @@ if TYPE_CHECKING:
 
 START_SECONDS_MAX = 120.0
 DEATH_SECONDS_MAX = 10.0
-_NULL = os.makedev(1, 3)
 
 
 def create(root: str, given: Arguments) -> int:
     """Make a container and leave it to whoever adopts its process."""
-    record, console, _ = make(root, given)
+    from kubelet.runtime.oci_command import creating
+
+    record, console, _ = creating.make(root, given)
     if console >= 0:
         try:
             send_console(given.value("console-socket"), console)
@@ -42,122 +49,6 @@ def create(root: str, given: Arguments) -> int:
     return 0
 
 
-def make(root: str, given: Arguments) -> tuple[Record, int, int]:
-    """Make a container up to the wait for `start`: what is known of it, its console (or -1), and its pidfd."""
-    container_id = given.container_id
-    bundle_dir = os.path.abspath(given.value("bundle", "."))
-    directory = make_directory(root, container_id)
-    record = Record(root, container_id, {})
-    try:
-        plan, config = _plan(root, container_id, bundle_dir)
-        if plan["tty"] and given.command == "create" and not given.value("console-socket"):
-            raise Failed("cannot allocate tty if runc will detach without setting console socket")
-        if given.value("console-socket") and not plan["tty"]:
-            raise Failed("cannot use console socket if runc will not detach or allocate tty")
-        record.data = {
-            "bundle": bundle_dir,
-            "rootfs": plan["root_path"],
-            "created": now(),
-            "annotations": config.get("annotations") or {},
-            "freezer": plan["freezer"],
-            "cgroup": plan["cgroup"],
-            "hooks": plan["hooks"],
-            "process": further_plan(plan),
-            "config_process": config["process"],
-        }
-        return _fork(record, plan, directory, given)
-    except BaseException:
-        if record.data:
-            cgroupfs.remove(record.data["cgroup"]["directories"])
-        record.remove()
-        raise
-
-
-def _plan(root: str, container_id: str, bundle_dir: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    from pathlib import Path
-
-    from kubelet.runtime import cgroups, seccomp
-    from kubelet.runtime.oci_command import bundle
-
-    config = bundle.read(bundle_dir)
-    plan = bundle.container(
-        config,
-        bundle=bundle_dir,
-        container_id=container_id,
-        hierarchies=cgroups.present(),
-        seccomp_program=seccomp.Programs(Path(root) / ".seccomp").path,
-    )
-    plan["join_files"] = [(bundle.namespace_flag(kind), path) for kind, path in plan["join"] if kind != "pid"]
-    plan["null_fds"] = [fd for fd in range(3) if os.fstat(fd).st_rdev == _NULL]
-    return plan, config
-
-
-def further_plan(plan: dict[str, Any]) -> dict[str, Any]:
-    """What a further process of the container has from the first."""
-    return {key: plan[key] for key in ("first_id", "seccomp", "seccomp_flags", "oom_score_adj")}
-
-
-def _fork(record: Record, plan: dict[str, Any], directory: str, given: Arguments) -> tuple[Record, int, int]:
-    from kubelet.runtime.oci_command import first_process
-
-    cgroupfs.apply(plan["cgroup"])
-    listener = first_process.listen(directory)
-    status, child_status = child.status_pair()
-    status.setblocking(True)
-    namespace = next((path for kind, path in plan["join"] if kind == "pid"), "")
-    pid_namespace = os.open(namespace, os.O_RDONLY | os.O_CLOEXEC) if namespace else -1
-    # Whoever can be root in a container that this process enters must not get at it through /proc (CVE-2019-5736).
-    sc.prctl(sc.PR_SET_DUMPABLE, 0)
-    pid, pidfd = launch.fork(
-        plan["cgroup"]["unified"],
-        new_pid_namespace=bool(plan["make"] & sc.CLONE_NEWPID),
-        join_pid_namespace=pid_namespace,
-    )
-    if pid == 0:
-        first_process.become(
-            plan, f"{directory}/rootfs", child_status.fileno(), listener.fileno(), given.number("preserve-fds")
-        )
-    child_status.close()
-    listener.close()
-    record.data.update(pid=pid, start_ticks=wire.process_start_ticks(pid))
-    try:
-        console = _accompany(record, status, given)
-    except BaseException:
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-        raise
-    record.save()
-    if console >= 0 and plan["console_size"]:
-        terminal.resize(console, plan["console_size"]["width"], plan["console_size"]["height"])
-    return record, console, pidfd
-
-
-def _accompany(record: Record, status: socket, given: Arguments) -> int:
-    """Hear from the first process until it is ready; returns its console, or -1. Raises Failed."""
-    status.settimeout(START_SECONDS_MAX)
-    console = -1
-    while True:
-        try:
-            message, fds = wire.receive(status)
-        except TimeoutError:
-            raise Failed(f"the container was not ready within {START_SECONDS_MAX:.0f} seconds") from None
-        if message is None:
-            raise Failed("the container's process was killed before it was ready (out of memory?)")
-        if "notice" in message:
-            complain(given, message["notice"], "warning")
-        elif "console" in message:
-            console = fds[0]
-        elif "hooks" in message:
-            state = record.told("creating", record.data["pid"])
-            for kind in ("prestart", "createRuntime"):
-                hooks.run(kind, record.data["hooks"][kind], state)
-            wire.send(status, {"go": state}, wait=True)
-        elif "failed" in message:
-            raise Failed(message["failed"]["message"])
-        else:
-            return console
-
-
 def start(root: str, given: Arguments) -> int:
     """Have the first process execute its program."""
     begin(Record.load(root, given.container_id), given)
@@ -166,14 +57,12 @@ def start(root: str, given: Arguments) -> int:
 
 def begin(record: Record, given: Arguments) -> None:
     """The same. Raises Failed, with why the program could not be executed."""
-    from kubelet.runtime.oci_command import first_process
-
     status = record.status()
     if status != "created":
         what = "container that has stopped" if status == "stopped" else f"{status} container"
         raise Failed(f"cannot start a {what}")
     try:
-        connection = first_process.connect(record.directory)
+        connection = connect(record.directory)
     except OSError as error:
         raise Failed(f"the container's process does not answer: {error.strerror}") from error
     connection.settimeout(START_SECONDS_MAX)
@@ -192,16 +81,36 @@ def begin(record: Record, given: Arguments) -> None:
     os.unlink(record.start_socket)
     if not executing:
         raise Failed(failed)
+    run_hooks("poststart", record, record.told("running", record.data["pid"]), given)
+
+
+def run_hooks(kind: str, record: Record, state: dict[str, Any], given: Arguments) -> None:
+    """Hooks that come when nothing can be taken back: of what fails the specification has others told, no more."""
+    if record.data["hooks"][kind]:
+        from kubelet.runtime.oci_command import hooks
+
+        try:
+            hooks.run(kind, record.data["hooks"][kind], state)
+        except Failed as error:
+            complain(given, str(error), "warning")
+
+
+def connect(directory: str) -> socket:
+    """Reach the process that waits. OSError when none does."""
+    connection = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC)
+    folder = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        hooks.run("poststart", record.data["hooks"]["poststart"], record.told("running", record.data["pid"]))
-    except Failed as error:
-        # The specification has them told of, and nothing else done.
-        complain(given, str(error), "warning")
+        connection.connect(f"/proc/self/fd/{folder}/start")
+    finally:
+        os.close(folder)
+    return connection
 
 
 def run(root: str, given: Arguments) -> int:
     """create and start; without --detach also wait for the end, and delete."""
-    record, console, pidfd = make(root, given)
+    from kubelet.runtime.oci_command import creating
+
+    record, console, pidfd = creating.make(root, given)
     try:
         if console >= 0 and given.value("console-socket"):
             send_console(given.value("console-socket"), console)
@@ -228,6 +137,8 @@ def kill(root: str, given: Arguments) -> int:
     record = Record.load(root, given.container_id)
     signo = signal_number(given.rest[1] if len(given.rest) > 1 else "SIGTERM")
     if given.flag("all"):
+        from kubelet.runtime import cgroupfs
+
         pids = [pid for pid in cgroupfs.processes(record.data["cgroup"]["processes"]) if pid > 0]
         if not pids and record.status() == "stopped":
             raise Failed("container not running")
@@ -278,19 +189,20 @@ def kill_first(record: Record) -> None:
 
 def remove(record: Record, given: Arguments) -> None:
     """Cgroups with what still runs in them, the folder; then the poststop hooks. Raises Failed."""
+    from kubelet.runtime import cgroupfs
+
     left = cgroupfs.remove(record.data["cgroup"]["directories"])
     if left:
         raise Failed(f"cgroup {left[0]} still has processes: {cgroupfs.processes(left[0])[:5]}")
     state = record.told("stopped", 0)
     record.remove()
-    try:
-        hooks.run("poststop", record.data["hooks"]["poststop"], state)
-    except Failed as error:
-        complain(given, str(error), "warning")
+    run_hooks("poststop", record, state, given)
 
 
 def end(record: Record) -> None:
     """A start has failed: nothing is to be left of the container."""
+    from kubelet.runtime import cgroupfs
+
     kill_first(record)
     try:
         os.waitpid(record.data["pid"], 0)
