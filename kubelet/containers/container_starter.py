@@ -225,7 +225,9 @@ class ContainerStarter:
         held: ExitStack,
     ) -> list[Mount]:
         """The pod's files, the container's volumes and its termination log, later ones winning."""
-        mounts = [Mount(str(source), destination) for destination, source in place.files.binds().items()]
+        fixed = bool(get_path(container, "securityContext", "readOnlyRootFilesystem"))
+        files = place.files.binds().items()
+        mounts = [Mount(str(source), destination, read_only=fixed) for destination, source in files]
         mounts += volume_mounts(
             pod,
             container,
