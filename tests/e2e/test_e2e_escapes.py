@@ -368,7 +368,25 @@ async def test_a_folder_that_becomes_a_link_while_containers_are_made_leads_no_m
     assert not [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(host) in line]
 
 
-async def test_a_bomb_of_processes_or_memory_ends_at_its_own_limits(here: Node) -> None:
+async def test_who_sees_the_nodes_processes_may_still_not_look_into_the_node_agents(here: Node) -> None:
+    """With hostPID, as root: whose capabilities are fewer may trace nobody who has more (ptrace(2))."""
+    await here.create("kept", shell(FOREVER))
+    kept = await here.running("kept")
+    assert here.agent.process is not None
+    pids = (here.agent.process.pid, here.agent.supervisor_pid(kept))
+    script = "".join(
+        f"cat /proc/{pid}/environ; ls /proc/{pid}/root/; readlink /proc/{pid}/fd/1 || echo denied;"
+        f"head -c 1 /proc/{pid}/mem; nsenter -t {pid} -m true;"
+        for pid in pids
+    )
+    pod = await ended(here, "sees", shell(f"({script}) 2>&1; kill -0 {pids[0]} && echo seen"), hostPID=True)
+    lines = here.output(pod).splitlines()
+    assert lines[-1] == "seen" and len(lines) == 11, lines
+    refusals = ("Permission denied", "denied", "Operation not permitted")
+    assert all(line.endswith(refusals) for line in lines[:-1]), lines
+
+
+async def test_a_bomb_of_memory_kills_nothing_but_itself(here: Node) -> None:
     limits = {"resources": {"limits": {"memory": "48Mi"}}}
     bomb = program("python3", "-I", "-c", "b = bytearray(200 << 20)", **limits)
     await here.create("neighbour", shell(FOREVER))
