@@ -163,7 +163,7 @@ def test_rights_are_told(kubectl: Kubectl) -> None:
 
 def test_what_is_not_there_is_told_clearly(kubectl: Kubectl) -> None:
     assert "metrics not available yet" in kubectl("top", "pods", fails=True)
-    assert "Metrics API not available" in kubectl("top", "nodes", fails=True)
+    assert "metrics not available yet" in kubectl("top", "nodes", fails=True)
     assert "the server doesn't have a resource type" in kubectl("get", "unicorns", fails=True)
     assert 'pods "none" not found' in kubectl("get", "pod", "none", fails=True)
     assert "does not have a host assigned" in kubectl("exec", "a", "--", "true", fails=True)
