@@ -54,6 +54,12 @@ def resolver(pod: Object, *, node: str, dns: ClusterDNS) -> Resolver:
     return Resolver("".join(f"{line}\n" for line in lines), tuple(problems))
 
 
+def asks_itself(node: str) -> bool:
+    """Whether a node asks only a server of its own, which a pod with a network of its own does not reach."""
+    servers, _, _ = _parsed(node)
+    return bool(servers) and all(server.startswith("127.") or server == "::1" for server in servers)
+
+
 def _by_policy(pod: Object, node: str, dns: ClusterDNS) -> tuple[list[str], list[str], list[str]]:
     """(name servers, search domains, options) before the pod's own are added."""
     policy = pod["spec"].get("dnsPolicy") or "ClusterFirst"

@@ -49,7 +49,7 @@ class PodFiles:
 
 def write(root: Path, pod: Object, *, pod_ip: str, dns: ClusterDNS) -> PodFiles:
     """Write a pod's files anew; its containers see them changed, since the files stay the same ones."""
-    resolver = pod_dns.resolver(pod, node=_read("/etc/resolv.conf"), dns=dns)
+    resolver = pod_dns.resolver(pod, node=_node_resolver(), dns=dns)
     files = PodFiles(paths.pod_files_dir(root, pod["metadata"]["uid"]), resolver.problems)
     # Closed to all but root: a container may write to these files, and make them setuid.
     files.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -123,6 +123,12 @@ def last_output(log: Path) -> bytes:
         if len(parts) == 4:
             texts.append(parts[3] + (b"\n" if parts[2] == b"F" else b""))
     return b"".join(texts)[-TERMINATION_LOG_BYTES_MAX:]
+
+
+def _node_resolver() -> str:
+    """The node's resolv.conf; of one that only leads to systemd-resolved, the one with the servers that that asks."""
+    text = _read("/etc/resolv.conf")
+    return (pod_dns.asks_itself(text) and _read("/run/systemd/resolve/resolv.conf")) or text
 
 
 def _read(path: str) -> str:

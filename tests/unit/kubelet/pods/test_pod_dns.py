@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from apimachinery.meta import Object
-from kubelet.pods.pod_dns import ClusterDNS, resolver
+from kubelet.pods.pod_dns import ClusterDNS, asks_itself, resolver
 from tests.support.pods import pod
 
 NODE_RESOLV = "nameserver 192.0.2.1\nsearch corp.example.\noptions timeout:1\n"
@@ -83,3 +83,17 @@ def test_more_name_servers_than_three_are_left_out_and_that_is_told() -> None:
 def test_what_is_named_twice_counts_once() -> None:
     own = {"nameservers": ["10.96.0.10"], "searches": ["cluster.local"]}
     assert text(pod(dnsConfig=own)) == text(pod())
+
+
+@pytest.mark.parametrize(
+    ("servers", "alone"),
+    [
+        (["127.0.0.53"], True),
+        (["127.0.0.1", "::1"], True),
+        (["127.0.0.53", "192.0.2.1"], False),
+        (["192.0.2.1"], False),
+        ([], False),
+    ],
+)
+def test_a_node_that_asks_only_itself_is_known(servers: list[str], alone: bool) -> None:
+    assert asks_itself("".join(f"nameserver {server}\n" for server in servers)) is alone
