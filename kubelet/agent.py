@@ -35,6 +35,7 @@ from kubelet.images.collector import ImageCollector
 from kubelet.images.pulls import ImagePulls
 from kubelet.images.usage import ImageUsage
 from kubelet.network import PodNetwork
+from kubelet.node import oom_score
 from kubelet.node.allocatable import AllocatableEnforcer
 from kubelet.node.node_lease import NodeLease
 from kubelet.node.node_status import NodeReporter
@@ -359,6 +360,7 @@ class Agent:
 async def run(options: Options, config: Config) -> None:
     """Run a node agent until cancelled. Raises TimeoutError when another one uses the same root folder."""
     options.root_dir.mkdir(parents=True, exist_ok=True)
+    oom_score.set_own(options.oom_score_adj)
     handlers = registry.configured(options.runtime_handlers)
     runtime = Runtime(options.root_dir, options.cgroup_root, handlers)
     await runtime.start()

@@ -13,7 +13,7 @@ from kubelet.eviction import flags as eviction_flags
 from kubelet.eviction.thresholds import Settings as EvictionSettings
 from kubelet.images import collector as image_collector
 from kubelet.images.collector import Settings as ImageGCSettings
-from kubelet.node import node_lease, node_settings, shutdown
+from kubelet.node import node_lease, node_settings, oom_score, shutdown
 from kubelet.node.node_settings import NodeSettings
 from kubelet.pods.pod_dns import ClusterDNS
 from kubelet.pods.security_admission import parse_sysctls
@@ -42,6 +42,7 @@ class Options:
     dns: ClusterDNS
     pids_max: int
     allowed_unsafe_sysctls: tuple[str, ...]
+    oom_score_adj: int
     lease_duration_seconds: int
     verbosity: int
 
@@ -80,6 +81,7 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
         dns=ClusterDNS(tuple(filter(None, given.cluster_dns.split(","))), given.cluster_domain),
         pids_max=max(given.pod_max_pids, 0),
         allowed_unsafe_sysctls=given.allowed_unsafe_sysctls,
+        oom_score_adj=given.oom_score_adj,
         lease_duration_seconds=given.node_lease_duration_seconds,
         verbosity=given.v,
     )
@@ -160,6 +162,12 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_allocatable(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
+    add(
+        "--oom-score-adj",
+        type=_checked(oom_score.parse_score),
+        default=oom_score.DEFAULT_SCORE,
+        help="how soon this agent is killed when the machine's memory runs out (%(default)s)",
+    )
     add(
         "--enforce-node-allocatable",
         type=_checked(node_settings.parse_enforced),

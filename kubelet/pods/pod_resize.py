@@ -72,16 +72,13 @@ class Resizes:
         self._waiting.pop(pod_uid, None)
 
     def retry(self) -> None:
-        """Room may have appeared."""
-        for resize in sorted(self._waiting.values(), key=PodResize.order):
-            if not resize.consider(self._objection(resize.wanted)):
-                del self._waiting[resize.uid]
-
-    def _objection(self, wanted: Object) -> tuple[str, str] | None:
+        """Room may have appeared, or the node is known now."""
         node = self._node()
         if node is None:
-            return DEFERRED, "the node is not known yet"
-        return objection(wanted, node, self._others(wanted["metadata"]["uid"]))
+            return
+        for resize in sorted(self._waiting.values(), key=PodResize.order):
+            if not resize.consider(objection(resize.wanted, node, self._others(resize.uid))):
+                del self._waiting[resize.uid]
 
 
 class PodResize:
@@ -109,6 +106,7 @@ class PodResize:
         self._has: Allocation = {}
         self._is_settled = True
         self._has_ended = False
+        self._is_kept = False
         self._shown: dict[str, Resources] = {}
         self._resizes = resizes
         self._now = now
@@ -131,9 +129,10 @@ class PodResize:
             "status": {**(pod.get("status") or {}), "containerStatuses": statuses, "initContainerStatuses": []},
         }
 
-    def begin(self, recorded: Allocation | None) -> None:
-        """The node has taken the pod on; `recorded` is what a former node agent gave it. Raises OSError."""
-        resized = self._resizes.store.read(self.uid)
+    def begin(self, recorded: Allocation | None, *, is_new: bool) -> None:
+        """The node has taken the pod on; `recorded` is what a former node agent gave it at first. Raises OSError."""
+        resized = None if is_new else self._resizes.store.read(self.uid)
+        self._is_kept = resized is not None
         self._given = resized or recorded or allocation.of(self.wanted)
         self._has = self._given
         # What a pod has that was resized, perhaps not to the end, is not known before its cgroups are read.
@@ -152,7 +151,9 @@ class PodResize:
         self._has_ended = True
         self.pending = self.progress = None
         self._resizes.drop(self.uid)
-        self._resizes.store.remove(self.uid)
+        if self._is_kept:
+            self._resizes.store.remove(self.uid)
+            self._is_kept = False
         self._resizes.retry()
 
     def order(self) -> tuple[bool, int, bool, float]:
@@ -174,6 +175,7 @@ class PodResize:
         given = allocation.of(self.wanted)
         try:
             self._resizes.store.write(self.uid, given)
+            self._is_kept = True
         except OSError as error:
             self._wait(DEFERRED, f"the allocation can't be kept: {error}")
             return True

@@ -259,7 +259,7 @@ class PodWorker:
         self._services.objects.register(self.pod)
         self._is_adopted = self._sandbox_lives()
         if self._is_adopted or get_path(self.pod, "status", "startTime"):
-            return self._take_on()  # as a former node agent has
+            return self._take_on(is_new=False)  # as a former node agent has
         node = self._services.node() or (self._services.local_node() if is_static(self.pod) else None)
         if node is None:
             return None
@@ -267,7 +267,7 @@ class PodWorker:
         verdict = verdict or self._lack_of_room(node)
         verdict = verdict or security_admission.objection(self.pod, self._services.allowed_unsafe_sysctls)
         if verdict is None:
-            return self._take_on() if not self._leaving else None
+            return self._take_on(is_new=True) if not self._leaving else None
         self._rejected = True
         self._services.events.warning(self.pod, verdict.reason, verdict.message)
         self._services.writer.set(self.pod, rejected(self.pod, verdict, self._clock.now()))
@@ -292,9 +292,9 @@ class PodWorker:
             self._services.end_pod(victim["metadata"]["uid"], preemption.PREEMPTED)
         return None
 
-    def _take_on(self) -> State:
+    def _take_on(self, *, is_new: bool) -> State:
         sandbox = self._services.runtime.sandbox(self.uid)
-        self._resize.begin(sandbox.spec.allocation if sandbox is not None else None)
+        self._resize.begin(sandbox.spec.allocation if sandbox is not None else None, is_new=is_new)
         self._take(self._resize.pod)
         return State.STARTING
 

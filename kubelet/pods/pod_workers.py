@@ -65,6 +65,7 @@ class PodWorkers:
 
     def node_changed(self) -> None:
         """The node is known now, or its network is ready."""
+        self._services.resizes.retry()
         for worker in self._workers.values():
             worker.wake()
 

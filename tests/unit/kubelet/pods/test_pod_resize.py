@@ -292,3 +292,16 @@ async def test_volumes_that_show_what_a_container_has_hear_of_it(node: FakeNode)
     assert heard == []
     await resize(node, of("500m", "128Mi"))
     assert heard == ["128Mi"]
+
+
+async def test_a_new_node_agent_waits_for_its_node_before_it_judges_what_is_wanted(node: FakeNode) -> None:
+    await begin(node, of("500m", "64Mi"))
+    known, node.node = node.node, None
+    await resize(node, of("1", "64Mi"))
+    node.restart()
+    await node.settle()
+    assert condition(node, "PodResizePending") == {} and told(node, "ResizeDeferred") == []
+    node.node = known
+    node.workers.node_changed()
+    await node.settle()
+    assert node.container()["resources"]["limits"]["cpu"] == "1"
