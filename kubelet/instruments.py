@@ -168,6 +168,11 @@ PROBE_SECONDS = Histogram(
     "pod",
     "namespace",
 )
+EVICTIONS = Counter(
+    "kubelet_evictions",
+    "Cumulative number of pod evictions by eviction signal",
+    "eviction_signal",
+)
 OF_THE_AGENT: tuple[Counter | Histogram, ...] = (
     POD_WORKER_SECONDS,
     POD_START_SECONDS,
@@ -176,6 +181,7 @@ OF_THE_AGENT: tuple[Counter | Histogram, ...] = (
     RUNTIME_SECONDS,
     HTTP_REQUESTS,
     HTTP_SECONDS,
+    EVICTIONS,
 )
 OF_PROBES: tuple[Counter | Histogram, ...] = (PROBES, PROBE_SECONDS)
 

@@ -45,7 +45,8 @@ class NodeFigures:
         self._runtime = runtime
         self._root, self._images = root, images
         self._cgroup_root = cgroup_root.strip("/")
-        self._memory_for_pods = _memory_for_pods(settings, this_machine)
+        # Who is not held to what pods may have together is not short of it either.
+        self._memory_for_pods = _memory_for_pods(settings, this_machine) if "pods" in settings.enforced else 0
 
     def free(self) -> Observations:
         """What is free now, by signal. Raises OSError."""
@@ -57,7 +58,7 @@ class NodeFigures:
             **_disk("containerfs", found.node_disk),
             **_disk("imagefs", found.image_disk),
         }
-        pods = self._groups.usage(self._cgroup_root)
+        pods = self._groups.usage(self._cgroup_root) if self._memory_for_pods else None
         if pods is not None:
             left = max(0, self._memory_for_pods - pods.working_set_bytes)
             free[ALLOCATABLE_MEMORY] = Observation(left, self._memory_for_pods)

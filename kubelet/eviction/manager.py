@@ -15,6 +15,7 @@ from typing import Protocol
 from apiclient.clock import Clock
 from apiclient.logs import kv
 from apimachinery.meta import Object, namespaced_key, uid
+from kubelet import instruments
 from kubelet.eviction import local_storage, messages, stalls
 from kubelet.eviction.pressures import EVICTED, Pressures
 from kubelet.eviction.ranking import Figures, rank
@@ -83,6 +84,8 @@ class EvictionManager:
         self._tell, self._tell_pod = tell, tell_pod
         self._stalled = Signal(clock)
         self._count_at = 0.0
+        # Pods that had to go and have not given back what they had.
+        self._owing: list[str] = []
 
     async def run(self) -> None:
         """Look, and act, until cancelled."""
@@ -95,6 +98,7 @@ class EvictionManager:
                     logger.error(kv("what the node has free can't be read", error=str(error)))
                     ended = []
                 if ended:
+                    self._owing = ended
                     if not await self._pods.wait_ended(ended, CLEANUP_SECONDS_MAX):
                         logger.warning(kv("evicted pods have not ended in time", pods=",".join(ended)))
                     continue
@@ -127,12 +131,16 @@ class EvictionManager:
         return self._tracker.is_satisfied(self._node.free())
 
     async def _end_one(self, rule: Rule, due: Sequence[Rule], found: Observations) -> list[str]:
+        if rule.condition == DISK and not await self._pods.wait_ended(self._owing, 0.0):
+            # What is on the disk goes once the API has heard of the pod's end. Without it one pod after another would
+            # end, and none would make room.
+            return []
         candidates = self._pods.that_may_end()
         figures = await self._node.of_pods(candidates, disks=rule.condition == DISK)
         grace = IMMEDIATELY_SECONDS if rule.is_hard else self._tracker.settings.pod_grace_seconds_max
         for pod in rank(candidates, rule.resource, figures):
             message = messages.eviction(pod, rule.resource, rules=due, found=found, figures=figures.get(uid(pod)))
-            if self._end(pod, Verdict(EVICTED, message, disruption=message), grace):
+            if self._end(pod, Verdict(EVICTED, message, disruption=message), grace, rule.signal):
                 return [uid(pod)]
         logger.warning(kv("no pod can be evicted", signal=rule.signal))
         return []
@@ -150,15 +158,17 @@ class EvictionManager:
         return [
             uid(pod)
             for pod in limited
-            if found[uid(pod)] and self._end(pod, Verdict(EVICTED, found[uid(pod)]), IMMEDIATELY_SECONDS)
+            if (too_much := found[uid(pod)]) is not None
+            and self._end(pod, Verdict(EVICTED, too_much.message), IMMEDIATELY_SECONDS, too_much.signal)
         ]
 
-    def _end(self, pod: Object, verdict: Verdict, grace_seconds: float) -> bool:
+    def _end(self, pod: Object, verdict: Verdict, grace_seconds: float, signal: str) -> bool:
         """End a pod, unless the cluster or the node can't do without it."""
         if is_critical(pod):
             logger.error(kv("a critical pod is not evicted", pod=namespaced_key(pod), why=verdict.message))
             return False
         logger.warning(kv("pod evicted", pod=namespaced_key(pod), uid=uid(pod), why=verdict.message))
+        instruments.EVICTIONS.add(signal)
         self._tell_pod(pod, verdict.reason, verdict.message)
         self._pods.end(uid(pod), verdict, grace_seconds)
         return True

@@ -11,6 +11,7 @@ import platform
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
@@ -122,7 +123,7 @@ def _cpu_quotas(root: Path) -> Iterator[int]:
 
 def _memory_limits(root: Path) -> Iterator[tuple[int, int]]:
     """(limit, use) of each of our cgroups that has a limit; what the page cache could give back is no use."""
-    for folder in _own_cgroups(root, "memory"):
+    for folder in _memory_groups(root):
         limit, used = _text(folder / "memory.max"), _text(folder / "memory.current")
         reclaimable = "inactive_file"
         if not limit:
@@ -131,6 +132,12 @@ def _memory_limits(root: Path) -> Iterator[tuple[int, int]]:
         if limit.isdigit():
             stat = dict(line.split() for line in _text(folder / "memory.stat").splitlines())
             yield int(limit), max(0, int(used or 0) - int(stat.get(reclaimable, 0)))
+
+
+@cache
+def _memory_groups(root: Path) -> tuple[Path, ...]:
+    """The same while this process runs; to find them takes the list of all mounts, of which pods make many."""
+    return tuple(_own_cgroups(root, "memory"))
 
 
 def _own_cgroups(root: Path, controller: str) -> Iterator[Path]:

@@ -92,7 +92,7 @@ async def test_a_file_makes_a_pod_that_the_api_shows_with_its_status(here: Node)
     owner = (await here.get_node(NODE))["metadata"]
     assert [(ref["kind"], ref["uid"]) for ref in metadata["ownerReferences"]] == [("Node", owner["uid"])]
     assert mirror["status"]["containerStatuses"][0]["restartCount"] == 0
-    assert "one\n" in here.output(shown(mirror))
+    await here.eventually(lambda: "one\n" in here.output(shown(mirror)))
 
 
 async def test_whoever_deletes_the_mirror_gets_a_new_one_and_the_pod_runs_on(here: Node) -> None:
@@ -133,7 +133,7 @@ async def test_a_file_that_changes_is_another_pod_and_one_with_a_mistake_is_none
     files.write("static", "echo two")
     new = await here.wait_for(NAME, lambda pod: static_uid(pod) != static_uid(old))
     new = await here.running(NAME)
-    assert "two\n" in here.output(shown(new))
+    await here.eventually(lambda: "two\n" in here.output(shown(new)))
     await here.eventually(lambda: nothing_left(here, old))
 
 

@@ -36,6 +36,7 @@ class FakeNode:
         self.events: list[tuple[str, ...]] = []
         self.images = 0
         self.counted = 0
+        self.gives_back = True
 
     def short_of_memory(self, free: int = 0) -> None:
         self.found["memory.available"] = Observation(free, 8 * GIB)
@@ -59,7 +60,8 @@ class FakeNode:
         self.verdicts.append(verdict)
 
     async def wait_ended(self, pod_uids: Sequence[str], seconds: float) -> bool:
-        return True
+        await self.clock.sleep(0.0 if self.gives_back else seconds)
+        return self.gives_back or not pod_uids
 
     async def delete_images(self) -> int:
         self.images += 1
@@ -67,6 +69,7 @@ class FakeNode:
         return GIB
 
     def manager(self, clock: ManualClock, *rules: Rule, pod_grace: float = 0.0) -> EvictionManager:
+        self.clock = clock
         self.pressures = Pressures(lambda: None)
         return EvictionManager(
             Settings(rules, pod_grace_seconds_max=pod_grace),
@@ -139,6 +142,22 @@ async def test_it_looks_every_ten_seconds_and_again_as_soon_as_a_pod_has_ended()
     assert node.ended == []
     await clock.advance(1.0)
     assert len(node.ended) == 3
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_nobody_else_ends_for_a_disk_that_an_evicted_pod_has_not_given_back() -> None:
+    clock, node = ManualClock(), FakeNode(pod("a"), pod("b"))
+    node.found["nodefs.available"] = Observation(GIB, 100 * GIB)
+    node.gives_back = False
+    rule = Rule("nodefs.available", Threshold(share=0.1))
+    node.shares_a_disk = lambda: False  # type: ignore[method-assign]
+    task = asyncio.create_task(node.manager(clock, rule).run())
+    await clock.advance(120.0)
+    assert len(node.ended) == 1
+    node.gives_back = True
+    await clock.advance(20.0)
+    assert len(node.ended) == 2
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
 

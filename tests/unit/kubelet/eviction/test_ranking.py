@@ -8,6 +8,7 @@ import pytest
 
 from apimachinery.meta import Object
 from kubelet.eviction import local_storage, messages
+from kubelet.eviction.local_storage import Excess
 from kubelet.eviction.pressures import refusal
 from kubelet.eviction.ranking import Figures, rank
 from kubelet.eviction.thresholds import Observation, Rule
@@ -104,7 +105,8 @@ def limited(volume: str = "", container: str = "") -> Object:
 )
 def test_a_pod_may_have_no_more_on_the_disk_than_its_limits_say(body: Object, figures: Figures, told: str) -> None:
     assert local_storage.is_limited(body)
-    assert local_storage.excess(body, figures) == told
+    found = local_storage.excess(body, figures)
+    assert (found.message if found is not None else "") == told
 
 
 def test_a_container_may_have_no_more_than_its_own_limit_says() -> None:
@@ -112,7 +114,7 @@ def test_a_container_may_have_no_more_than_its_own_limit_says() -> None:
     body["spec"]["containers"].append({"name": "other", "image": "i"})
     figures = Figures(storage_bytes=MIB // 2, container_storage={"web": 2 * MIB})
     told = 'Container web exceeded its local ephemeral storage limit "1Mi". '
-    assert local_storage.excess(body, figures) == told
+    assert local_storage.excess(body, figures) == Excess("ephemeralcontainerfs.limit", told)
 
 
 def test_a_pod_without_limits_is_not_looked_at() -> None:
