@@ -72,10 +72,15 @@ async def test_a_container_of_another_runtime_has_the_same_surroundings(
         assert (state.exit_code, state.error) == (0, "")
         net = str(Path(f"/proc/{where.supervisor_pid}/ns/net").readlink())
         logs.append(
-            [line for line in machine.log(started.id).splitlines() if line.partition("[")[0] not in ("ipc:", "uts:")]
+            [
+                line
+                for line in machine.log(started.id, "stdout").splitlines()
+                if line.partition("[")[0] not in ("ipc:", "uts:")
+            ]
         )
         assert net in logs[-1]
         logs[-1].remove(net)
+        assert machine.log(started.id, "stderr") == "err\n"
     assert logs[0] == logs[1]
     assert "7" in logs[0] and "Seccomp:\t2" in logs[0]
     await settled(machine, pod.pod_uid)

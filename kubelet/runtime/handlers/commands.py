@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from kubelet.runtime.loop import Loop
 
 # A program that hangs is killed then: the kubelet would not wait any longer for its answer.
-SECONDS_MAX = 120.0
+SECONDS_MAX = 100.0
 LOG_BYTES_MAX = 1 << 20
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 class Run:
-    """What is run, and where: `argv` begins with the program's path.
+    """What is run, and where: `argv` begins with the program's path; to `log` it writes why it fails.
 
     `root` holds `lower_dirs` or `root_path` of a container that is being made; None leaves its root as it is.
     `shared` are the mounts of the config that propagate to the node, by their number.
@@ -44,6 +44,7 @@ class Run:
         self.root: dict[str, Any] | None = None
         self.shared: dict[str, str] = {}
         self.oom_score_adj: int | None = None
+        self.seconds_max = SECONDS_MAX
 
 
 def start(
@@ -65,14 +66,17 @@ def start(
         for notice in child.notices:
             on_notice(notice)
         if failure is not None:
+            _remove(run.log)
             on_end(failure["message"])
 
     def ended(wait_status: int) -> None:
         timer.cancel()
-        on_end("" if wait_status == 0 else complaint(run, wait_status))
+        failure = "" if wait_status == 0 else complaint(run, wait_status)
+        _remove(run.log)
+        on_end(failure)
 
     child = Child(loop, pid=pid, pidfd=pidfd, status=status, on_console=os.close, on_started=started, on_exit=ended)
-    timer = loop.call_later(SECONDS_MAX, lambda: child.kill(signal.SIGKILL))
+    timer = loop.call_later(run.seconds_max, lambda: child.kill(signal.SIGKILL))
     return child
 
 
@@ -93,6 +97,13 @@ def complaint(run: Run, wait_status: int) -> str:
             text = str(entry.get("msg", ""))
     name = os.path.basename(run.argv[0])
     return text or f"{name} ended with {os.waitstatus_to_exitcode(wait_status)} and left no message"
+
+
+def _remove(path: str) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass  # there was nothing to say
 
 
 def _become(run: Run, stdio: Sequence[int], status_fd: int) -> NoReturn:

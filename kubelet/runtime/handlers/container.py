@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 ROOT = "rootfs"
 STATE = "oci"
 CONSOLE_SECONDS_MAX = 1.0
+# A runtime that takes longer is not waited for: the signal is then sent without it.
+KILL_SECONDS_MAX = 5.0
 
 
 class OCIContainer(Container):
@@ -60,7 +62,7 @@ class OCIContainer(Container):
         self._namespaces = namespaces
         self._state_dir = f"{pod_dir}/{STATE}"
         self._pod_dir = pod_dir
-        self._execs = 0
+        self._commands = 0
 
     def fork(
         self,
@@ -100,12 +102,10 @@ class OCIContainer(Container):
         on_exit: Callable[[int], None],
     ) -> Process:
         """Have a process put into the container."""
-        self._execs += 1
-        name = f"exec-{self._execs}"
-        files = [f"{self.directory}/{name}.{kind}" for kind in ("json", "pid", "log")]
+        name = f"exec-{self._commands}"
+        files = [f"{self.directory}/{name}.{kind}" for kind in ("json", "pid")]
         wire.write_json(files[0], process_of(self.plan["config"]["process"], plan))
         run = self._command("exec", "--detach", "--process", f"{name}.json", "--pid-file", f"{name}.pid")
-        run.argv[run.argv.index("--log") + 1] = run.log = files[2]
         run.oom_score_adj = self.plan["oom_score_adj"]
         console = Console(self._loop, self.directory, f"{name}.sock", on_console) if plan["tty"] else None
         if console is not None:
@@ -133,7 +133,9 @@ class OCIContainer(Container):
                 self._say(f"kill: {failure}")
                 child.kill(signo)  # whatever keeps the runtime from it
 
-        self._run(self._command("kill", self.plan["id"], str(signo)), done)
+        kill = self._command("kill", self.plan["id"], str(signo))
+        kill.seconds_max = KILL_SECONDS_MAX
+        self._run(kill, done)
 
     def discard(self) -> None:
         """Let go of every descriptor, and have the runtime forget the container."""
@@ -162,7 +164,8 @@ class OCIContainer(Container):
         sys.stderr.write(f"container {self.plan['id']}: {text}\n")
 
     def _command(self, name: str, *arguments: str) -> Run:
-        log = f"{self._pod_dir}/{STATE}.log"
+        self._commands += 1
+        log = f"{self._pod_dir}/{STATE}-{self.plan['id']}-{self._commands}.log"
         argv = [*self.plan["handler"], "--root", self._state_dir, "--log", log, "--log-format", "json"]
         return Run([*argv, name, *arguments], self.directory, log=log, cgroup_mounts=self.plan["cgroup_mounts"])
 
