@@ -85,7 +85,11 @@ class PersistentVolumeBinder:
     def _plan_claim(self, claim: Object) -> Plan:
         pods = self._pods.by_index(BY_CLAIM, namespaced_key(claim))
         waiting = sorted(name(pod) for pod in pods if not node_name(pod) and not is_finished(pod))
-        return plan_claim(claim, self._volumes.list(), self._classes.get, self._default_class(), waiting)
+        wanted = get_path(claim, "spec", "volumeName")
+        # All volumes are looked at only for a claim that takes any: most have theirs.
+        named = self._volumes.get(wanted) if wanted else None
+        volumes = self._volumes.list() if not wanted else [named] if named is not None else []
+        return plan_claim(claim, volumes, self._classes.get, self._default_class(), waiting)
 
     def _default_class(self) -> str:
         """The name of the default class, of several the newest; "" if there is none."""
