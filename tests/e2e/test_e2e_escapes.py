@@ -300,10 +300,9 @@ async def test_the_node_agents_server_tells_a_pod_nothing(here: Node) -> None:
 
 @contextmanager
 def swapping(place: Path, target: Path) -> Iterator[None]:
-    """A folder that is a link to `target` at every other moment, as another container may have it (renameat2(2))."""
+    """Something that is a link to `target` at every other moment, as another container may have it (renameat2(2))."""
     link, done = place.with_name("link"), threading.Event()
     link.symlink_to(target)
-    place.mkdir()
     renameat2 = ctypes.CDLL(None).renameat2
     arguments = (AT_FDCWD, os.fsencode(link), AT_FDCWD, os.fsencode(place), RENAME_EXCHANGE)
 
@@ -324,7 +323,7 @@ async def test_a_folder_that_becomes_a_link_while_a_part_is_opened_leads_nowhere
     """CVE-2017-1002101 and CVE-2021-25741."""
     host, volume = tmp_path / "host", tmp_path / "volume"
     (host / "data").mkdir(parents=True)
-    volume.mkdir()
+    (volume / "part").mkdir(parents=True)
     forbidden = {(host / "data").stat().st_ino, host.stat().st_ino}
     opened = 0
     with swapping(volume / "part", host):
@@ -342,7 +341,7 @@ async def test_a_folder_that_becomes_a_link_while_a_part_is_opened_leads_nowhere
 async def test_a_folder_that_becomes_a_link_while_containers_are_made_leads_no_mount_out(tmp_path: Path) -> None:
     """The class of CVE-2021-30465: a destination inside of a volume that another container writes to."""
     host, volume, inner = tmp_path / "host", tmp_path / "volume", tmp_path / "inner"
-    for folder in (host, volume, inner):
+    for folder in (host, volume, volume / "part", inner):
         folder.mkdir()
     (inner / "mine").touch()
     async with containers.started_node(tmp_path / "runtime-node") as bare:
@@ -366,6 +365,32 @@ async def test_a_folder_that_becomes_a_link_while_containers_are_made_leads_no_m
     assert started + refused == 100 and started
     assert list(host.iterdir()) == []
     assert not [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(host) in line]
+
+
+async def test_a_null_device_that_becomes_a_link_while_containers_are_made_makes_nothing_writable(
+    tmp_path: Path,
+) -> None:
+    """CVE-2025-31133: what masks a file of /proc would be core_pattern, under the name of that file."""
+    volume = tmp_path / "volume"
+    volume.mkdir()
+    os.mknod(volume / "null", 0o020666, os.makedev(1, 3))
+    seen: list[str] = []
+    refused = 0
+    async with containers.started_node(tmp_path / "runtime-node") as bare:
+        pod = await bare.pod()
+        with swapping(volume / "null", Path("/proc/sys/kernel/core_pattern")):
+            for _ in range(40):
+                try:
+                    state = await bare.run(
+                        "stat -c %t:%T /proc/keys /proc/timer_list", pod=pod, mounts=[bind(volume, "/dev")]
+                    )
+                except RuntimeFailure:
+                    refused += 1
+                    continue
+                await bare.ended(state.id)
+                seen += bare.log(state.id).split()
+    assert len(seen) == 2 * (40 - refused) and set(seen) <= {"1:3"}
+    assert refused
 
 
 async def test_who_sees_the_nodes_processes_may_still_not_look_into_the_node_agents(here: Node) -> None:
