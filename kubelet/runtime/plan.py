@@ -61,6 +61,10 @@ def sandbox(spec: SandboxSpec, group: Mapping[str, Any], pause_group: Mapping[st
     """The plan of a pod's sandbox; the groups are plans of its cgroup and of the pause process below it."""
     namespaces = 0 if spec.host_network else sc.CLONE_NEWNET | sc.CLONE_NEWUTS
     namespaces |= 0 if spec.host_ipc else sc.CLONE_NEWIPC
+    if spec.first_id and (spec.host_network or spec.host_ipc or spec.host_pid):
+        # The API refuses it, but not every pod comes from there: the node's namespaces are not those users'.
+        text = "a pod with users of its own (hostUsers: false) can't have the node's network, IPC or processes"
+        raise RuntimeFailure("CreatePodSandboxError", text)
     shared = spec.share_process_namespace and not spec.host_pid
     if shared:
         group = {

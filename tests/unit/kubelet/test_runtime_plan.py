@@ -220,3 +220,10 @@ def test_an_empty_filter_is_a_mistake_and_not_none_at_all() -> None:
     assert plan.seccomp_of(None, compiled) == {"seccomp": "", "seccomp_flags": 0}
     with refused("CreateContainerConfigError", "unsupported seccomp action ''"):
         plan.seccomp_of({}, compiled)
+
+
+@pytest.mark.parametrize("shared", ["host_network", "host_ipc", "host_pid"])
+def test_users_of_a_pods_own_are_not_had_beside_what_is_the_nodes(shared: str) -> None:
+    own = SandboxSpec("uid", "web", "default", "h", host_users=False, first_id=196608, **{shared: True})
+    with refused("CreatePodSandboxError", "can't have the node's network, IPC or processes"):
+        plan.sandbox(own, GROUP, PAUSE)
