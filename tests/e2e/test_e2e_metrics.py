@@ -39,6 +39,7 @@ HOLDS = {
     "command": ["python3", "-c", "kept = b'x' * (24 << 20); open('/data/file', 'wb').write(kept); input()"],
     "stdin": True,
     "volumeMounts": [{"name": "data", "mountPath": "/data"}],
+    "readinessProbe": {"exec": {"command": ["test", "-e", "/data/file"]}, "periodSeconds": 1},
 }
 LIMITED = {"resources": {"requests": {"cpu": "100m"}, "limits": {"cpu": "200m", "memory": "96Mi"}}}
 
@@ -217,7 +218,10 @@ async def test_pages_of_figures_are_valid_and_name_what_dashboards_ask_for(here:
     assert resources.value("container_memory_working_set_bytes", container="holds", **named) > 24 * MIB
     assert resources.value("pod_cpu_usage_seconds_total", **named) > 0
     assert resources.value("resource_scrape_error") == 0
-    assert Page((await read(here, "/metrics/probes")).decode()).value("process_start_time_seconds") > 0
+    probes = Page((await read(here, "/metrics/probes")).decode())
+    probed = {"container": "holds", "probe_type": "Readiness", **named}
+    assert probes.value("prober_probe_total", result="successful", **probed) >= 1
+    assert probes.value("prober_probe_duration_seconds_count", **probed) >= 1
 
 
 async def test_the_agent_tells_how_it_is_run_and_what_runs(here: Node) -> None:

@@ -122,16 +122,17 @@ async def test_its_end_ends_what_is_being_asked() -> None:
 
 
 class Stored:
-    """A cluster of these nodes."""
+    """A cluster of these nodes and pods."""
 
-    def __init__(self, *nodes: Object) -> None:
+    def __init__(self, *nodes: Object, pods: list[Object] | None = None) -> None:
         self.nodes = nodes
+        self.pods = pods or []
 
     def get(self, resource: Resource, namespace: str, name: str) -> Object | None:
-        return next((node for node in self.list(resource, "") if node["metadata"]["name"] == name), None)
+        return next((one for one in self.list(resource, namespace) if one["metadata"]["name"] == name), None)
 
     def list(self, resource: Resource, namespace: str) -> Iterator[Object]:
-        return iter(self.nodes if resource is NODES else ())
+        return iter(self.nodes if resource is NODES else self.pods)
 
 
 def node(name: str, ready: str) -> Object:
@@ -149,3 +150,40 @@ async def test_nodes_that_are_lost_are_not_asked() -> None:
         await find("", "lost")
     with pytest.raises(ApiError, match='nodes "none" not found'):
         await find("", "none")
+
+
+def pod(number: int, node_name: str = "a", phase: str = "Running") -> Object:
+    metadata = {"name": f"p-{number}", "namespace": "default", "uid": f"u-{number}"}
+    return {"metadata": metadata, "spec": {"nodeName": node_name}, "status": {"phase": phase}}
+
+
+def told(*numbers: int) -> Object:
+    """What an agent says of these pods."""
+    container = {"name": "main", "cpu": {"time": "t", "usageNanoCores": 1}, "memory": {"workingSetBytes": 1024}}
+    return {**GOOD, "pods": [{"podRef": {"uid": f"u-{number}"}, "containers": [container]} for number in numbers]}
+
+
+async def test_pods_are_found_among_thousands() -> None:
+    pods = [pod(number, "a" if number % 2 else "b") for number in range(1000)]
+    stored = Stored(node("a", "True"), node("b", "True"), node("idle", "True"), pods=pods)
+    metrics = ResourceMetrics(stored, None, lambda: 0.0)  # type: ignore[arg-type]
+    agents = Agents(a=told(*range(1, 1000, 2)), b=told(0), idle=GOOD)
+    metrics._scraping = scraped(agents)
+    find = metrics.found_out()["metrics.k8s.io", "pods"]
+    assert len(await find("default", "")) == 501
+    # Where no pod runs, nobody is asked.
+    assert sorted(agents.asked) == ["a", "b"]
+
+
+async def test_only_the_node_of_a_pod_is_asked_for_it() -> None:
+    stored = Stored(node("a", "True"), node("b", "True"), pods=[pod(1, "a"), pod(2, "b"), pod(3, "a", "Succeeded")])
+    metrics = ResourceMetrics(stored, None, lambda: 0.0)  # type: ignore[arg-type]
+    agents = Agents(a=told(1), b=told(2))
+    metrics._scraping = scraped(agents)
+    find = metrics.found_out()["metrics.k8s.io", "pods"]
+    assert [found["metadata"]["name"] for found in await find("default", "p-2")] == ["p-2"]
+    assert agents.asked == ["b"]
+    with pytest.raises(ApiError, match='podmetrics.metrics.k8s.io "default/p-3" not found'):
+        await find("default", "p-3")
+    with pytest.raises(ApiError, match='pods "p-4" not found'):
+        await find("default", "p-4")

@@ -167,6 +167,22 @@ def test_probes_are_counted_apart_and_forgotten_with_their_pod() -> None:
     ]
 
 
+def test_operations_of_the_runtime_are_counted_and_those_that_fail() -> None:
+    with instruments.runtime_operation("knit"):
+        pass
+    with pytest.raises(ValueError, match="dropped"), instruments.runtime_operation("knit"):
+        raise ValueError("a stitch was dropped")
+    counted = {
+        name: value
+        for one in (instruments.RUNTIME_OPERATIONS, instruments.RUNTIME_ERRORS, instruments.RUNTIME_SECONDS)
+        for name, labels, value in one.lines()
+        if labels == {"operation_type": "knit"}
+    }
+    assert counted["kubelet_runtime_operations_total"] == 2
+    assert counted["kubelet_runtime_operations_errors_total"] == 1
+    assert counted["kubelet_runtime_operations_duration_seconds_count"] == 2
+
+
 @pytest.mark.parametrize(
     ("value", "shown"),
     [(1, "1"), (0.25, "0.25"), (1_800_000_000.5, "1800000000.5"), (1 << 62, "4.611686018427388e+18")],
