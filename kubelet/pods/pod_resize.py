@@ -78,7 +78,7 @@ class Resizes:
             return
         for resize in sorted(self._waiting.values(), key=PodResize.order):
             if not resize.consider(objection(resize.wanted, node, self._others(resize.uid))):
-                del self._waiting[resize.uid]
+                self.drop(resize.uid)
 
 
 class PodResize:

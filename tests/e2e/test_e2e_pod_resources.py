@@ -13,6 +13,7 @@ import pytest
 import pytest_asyncio
 
 from apimachinery.meta import Object, find_condition, get_path
+from apimachinery.resources import LIMITRANGES
 from kubelet.runtime import cgroupfs, cgroups
 from tests.support.clients import kubectl_current
 from tests.support.kubectl import Kubectl
@@ -173,6 +174,12 @@ async def test_kubectl_is_told_what_can_not_be_resized(here: Node, kubectl: Kube
     storage = {"requests": {"ephemeral-storage": "1Gi"}}
     said = await refused({"spec": {"containers": [{"name": "web", "resources": storage}]}})
     assert "only cpu and memory resources are mutable" in said
+    most = {"limits": [{"type": "Container", "max": {"cpu": "1"}}]}
+    kind = {"apiVersion": "v1", "kind": "LimitRange", "metadata": {"name": "most"}}
+    await here.client.create(LIMITRANGES, {**kind, "spec": most}, "default")
+    said = await refused({"spec": {"containers": [{"name": "web", "resources": {"limits": {"cpu": "2"}}}]}})
+    await here.client.delete(LIMITRANGES, "most", "default")
+    assert "maximum cpu usage per Container is 1, but limit is 2" in said
 
 
 async def test_each_class_has_its_group_and_each_group_its_share(here: Node) -> None:
@@ -193,6 +200,17 @@ async def test_each_class_has_its_group_and_each_group_its_share(here: Node) -> 
     assert (whole.shares, whole.quota, whole.memory) == (256, 100_000, 128 * MIB)
     assert (inside.shares, inside.quota, inside.memory) == (256, 100_000, 128 * MIB)
     assert limits(here, everything).quota == 25_000
+
+
+async def test_a_pod_that_the_cluster_can_not_do_without_gets_the_room_of_another(here: Node) -> None:
+    await here.create("victim", sized({"cpu": "2"}))
+    await here.running("victim")
+    await here.create("critical", sized({"cpu": "2"}), priorityClassName="system-cluster-critical")
+    await here.running("critical")
+    status = (await here.phase("victim", "Failed"))["status"]
+    assert (status["reason"], status["message"]) == ("Preempting", "Preempted in order to admit critical pod")
+    assert find_condition({"status": status}, "DisruptionTarget")["reason"] == "TerminationByKubelet"
+    await here.delete("critical")
 
 
 async def test_all_pods_together_have_no_more_than_the_node_can_give_them(here: Node) -> None:
