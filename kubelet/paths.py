@@ -3,7 +3,6 @@
     ROOT/pods/UID/                                     the runtime's: supervisor, containers, exit codes
     ROOT/volumes/UID/NAME/                             a pod's volumes
     ROOT/local-volumes/VOLUME/data/                    persistent volumes whose data is on this node
-    ROOT/local-volumes/VOLUME/data/                    persistent volumes whose data is on this node
     ROOT/files/UID/                                    /etc/hosts, resolv.conf, hostname, termination messages
     ROOT/logs/NAMESPACE_NAME_UID/CONTAINER/ATTEMPT.log container output, as CRI log lines
     ROOT/allocations/UID.json                          what a pod was given when it was last resized
@@ -28,11 +27,6 @@ def volumes_dir(root: Path) -> Path:
 def pod_volumes_dir(root: Path, pod_uid: str) -> Path:
     """The volumes of one pod."""
     return root / "volumes" / pod_uid
-
-
-def local_volumes_dir(root: Path) -> Path:
-    """The persistent volumes whose data is on this node; they outlive pods, and the node agent."""
-    return root / "local-volumes"
 
 
 def local_volumes_dir(root: Path) -> Path:
