@@ -86,7 +86,8 @@ class Agent:
         self._runtime = runtime
         self._clock = clock or SystemClock()
         self._rng = rng or random.Random()
-        self._network_ready = False
+        # Whether pods can be given addresses; and whether all are known that have some.
+        self._network_up = self._network_ready = False
         node = options.node
         selector = f"spec.nodeName={node.name}"
         self._client = client
@@ -303,7 +304,7 @@ class Agent:
             events=events,
             node=self._node,
             runtime_classes=RuntimeClasses(self._client, runtime.handlers),
-            network_is_ready=lambda: self._network_ready,
+            network_is_ready=lambda: self._network_up,
             other_pods=lambda uid: workers.holding(but=uid),
             local_node=lambda: self._reporter.local_node,
             refusal=lambda pod: self._pressures.refusal(pod) or self.shutdown.refusal(pod),
@@ -332,20 +333,26 @@ class Agent:
 
     async def _begin(self, workers: PodWorkers) -> None:
         """What is done once, in the order in which it becomes possible."""
+        if self._static_pods.list() and (cidr := self._network.last_cidr):
+            # They do not wait for an API server that may not come, or that may be one of them.
+            await self._make_network(cidr)
+            self._network_up = True
+            workers.node_changed()
         await self._reporter.registered()
         workers.node_changed()
         # What the API does not know may be ended only once it has been heard.
         await self._pods.wait_synced()
         workers.end_orphans(await self._runtime.sandboxes())
-        await self._make_network()
+        await self._make_network(await self._reporter.pod_cidr())
+        # A pod that is attached meanwhile, and not among these, would be taken for one that is gone.
+        self._network_up = False
         await self._network.reconcile(workers.uids())
-        self._network_ready = True
+        self._network_up = self._network_ready = True
         self._reporter.network_ready()
         workers.node_changed()
         await leftovers.remove(self._options.root_dir, workers.uids, volumes=self._volumes)
 
-    async def _make_network(self) -> None:
-        cidr = await self._reporter.pod_cidr()
+    async def _make_network(self, cidr: str) -> None:
         while True:
             try:
                 await self._network.setup(cidr)

@@ -64,6 +64,7 @@ class PodNetwork:
         directory = root_dir / "network"
         directory.mkdir(parents=True, exist_ok=True)
         self._book = AddressBook(directory / "addresses.json")
+        self._cidr_file = directory / "pod-cidr"
         self._network: IPv4Network | None = None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="pod-network")
 
@@ -72,11 +73,21 @@ class PodNetwork:
         """True once the bridge stands and pods can be attached."""
         return self._network is not None
 
+    @property
+    def last_cidr(self) -> str:
+        """What the node had when its network was last set up, be it by an earlier agent; "" for a new node."""
+        try:
+            return self._cidr_file.read_text()
+        except FileNotFoundError:
+            return ""
+
     async def setup(self, pod_cidr: str) -> None:
         """Make the bridge with its gateway address and let this node forward packets. Safe to repeat."""
         network = IPv4Network(pod_cidr)
         await self._run(_make_bridge, network)
         self._network = network
+        if self.last_cidr != pod_cidr:
+            self._cidr_file.write_text(pod_cidr)
 
     async def attach(self, pod_uid: str, netns: str | int) -> PodIP:
         """Give the namespace of a pod (a path, or a process's id) its interface, address and default route.

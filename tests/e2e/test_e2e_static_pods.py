@@ -144,7 +144,7 @@ async def test_a_new_agent_goes_on_with_its_static_pods_while_there_is_no_api_se
     pid = pid_of(here, shown(mirror))
     here.server.kill()
     here.agent.stop()
-    files.write("alone", "echo alone")
+    files.write("alone", "echo alone", hostNetwork=False)
     here.agent.start()
     logs = here.agent.root / "logs"
     await here.eventually(lambda: any("alone" in path.read_text() for path in logs.glob("*alone*/web/0.log")))
