@@ -163,7 +163,9 @@ class Agent:
             client=client,
             configuration=kubelet_configuration(options),
         )
-        self._log_rotator = LogRotator(runtime, self._clock)
+        self._log_rotator = LogRotator(
+            runtime, self._clock, bytes_max=options.log_bytes_max, files_max=options.log_files_max
+        )
         self._qos_groups = QosGroups(runtime, self._static_pods.list, self._clock)
 
         self._allocatable = AllocatableEnforcer(

@@ -10,7 +10,7 @@ from apimachinery import quantity
 from apimachinery.meta import Object
 from kubelet.node.node_settings import Threshold
 from kubelet.options import Options
-from kubelet.server import access, log_rotation, websockets
+from kubelet.server import access, websockets
 
 
 def kubelet_configuration(options: Options) -> Object:
@@ -59,8 +59,8 @@ def kubelet_configuration(options: Options) -> Object:
         "kubeReserved": dict(node.reserved),
         "registerNode": True,
         "registerWithTaints": [dict(taint) for taint in node.taints],
-        "containerLogMaxSize": f"{log_rotation.DEFAULT_BYTES_MAX >> 20}Mi",
-        "containerLogMaxFiles": log_rotation.DEFAULT_FILES_MAX,
+        "containerLogMaxSize": size(options.log_bytes_max),
+        "containerLogMaxFiles": options.log_files_max,
     }
 
 
@@ -78,5 +78,9 @@ def _threshold(signal: str, threshold: Threshold) -> str:
     if not threshold.amount:
         return f"{threshold.share * 100:g}%"
     is_bytes = signal.endswith(".available") and not signal.startswith("pid.")
-    whole = is_bytes and threshold.amount % 1024 == 0
-    return quantity.canonical(f"{threshold.amount // 1024}Ki") if whole else str(threshold.amount)
+    return size(threshold.amount) if is_bytes else str(threshold.amount)
+
+
+def size(count: int) -> str:
+    """Bytes: `10Mi`."""
+    return str(count) if count % 1024 else quantity.canonical(f"{count // 1024}Ki")

@@ -9,6 +9,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import TypeVar
 
+from apimachinery import quantity
 from kubelet.eviction import flags as eviction_flags
 from kubelet.eviction.thresholds import Settings as EvictionSettings
 from kubelet.images import collector as image_collector
@@ -25,7 +26,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How one node agent is run. `pids_max` bounds the processes of a pod; 0 is no bound."""
+    """How one node agent is run. `pids_max` bounds the processes of a pod; 0 is no bound.
+
+    A container's log is put aside when it has grown to `log_bytes_max`; it has `log_files_max` files at most.
+    """
 
     kubeconfig: str
     node: NodeSettings
@@ -41,6 +45,8 @@ class Options:
     runtime_handlers: tuple[tuple[str, tuple[str, ...]], ...]
     dns: ClusterDNS
     pids_max: int
+    log_bytes_max: int
+    log_files_max: int
     allowed_unsafe_sysctls: tuple[str, ...]
     oom_score_adj: int
     lease_duration_seconds: int
@@ -80,6 +86,8 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
         runtime_handlers=tuple(given.runtime_handler),
         dns=ClusterDNS(tuple(filter(None, given.cluster_dns.split(","))), given.cluster_domain),
         pids_max=max(given.pod_max_pids, 0),
+        log_bytes_max=given.container_log_max_size,
+        log_files_max=given.container_log_max_files,
         allowed_unsafe_sysctls=given.allowed_unsafe_sysctls,
         oom_score_adj=given.oom_score_adj,
         lease_duration_seconds=given.node_lease_duration_seconds,
@@ -132,6 +140,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--cluster-domain", default="cluster.local", help="the domain of Services and pods (%(default)s)")
     add("--max-pods", type=int, default=node_settings.DEFAULT_PODS_MAX, help="how many pods may run (%(default)s)")
     add("--pod-max-pids", type=int, default=DEFAULT_PIDS_MAX, help="processes a pod, -1 for no limit (%(default)s)")
+    _add_logs(parser)
     parsed: tuple[tuple[str, Callable[[str], object], str], ...] = (
         ("--allowed-unsafe-sysctls", parse_sysctls, "kernel.msg*,net.core.somaxconn,…: what else pods may set"),
         ("--node-labels", node_settings.parse_labels, "key=value,…: labels of the Node when it is registered"),
@@ -176,6 +185,31 @@ def _add_allocatable(parser: argparse.ArgumentParser) -> None:
     )
     add("--kube-reserved-cgroup", default="", help="the cgroup that is held to what is kept for Kubernetes")
     add("--system-reserved-cgroup", default="", help="the cgroup that is held to what is kept for the system")
+
+
+def _add_logs(parser: argparse.ArgumentParser) -> None:
+    size, files = _checked(_log_size), _checked(_log_files)
+    add = parser.add_argument
+    add(
+        "--container-log-max-size",
+        type=size,
+        default="10Mi",
+        help="where a container's log is put aside (%(default)s)",
+    )
+    add("--container-log-max-files", type=files, default="5", help="files a container's log may have (%(default)s)")
+
+
+def _log_size(text: str) -> int:
+    size = quantity.value(text)
+    if size <= 0:
+        raise ValueError(f"a log must be allowed some size, not {text}")
+    return size
+
+
+def _log_files(text: str) -> int:
+    if (count := int(text)) < 2:
+        raise ValueError(f"a log must be allowed two files at least, one to write and one put aside, not {text}")
+    return count
 
 
 def _add_image_gc(parser: argparse.ArgumentParser) -> None:

@@ -33,6 +33,17 @@ def test_flags_are_shown() -> None:
     assert shown["cgroupRoot"] == "/wherry/n"
 
 
+def test_a_log_has_a_size_and_two_files_at_least(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = kubelet_configuration(
+        options.parse([*REQUIRED, "--container-log-max-size=1500", "--container-log-max-files=2"])
+    )
+    assert (shown["containerLogMaxSize"], shown["containerLogMaxFiles"]) == ("1500", 2)
+    for wrong in ("--container-log-max-size=0", "--container-log-max-size=big", "--container-log-max-files=1"):
+        with pytest.raises(SystemExit):
+            options.parse([*REQUIRED, wrong])
+        assert wrong.partition("=")[0] in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0, "0s"), (30, "30s"), (120, "2m0s"), (14_400, "4h0m0s"), (3_661.9, "1h1m1s")]
 )

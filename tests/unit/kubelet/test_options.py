@@ -27,6 +27,7 @@ def test_what_is_not_said_follows_from_the_root_folder() -> None:
     assert (options.image_dir, options.cert_dir) == (Path("/r/images"), Path("/r/pki"))
     assert (options.node.name, options.node.address, options.node.port) == ("n", "10.88.0.2", 10250)
     assert options.pids_max == DEFAULT_PIDS_MAX and options.dns.servers == ()
+    assert (options.log_bytes_max, options.log_files_max) == (10 << 20, 5)
 
 
 def test_flags_are_those_of_the_kubelet() -> None:
