@@ -78,14 +78,8 @@ def resolve(handlers: Handlers, name: str) -> str:
 
 
 def features(told: Mapping[str, Any]) -> Features:
-    """What `features` of an OCI runtime says; user namespaces count only together with id-mapped mounts."""
-    linux = told.get("linux") or {}
-    extensions = linux.get("mountExtensions") or {}
-    idmap = bool((extensions.get("idmap") or {}).get("enabled"))
-    return Features(
-        recursive_read_only_mounts="rro" in (told.get("mountOptions") or ()),
-        user_namespaces=idmap and "user" in (linux.get("namespaces") or ()),
-    )
+    """What `features` of an OCI runtime says; whatever it says, a pod's own users are made by our runtime alone."""
+    return Features(recursive_read_only_mounts="rro" in (told.get("mountOptions") or ()))
 
 
 async def ask(command: tuple[str, ...]) -> Features:
