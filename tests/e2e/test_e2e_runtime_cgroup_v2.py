@@ -21,6 +21,7 @@ SECONDS_MAX = 800
 REPOSITORY = Path(__file__).resolve().parents[2]
 # What is different on v2: limits, devices, OOM kills, finding and killing processes, entering a container.
 LIMITS = "over_its_memory or no_oom_kill or bomb or cpu_limit or can_be_neither or changed or together or lifted"
+OTHERS = "limits_hold"
 RESIZES = "order_that_is_planned or end_as_a_whole or killed_for_memory"
 LIVES = "exit_codes or viewer_types or new_one_finds or ended_without_a_kubelet or dies_with_its or use_is_told"
 FILES = (
@@ -28,6 +29,8 @@ FILES = (
     "tests/e2e/test_e2e_runtime_security.py",
     "tests/e2e/test_e2e_runtime_exec.py",
     "tests/e2e/test_e2e_runtime_resize.py",
+    "tests/e2e/test_e2e_runtime_classes.py::test_limits_hold_and_an_oom_kill_is_noticed[crun]",
+    "tests/e2e/test_e2e_oci_command.py::test_limits_hold_are_changed_and_told",
     "tests/e2e/test_e2e_server.py",
     "tests/faults/test_runtime_faults.py",
 )
@@ -47,7 +50,7 @@ def pytest_command(selection: str) -> str:
 
 @pytest.mark.skipif(cgroups.present().version == 2, reason="this machine's own cgroups are v2")
 def test_limits_and_lives_of_containers_are_the_same_on_cgroup_v2(tmp_path: Path) -> None:
-    result = in_machine(pytest_command(f"{LIMITS} or {RESIZES} or {LIVES}"), tmp_path)
+    result = in_machine(pytest_command(f"{LIMITS} or {RESIZES} or {LIVES} or {OTHERS}"), tmp_path)
     assert result.exit_code == 0 and " passed" in result.output, result.output[-8000:]
 
 
