@@ -16,6 +16,7 @@ from apiserver.resourcemetrics.kinds import NODE_METRICS, POD_METRICS
 # kubelet) looks about as often.
 WINDOW_HEADER = "X-Sample-Window-Seconds"
 WINDOW_SECONDS = 10.0
+_CONTAINERS = ("containers", "initContainers", "ephemeralContainers")
 
 
 class Used(NamedTuple):
@@ -96,8 +97,16 @@ def pod_metrics(pod: Object, report: Report, now: str) -> Object | None:
         "metadata": _metadata(pod, now),
         "timestamp": found.time,
         "window": duration(report.window_seconds),
-        "containers": [{"name": name, "usage": used.shown()} for name, used in found.containers.items()],
+        "containers": [{"name": name, "usage": found.containers[name].shown()} for name in _in_order(pod, found)],
     }
+
+
+def _in_order(pod: Object, found: PodReport) -> list[str]:
+    """The names of the containers, in the order of the pod's spec."""
+    spec = pod.get("spec") or {}
+    names = [one["name"] for kind in _CONTAINERS for one in spec.get(kind) or ()]
+    places = {name: place for place, name in enumerate(names)}
+    return sorted(found.containers, key=lambda name: places.get(name, len(places)))
 
 
 def _metadata(of: Object, now: str) -> Object:

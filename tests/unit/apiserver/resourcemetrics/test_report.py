@@ -43,6 +43,14 @@ def test_a_pod_has_the_usage_of_each_container() -> None:
     }
 
 
+def test_containers_are_in_the_order_of_the_pod() -> None:
+    spec = {"containers": [{"name": "b"}, {"name": "a"}], "initContainers": [{"name": "sidecar"}]}
+    report = read(document(*(part(1, 1024, name=name) for name in ("sidecar", "a", "odd", "b"))), "1")
+    metrics = pod_metrics({**POD, "spec": spec}, report, NOW)
+    assert metrics is not None
+    assert [one["name"] for one in metrics["containers"]] == ["b", "a", "sidecar", "odd"]
+
+
 def test_a_node_has_its_own_usage() -> None:
     metrics = node_metrics(NODE, read(document(), ""), NOW)
     assert metrics is not None
