@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from apimachinery import quantity
 from apimachinery.meta import Object
+from kubelet.eviction.thresholds import ALLOCATABLE_MEMORY, NOTHING
+from kubelet.eviction.thresholds import Settings as EvictionSettings
 from kubelet.node.node_settings import Threshold
+from kubelet.node.shutdown import Periods
 from kubelet.options import Options
 from kubelet.server import access, websockets
 
@@ -56,6 +59,8 @@ def kubelet_configuration(options: Options) -> Object:
         "podPidsLimit": options.pids_max or -1,
         "cpuCFSQuota": True,
         "evictionHard": eviction,
+        **_pressure(options.eviction),
+        **_shutdown(options.shutdown_periods),
         "kubeReserved": dict(node.reserved),
         "registerNode": True,
         "registerWithTaints": [dict(taint) for taint in node.taints],
@@ -71,6 +76,28 @@ def duration(seconds: float) -> str:
     if hours:
         return f"{hours}h{minutes}m{rest}s"
     return f"{minutes}m{rest}s" if minutes else f"{rest}s"
+
+
+def _pressure(settings: EvictionSettings) -> Object:
+    soft = [rule for rule in settings.rules if not rule.is_hard]
+    reclaim = {rule.signal: rule.reclaim for rule in settings.rules if rule.reclaim != NOTHING}
+    maps = {
+        "evictionSoft": {rule.signal: _threshold(rule.signal, rule.limit) for rule in soft},
+        "evictionSoftGracePeriod": {rule.signal: duration(rule.grace_seconds) for rule in soft},
+        "evictionMinimumReclaim": {
+            signal: _threshold(signal, amount) for signal, amount in reclaim.items() if signal != ALLOCATABLE_MEMORY
+        },
+    }
+    return {
+        **{name: values for name, values in maps.items() if values},
+        "evictionPressureTransitionPeriod": duration(settings.transition_seconds),
+        "evictionMaxPodGracePeriod": int(settings.pod_grace_seconds_max),
+    }
+
+
+def _shutdown(periods: Periods) -> Object:
+    listed = [{"priority": one.priority, "shutdownGracePeriodSeconds": int(one.seconds)} for one in periods]
+    return {"shutdownGracePeriodByPodPriority": listed} if listed else {"shutdownGracePeriod": "0s"}
 
 
 def _threshold(signal: str, threshold: Threshold) -> str:

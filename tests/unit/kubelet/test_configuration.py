@@ -33,6 +33,32 @@ def test_flags_are_shown() -> None:
     assert shown["cgroupRoot"] == "/wherry/n"
 
 
+def test_it_says_when_pods_have_to_go() -> None:
+    shown = kubelet_configuration(options.parse(REQUIRED))
+    assert "evictionSoft" not in shown and shown["shutdownGracePeriod"] == "0s"
+    assert (shown["evictionPressureTransitionPeriod"], shown["evictionMaxPodGracePeriod"]) == ("5m0s", 0)
+    soft = ("--eviction-soft=memory.available<1Gi", "--eviction-soft-grace-period=memory.available=1m30s")
+    more = ("--eviction-minimum-reclaim=memory.available=500Mi", "--shutdown-grace-period=30s")
+    shown = kubelet_configuration(options.parse([*REQUIRED, *soft, *more, "--pod-manifest-path=/m"]))
+    assert shown["evictionSoft"] == {"memory.available": "1Gi"}
+    assert shown["evictionSoftGracePeriod"] == {"memory.available": "1m30s"}
+    assert shown["evictionMinimumReclaim"] == {"memory.available": "500Mi"}
+    assert shown["shutdownGracePeriodByPodPriority"][0] == {"priority": 0, "shutdownGracePeriodSeconds": 30}
+    assert shown["staticPodPath"] == "/m"
+
+
+def test_flags_that_do_not_fit_together_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    for wrong in (
+        "--eviction-soft=memory.available<1Gi",
+        "--shutdown-grace-period-critical-pods=10s",
+        "--housekeeping-interval=0s",
+        "--eviction-soft-grace-period=memory=1m",
+    ):
+        with pytest.raises(SystemExit):
+            options.parse([*REQUIRED, wrong])
+        assert "error" in capsys.readouterr().err
+
+
 def test_a_log_has_a_size_and_two_files_at_least(capsys: pytest.CaptureFixture[str]) -> None:
     shown = kubelet_configuration(
         options.parse([*REQUIRED, "--container-log-max-size=1500", "--container-log-max-files=2"])
