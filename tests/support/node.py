@@ -53,6 +53,8 @@ class NodeAgentProcess:
         command += ["--kubeconfig", str(credentials / "kubeconfig")]
         command += ["--node-name", NODE, "--node-ip", "127.0.0.1", "--root-dir", str(self.root)]
         command += ["--image-dir", str(self.images), "--cert-dir", str(credentials / "pki")]
+        # How full the disk of this machine is must not end the pods of a test.
+        command += ["--eviction-hard", "memory.available<100Mi"]
         command += ["--cgroup-root", self.cgroup_root, *self.flags]
         with (self.folder / "kubelet.log").open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, cwd=REPOSITORY)
