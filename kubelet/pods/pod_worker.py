@@ -28,8 +28,9 @@ from apimachinery.errors import ApiError
 from apimachinery.meta import Object, get_path, namespaced_key
 from apimachinery.time import parse_rfc3339, rfc3339
 from kubelet.instruments import POD_START_SECONDS, POD_WORKER_SECONDS
-from kubelet.pods import admission, pod_actions, pod_spec, preemption, security_admission
+from kubelet.pods import pod_actions, pod_spec
 from kubelet.pods.pod_actions import Observed
+from kubelet.pods.pod_entry import PodEntry
 from kubelet.pods.pod_operations import SETUP, PodOperations
 from kubelet.pods.pod_resize import PodResize
 from kubelet.pods.pod_runs import PodRuns
@@ -122,7 +123,7 @@ class PodWorker:
         self._rejected = False
         self._is_adopted = False
         self._verdict: Verdict | None = None
-        self._leaving: set[str] = set()
+        self._entry = PodEntry(services)
         now = self._seen_at = self._clock.now()
         self._has_run = get_path(pod, "status", "phase") == "Running"
         self._quiet_until = now + QUIET_SECONDS
@@ -263,34 +264,13 @@ class PodWorker:
         node = self._services.node() or (self._services.local_node() if is_static(self.pod) else None)
         if node is None:
             return None
-        verdict = self._services.refusal(self.pod)
-        verdict = verdict or self._lack_of_room(node)
-        verdict = verdict or security_admission.objection(self.pod, self._services.allowed_unsafe_sysctls)
+        verdict = self._entry.objection(self.pod, node)
         if verdict is None:
-            return self._take_on(is_new=True) if not self._leaving else None
+            return self._take_on(is_new=True) if not self._entry.waits else None
         self._rejected = True
         self._services.events.warning(self.pod, verdict.reason, verdict.message)
         self._services.writer.set(self.pod, rejected(self.pod, verdict, self._clock.now()))
         return State.TERMINATED
-
-    def _lack_of_room(self, node: Object) -> Verdict | None:
-        """Why the pod can't run here beside the others. A critical one waits for some to leave instead."""
-        others = self._services.other_pods(self.uid)
-        self._leaving &= {other["metadata"]["uid"] for other in others}
-        verdict = admission.objection(self.pod, node, others)
-        if verdict is None or not preemption.is_critical(self.pod):
-            return verdict
-        staying = [other for other in others if other["metadata"]["uid"] not in self._leaving]
-        try:
-            victims = preemption.choose(self.pod, node, staying)
-        except preemption.Refused as refused:
-            return refused.verdict
-        for victim in victims:
-            logger.info(self._words("pod preempts another", victim=namespaced_key(victim)))
-            self._leaving.add(victim["metadata"]["uid"])
-            self._services.events.warning(victim, preemption.PREEMPTED.reason, preemption.PREEMPTED.message)
-            self._services.end_pod(victim["metadata"]["uid"], preemption.PREEMPTED)
-        return None
 
     def _take_on(self, *, is_new: bool) -> State:
         sandbox = self._services.runtime.sandbox(self.uid)
