@@ -97,6 +97,7 @@ def test_masters_may_do_everything(authorizer: Authorizer, asked: str) -> None:
         (CONTROLLERS, "PUT /apis/coordination.k8s.io/v1/namespaces/kube-system/leases/kube-controller-manager"),
         (NODE, "POST /api/v1/nodes"),
         (NODE, "PATCH /api/v1/nodes/n1/status"),
+        (NODE, "POST /api/v1/namespaces/a/pods"),
         (NODE, "GET /api/v1/nodes?watch=1"),
         (NODE, "GET /api/v1/pods?watch=1&fieldSelector=spec.nodeName%3Dn1"),
         (NODE, "PATCH /api/v1/namespaces/a/pods/mine/status"),
