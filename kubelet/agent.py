@@ -30,7 +30,7 @@ from kubelet.containers.service_links import ServiceLinks
 from kubelet.eviction.figures import NodeFigures
 from kubelet.eviction.manager import EvictionManager
 from kubelet.eviction.pressures import Pressures
-from kubelet.images import ImageStore
+from kubelet.images import ImageError, ImageStore
 from kubelet.images.collector import ImageCollector
 from kubelet.images.pulls import ImagePulls
 from kubelet.images.usage import ImageUsage
@@ -230,7 +230,11 @@ class Agent:
 
     def _eviction_manager(self, workers: PodWorkers, collector: ImageCollector) -> EvictionManager:
         async def delete_images() -> int:
-            freed = await collector.delete_unused()
+            try:
+                freed = await collector.delete_unused()
+            except ImageError as error:
+                logger.warning(kv("images not removed", error=str(error)))
+                return 0
             self._reporter.images_changed()
             return freed
 

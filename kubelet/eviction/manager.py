@@ -91,7 +91,7 @@ class EvictionManager:
         """Look, and act, until cancelled."""
         with stalls.watching(self._stalled.notify):
             while True:
-                seen, began = self._stalled.version, self._clock.now()
+                seen, began = self._stalled.version, self._clock.monotonic()
                 try:
                     ended = await self.look()
                 except OSError as error:
@@ -102,8 +102,8 @@ class EvictionManager:
                     if not await self._pods.wait_ended(ended, CLEANUP_SECONDS_MAX):
                         logger.warning(kv("evicted pods have not ended in time", pods=",".join(ended)))
                     continue
-                await self._stalled.wait(seen, began + self._tracker.next_look(self._clock.monotonic()))
-                await self._clock.sleep(max(0.0, began + STALL_SECONDS_MIN - self._clock.now()))
+                await self._stalled.wait(seen, self._clock.now() + self._tracker.next_look(began))
+                await self._clock.sleep(max(0.0, began + STALL_SECONDS_MIN - self._clock.monotonic()))
 
     async def look(self) -> list[str]:
         """Look once; the UIDs of the pods that have to end. Raises OSError."""

@@ -91,13 +91,14 @@ class PodWorkers:
 
     async def wait_ended(self, pod_uids: Iterable[str], seconds: float) -> bool:
         """Wait until all of these have given back what they had, for this long at most; whether they have."""
-        uids, until = list(pod_uids), self._services.clock.now() + seconds
+        clock = self._services.clock
+        uids, until = list(pod_uids), clock.monotonic() + seconds
         while True:
-            seen = self._states.version
+            seen, left = self._states.version, until - clock.monotonic()
             waiting = [key for key in uids if key in self._workers and not self._workers[key].has_given_back]
-            if not waiting or self._services.clock.now() >= until:
+            if not waiting or left <= 0:
                 return not waiting
-            await self._states.wait(seen, until)
+            await self._states.wait(seen, clock.now() + left)
 
     def uids(self) -> frozenset[str]:
         """The pods that are worked on."""
