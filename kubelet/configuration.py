@@ -10,7 +10,7 @@ from apimachinery import quantity
 from apimachinery.meta import Object
 from kubelet.eviction.thresholds import ALLOCATABLE_MEMORY, NOTHING
 from kubelet.eviction.thresholds import Settings as EvictionSettings
-from kubelet.node.node_settings import Threshold
+from kubelet.node.node_settings import NodeSettings, Threshold
 from kubelet.node.shutdown import Periods
 from kubelet.options import Options
 from kubelet.server import access, websockets
@@ -58,10 +58,12 @@ def kubelet_configuration(options: Options) -> Object:
         "maxPods": node.pods_max,
         "podPidsLimit": options.pids_max or -1,
         "cpuCFSQuota": True,
+        "cpuCFSQuotaPeriod": "100ms",
         "evictionHard": eviction,
         **_pressure(options.eviction),
         **_shutdown(options.shutdown_periods),
-        "kubeReserved": dict(node.reserved),
+        **_reserved(node),
+        "oomScoreAdj": options.oom_score_adj,
         "registerNode": True,
         "registerWithTaints": [dict(taint) for taint in node.taints],
         "containerLogMaxSize": size(options.log_bytes_max),
@@ -92,6 +94,16 @@ def _pressure(settings: EvictionSettings) -> Object:
         **{name: values for name, values in maps.items() if values},
         "evictionPressureTransitionPeriod": duration(settings.transition_seconds),
         "evictionMaxPodGracePeriod": int(settings.pod_grace_seconds_max),
+    }
+
+
+def _reserved(node: NodeSettings) -> Object:
+    groups = {"kubeReservedCgroup": node.kube_reserved_group, "systemReservedCgroup": node.system_reserved_group}
+    return {
+        "kubeReserved": dict(node.reserved),
+        "systemReserved": dict(node.system_reserved),
+        "enforceNodeAllocatable": list(node.enforced) or ["none"],
+        **{name: path for name, path in groups.items() if path},
     }
 
 

@@ -123,11 +123,9 @@ class PodResize:
         """The pod with what it holds of its node: while it is resized, the larger of what it had and will have."""
         had = {} if self._is_settled else self._has
         statuses = [{"name": name, "resources": resources} for name, resources in had.items()]
+        known = {"containerStatuses": statuses, "initContainerStatuses": [], "conditions": []}
         pod = self.pod
-        return {
-            **pod,
-            "status": {**(pod.get("status") or {}), "containerStatuses": statuses, "initContainerStatuses": []},
-        }
+        return {**pod, "status": {**(pod.get("status") or {}), **known}}
 
     def begin(self, recorded: Allocation | None, *, is_new: bool) -> None:
         """The node has taken the pod on; `recorded` is what a former node agent gave it at first. Raises OSError."""

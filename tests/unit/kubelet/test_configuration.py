@@ -75,3 +75,15 @@ def test_a_log_has_a_size_and_two_files_at_least(capsys: pytest.CaptureFixture[s
 )
 def test_durations_are_written_as_go_does(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_it_says_who_is_held_to_what() -> None:
+    shown = kubelet_configuration(options.parse(REQUIRED))
+    assert (shown["enforceNodeAllocatable"], shown["systemReserved"], shown["oomScoreAdj"]) == (["pods"], {}, -999)
+    enforced = ("--enforce-node-allocatable=system-reserved", "--system-reserved-cgroup=/system.slice")
+    shown = kubelet_configuration(options.parse([*REQUIRED, *enforced, "--system-reserved=cpu=500m,pid=100"]))
+    assert shown["enforceNodeAllocatable"] == ["system-reserved"] and "kubeReservedCgroup" not in shown
+    assert shown["systemReservedCgroup"] == "/system.slice"
+    assert shown["systemReserved"] == {"cpu": "500m", "pid": "100"}
+    nothing = kubelet_configuration(options.parse([*REQUIRED, "--enforce-node-allocatable=none"]))
+    assert nothing["enforceNodeAllocatable"] == ["none"]
