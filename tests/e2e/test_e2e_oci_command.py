@@ -37,6 +37,7 @@ pytestmark = [
     pytest.mark.skipif(shutil.which("busybox") is None, reason="busybox is not installed"),
 ]
 needs_runc = pytest.mark.skipif(shutil.which("runc") is None, reason="runc is not installed")
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
 IDLE = "echo ready; exec sleep 1000"
 SECONDS_MAX = 20.0
 
@@ -311,12 +312,11 @@ def test_run_is_as_the_program_itself(ours: OCIRuntime, bundle: Bundle) -> None:
     bundle.script("cat; echo $0 >&2; exit 5")
     bundle.write()
     command = [*ours.command, "run", "--bundle", str(bundle.folder), "box"]
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    done = subprocess.run(command, input=b"typed", capture_output=True, timeout=30, check=False, env=environment)
+    done = subprocess.run(command, input=b"typed", capture_output=True, timeout=30, check=False, env=ENVIRONMENT)
     assert (done.returncode, done.stdout, done.stderr) == (5, b"typed", b"sh\n")
     bundle.script("trap 'echo told; exit 6' TERM; echo ready; while true; do sleep 0.05; done")
     bundle.write()
-    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=ENVIRONMENT) as process:
         assert process.stdout is not None and process.stdout.readline() == b"ready\n"
         process.send_signal(signal.SIGTERM)
         assert process.stdout.read() == b"told\n" and process.wait(20) == 6
@@ -397,6 +397,27 @@ def test_a_hook_that_fails_ends_the_creation(ours: OCIRuntime, bundle: Bundle, k
         bundle.config["hooks"] = {kind: [{"path": "/bin/sleep", "args": ["sleep", "100"], "timeout": 1}]}
         assert "hook ran past specified timeout of 1s" in ours.call("create", "box", bundle=bundle).stderr
     assert ours.call("list", "--quiet").stdout == ""
+
+
+def test_nothing_is_left_of_a_creation_that_is_killed_at_any_time(ours: OCIRuntime, bundle: Bundle) -> None:
+    bundle.script(IDLE)
+    bundle.write()
+    command = [*ours.command, "create", "--bundle", str(bundle.folder), "box"]
+    null = subprocess.DEVNULL
+    path = bundle.config["linux"]["cgroupsPath"].strip("/")
+    groups = [Path(folder) for folder in cgroups.present().directories(path, cgroups.CONTROLLERS)]
+    began = time.monotonic()
+    subprocess.run(command, check=True, stdin=null, stdout=null, stderr=null, env=ENVIRONMENT)
+    whole = time.monotonic() - began
+    assert ours.call("delete", "--force", "box").returncode == 0
+    for step in range(8):
+        with subprocess.Popen(command, stdin=null, stdout=null, stderr=null, env=ENVIRONMENT) as process:
+            # From when its modules are loaded to its end.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(whole * (0.5 + step / 16))
+            process.kill()
+        assert ours.call("delete", "--force", "box").returncode == 0
+        assert not (ours.root / "box").exists() and not [group for group in groups if group.exists()]
 
 
 def test_further_processes_join_a_container(ours: OCIRuntime, bundle: Bundle, tmp_path: Path) -> None:
@@ -570,7 +591,7 @@ def test_descriptors_that_the_engine_passes_on_are_the_programs(ours: OCIRuntime
         pass_fds=(reads, *high),
         timeout=30,
         check=False,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        env=ENVIRONMENT,
     )
     for fd in (reads, *high):
         os.close(fd)

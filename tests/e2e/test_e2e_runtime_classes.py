@@ -6,9 +6,11 @@ Both are found on PATH (Debian: apt install runc crun); what is missing is left 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import signal
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from apimachinery import errors
 from apimachinery.meta import get_path
 from apimachinery.resources import RUNTIMECLASSES
 from kubelet.runtime import ExecIO, RuntimeFailure
+from kubelet.runtime import syscalls as sc
 from tests.support import containers
 from tests.support.containers import bind, until
 from tests.support.node import NODE, Node, node, terminated
@@ -172,6 +175,56 @@ async def test_another_node_agent_finds_the_containers_and_a_dead_supervisor_tak
     assert state.exit_code == 137 and "supervisor died" in state.error
     await until(lambda: not Path(f"/proc/{stays.pid}").exists(), "the container's death")
     await settled(machine, pod.pod_uid)
+
+
+@pytest.mark.parametrize("handler", HANDLERS)
+async def test_nothing_is_left_of_a_start_in_which_the_supervisor_is_killed(
+    machine: containers.Node, handler: str
+) -> None:
+    began = time.monotonic()
+    whole = await machine.pod(runtime_handler=handler, pod_uid=f"whole-{handler}")
+    await machine.run("exec sleep 1000", pod=whole)
+    took = time.monotonic() - began
+    await settled(machine, whole.pod_uid)
+    for step in range(6):
+        pod = await machine.pod(runtime_handler=handler, pod_uid=f"killed-{step}-{handler}")
+        start = asyncio.create_task(machine.run("exec sleep 1000", pod=pod))
+        await asyncio.wait([start], timeout=took * step / 6)
+        os.kill(pod.supervisor_pid, signal.SIGKILL)
+        await asyncio.gather(start, return_exceptions=True)
+        await settled(machine, pod.pod_uid)
+
+
+@pytest.mark.parametrize("handler", HANDLERS)
+async def test_mounts_propagate_as_a_volume_mount_says(
+    machine: containers.Node, handler: str, tmp_path: Path
+) -> None:
+    def volume(propagation: str) -> list[dict[str, Any]]:
+        return [bind(tmp_path, "/data", propagation)]
+
+    sc.mount(str(tmp_path), str(tmp_path), None, sc.MS_BIND)
+    sc.mount(None, str(tmp_path), None, sc.MS_SHARED)
+    pod = await machine.pod(runtime_handler=handler, pod_uid=f"shared-{handler}")
+    try:
+        script = (
+            "mkdir /data/out; mount -t tmpfs out /data/out; echo out >/data/out/file; echo ready; exec sleep 1000"
+        )
+        gives = await machine.run(script, pod=pod, privileged=True, mounts=volume("rshared"))
+        takes = await machine.run("echo ready; exec sleep 1000", pod=pod, mounts=volume("rslave"))
+        alone = await machine.run("echo ready; exec sleep 1000", pod=pod, mounts=volume("rprivate"))
+        for container in (gives, takes, alone):
+            await machine.printed(container.id, "ready")
+        assert (tmp_path / "out" / "file").read_text() == "out\n"
+        (tmp_path / "in").mkdir()
+        sc.mount("in", str(tmp_path / "in"), "tmpfs")
+        (tmp_path / "in" / "file").write_text("in\n")
+        assert (await machine.exec(takes.id, "cat /data/in/file"))[1] == "in\n"
+        assert (await machine.exec(alone.id, "ls /data/in"))[1] == ""
+    finally:
+        await machine.runtime.remove_sandbox(pod.pod_uid)
+        for path in (tmp_path / "in", tmp_path / "out", tmp_path):
+            with contextlib.suppress(OSError):
+                sc.umount2(str(path), sc.MNT_DETACH)
 
 
 @pytest.mark.parametrize("handler", HANDLERS)

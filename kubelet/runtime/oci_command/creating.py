@@ -48,6 +48,9 @@ def make(root: str, given: Arguments) -> tuple[Record, int, int]:
             "hooks": plan["hooks"],
             "process": further_plan(plan),
             "config_process": config["process"],
+            "creating": True,
+            "pid": 0,
+            "start_ticks": 0,
         }
         return _fork(record, plan, directory, given)
     except BaseException:
@@ -77,6 +80,8 @@ def further_plan(plan: dict[str, Any]) -> dict[str, Any]:
 
 
 def _fork(record: Record, plan: dict[str, Any], directory: str, given: Arguments) -> tuple[Record, int, int]:
+    # Written down before it is made, so that `delete --force` finds all of it when this command is killed on the way.
+    record.save()
     cgroupfs.apply(plan["cgroup"])
     listener = first_process.listen(directory)
     status, child_status = child.status_pair()
@@ -97,12 +102,14 @@ def _fork(record: Record, plan: dict[str, Any], directory: str, given: Arguments
     child_status.close()
     listener.close()
     record.data.update(pid=pid, start_ticks=wire.process_start_ticks(pid))
+    record.save()
     try:
         console = _accompany(record, status, given)
     except BaseException:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
         raise
+    record.data["creating"] = False
     record.save()
     if console >= 0 and plan["console_size"]:
         terminal.resize(console, plan["console_size"]["width"], plan["console_size"]["height"])

@@ -21,7 +21,7 @@ from _socket import (
 
 from kubelet.runtime import wire
 from kubelet.runtime.oci_command.main import complain
-from kubelet.runtime.oci_command.state import Failed, NoContainer, Record
+from kubelet.runtime.oci_command.state import Failed, NoContainer, Record, directory, remove_directory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -95,10 +95,10 @@ def run_hooks(kind: str, record: Record, state: dict[str, Any], given: Arguments
             complain(given, str(error), "warning")
 
 
-def connect(directory: str) -> socket:
+def connect(place: str) -> socket:
     """Reach the process that waits. OSError when none does."""
     connection = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC)
-    folder = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    folder = os.open(place, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         connection.connect(f"/proc/self/fd/{folder}/start")
     finally:
@@ -161,9 +161,13 @@ def delete(root: str, given: Arguments) -> int:
     try:
         record = Record.load(root, given.container_id)
     except NoContainer:
-        if given.flag("force"):
-            return 0
-        raise
+        if not given.flag("force"):
+            raise
+        # What a `create` has left that was killed before it could write anything down.
+        path = directory(root, given.container_id)
+        if os.path.isdir(path):
+            remove_directory(path)
+        return 0
     status = record.status()
     if status not in ("stopped", "created") and not given.flag("force"):
         raise Failed(f"cannot delete container {record.id} that is not stopped: {status}")

@@ -1,6 +1,6 @@
 """What is known of a container, in ROOT/ID:
 
-state.json     its bundle, first process and cgroups, and what a further process needs; written once it is created
+state.json     its bundle, first process and cgroups, and what a further process needs
 start          the socket at which the first process waits for `start`; gone when it was started
 rootfs         where the root is mounted in the container's own mount namespace; empty seen from here
 """
@@ -57,9 +57,11 @@ class Record:
         return f"{self.directory}/start"
 
     def status(self) -> str:
-        """created, running, paused or stopped."""
+        """creating, created, running, paused or stopped."""
         if not alive(self.data["pid"], self.data["start_ticks"]):
             return "stopped"
+        if self.data["creating"]:
+            return "creating"
         if os.path.exists(self.start_socket):
             return "created"
         return "paused" if is_frozen(self.data["freezer"]) else "running"
@@ -98,12 +100,7 @@ class Record:
 
     def remove(self) -> None:
         """Remove the folder."""
-        for entry in os.scandir(self.directory):
-            if entry.is_dir(follow_symlinks=False):
-                os.rmdir(entry.path)
-            else:
-                os.unlink(entry.path)
-        os.rmdir(self.directory)
+        remove_directory(self.directory)
 
 
 def directory(root: str, container_id: str) -> str:
@@ -125,6 +122,16 @@ def make_directory(root: str, container_id: str) -> str:
         raise Failed("container with given ID already exists") from None
     os.mkdir(f"{path}/rootfs", 0o700)
     return path
+
+
+def remove_directory(path: str) -> None:
+    """Remove a container's folder, which has no folders but empty ones."""
+    for entry in os.scandir(path):
+        if entry.is_dir(follow_symlinks=False):
+            os.rmdir(entry.path)
+        else:
+            os.unlink(entry.path)
+    os.rmdir(path)
 
 
 def every(root: str) -> list[Record]:

@@ -105,6 +105,7 @@ def record(root: Path, pid: int, ticks: int | None = None, **data: Any) -> Recor
         "created": "then",
         "annotations": {},
         "freezer": "/nowhere",
+        "creating": False,
         **data,
     }
     known.update(pid=pid, start_ticks=wire.process_start_ticks(pid) if ticks is None else ticks)
@@ -119,6 +120,8 @@ def test_a_container_is_created_until_it_was_started_and_runs_until_its_process_
     assert box.status() == "created"
     Path(box.start_socket).unlink()
     assert box.status() == "running" and box.shown()["pid"] == os.getpid()
+    box.data["creating"] = True
+    assert box.status() == "creating"
 
 
 def test_a_process_of_the_same_number_is_another(tmp_path: Path) -> None:
@@ -166,6 +169,13 @@ def test_all_containers_are_listed(tmp_path: Path, capsys: pytest.CaptureFixture
     heading, line = capsys.readouterr().out.splitlines()
     assert heading.split() == ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"]
     assert line.split() == ["box", str(os.getpid()), "running", "/b", "then", "root"]
+
+
+def test_what_a_creation_left_that_was_killed_at_once_is_removed_by_force(tmp_path: Path) -> None:
+    make_directory(str(tmp_path), "box")
+    assert main(["--root", str(tmp_path), "delete", "box"]) == 1
+    assert main(["--root", str(tmp_path), "delete", "--force", "box"]) == 0
+    assert list(tmp_path.iterdir()) == []
 
 
 # What a bundle becomes.
