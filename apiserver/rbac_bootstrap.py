@@ -199,6 +199,13 @@ OF_CONTROLLERS = (
         _on((*READ, "update"), "", "pods"),
         EVENTS,
     ),
+    _controller(
+        "ephemeral-volume-controller",
+        _on(READ, "", "pods"),
+        _on(("update",), "", "pods/finalizers"),
+        _on((*READ, "create"), "", "persistentvolumeclaims"),
+        EVENTS,
+    ),
     _controller("generic-garbage-collector", _on((*READ, "delete", "patch", "update"), "*", "*"), EVENTS),
     _controller(
         "namespace-controller",
@@ -212,6 +219,16 @@ OF_CONTROLLERS = (
         _on(("patch", "update"), "", "nodes/status"),
         _on(("patch", "update"), "", "pods/status"),
         _on((*READ, "delete"), "", "pods"),
+        EVENTS,
+    ),
+    _controller(
+        "persistent-volume-binder",
+        _on((*READ, "create", "delete", "update", "patch"), "", "persistentvolumes"),
+        _on(("update", "patch"), "", "persistentvolumes/status"),
+        _on((*READ, "update", "patch"), "", "persistentvolumeclaims"),
+        _on(("update", "patch"), "", "persistentvolumeclaims/status"),
+        _on(READ, "storage.k8s.io", "storageclasses"),
+        _on(READ, "", "pods", "nodes"),
         EVENTS,
     ),
     _controller(
