@@ -17,7 +17,7 @@ from apiclient.informer import DELETED
 from apiclient.logs import kv
 from apimachinery.meta import Object, deletion_requested, labels, name, namespaced_key, uid
 from scheduler.evaluation import Evaluations, Turn
-from scheduler.framework import Diagnosis, PodClass, Profile, diagnose, may_help, storage_may_help
+from scheduler.framework import Diagnosis, PodClass, Profile, diagnose, still_against, still_against_for_storage
 from scheduler.pods import Usage, is_terminal, node_name, usage_fields, usage_of
 from scheduler.queue import QueuedPod, SchedulingQueue
 from scheduler.snapshot import NOTHING, Change, Snapshot
@@ -99,15 +99,26 @@ class Cluster:
         if self._changes:
             changes, self._changes = self._changes, {}
             self.queue.move(
-                lambda pod_class, rejectors: may_help(self._profile, pod_class, rejectors, changes, self.snapshot),
+                lambda pod_class, rejectors: self._may_help(
+                    pod_class, still_against(self._profile, pod_class, rejectors, changes, self.snapshot)
+                ),
                 now,
             )
         if self._storage_changed:
             self._storage_changed = False
             self.queue.move(
-                lambda pod_class, rejectors: storage_may_help(self._profile, pod_class, rejectors, self.snapshot), now
+                lambda pod_class, rejectors: self._may_help(
+                    pod_class, still_against_for_storage(self._profile, pod_class, rejectors, self.snapshot)
+                ),
+                now,
             )
         return self.queue.pop(now)
+
+    def _may_help(self, pod_class: PodClass, against: frozenset[str] | None) -> bool:
+        """Whether nothing is against a class on some node any more; whatever still is will be watched from now on."""
+        if against:
+            self.queue.rejected_too(pod_class, against)
+        return against is None
 
     def place(self, queued: QueuedPod, now: float) -> Placement | Diagnosis:
         """Find a node for a pod and assume it there, or say why there is none."""

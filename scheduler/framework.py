@@ -215,20 +215,21 @@ def rows_of(snapshot: Snapshot, names: Iterable[str]) -> np.ndarray[tuple[int], 
     return np.array(sorted(row for row in rows if row is not None), dtype=np.intp)
 
 
-def may_help(
+def still_against(
     profile: Profile,
     pod_class: PodClass,
     rejectors: frozenset[str],
     changes: Mapping[int, Change],
     snapshot: Snapshot,
-) -> bool:
-    """Whether changes of some rows may let a class fit that these plugins turned down.
+) -> frozenset[str] | None:
+    """After changes of some rows: who turns down a class there that these plugins turned down; None if it may fit.
 
-    They may if a plugin that said no names such a change, and all of them now say yes to a node that has had it.
-    Without any node to say no, a new one is all that is needed.
+    It may fit if a plugin that said no names such a change, and all of them now say yes to a node that has had it.
+    Without any node to say no, a new one is all that is needed. Whoever says no instead has to be remembered: it may
+    be the only one left.
     """
     if not rejectors:
-        return any(Change.NODE_ADDED in change for change in changes.values())
+        return None if any(Change.NODE_ADDED in change for change in changes.values()) else frozenset()
     helpful = NOTHING
     for plugin, _ in profile.plugins:
         if plugin.name in rejectors:
@@ -236,16 +237,34 @@ def may_help(
     rows = [row for row, change in changes.items() if change & helpful and snapshot.present[row]]
     if pod_class.choice is not None:
         rows = [row for row in rows if snapshot.node_name(row) in pod_class.choice[1].nodes]
-    return bool(rows) and bool(feasible(profile, pod_class, snapshot, np.array(rows, dtype=np.intp)).any())
+    return _against(profile, pod_class, snapshot, np.array(rows, dtype=np.intp)) if rows else frozenset()
 
 
-def storage_may_help(profile: Profile, pod_class: PodClass, rejectors: frozenset[str], snapshot: Snapshot) -> bool:
-    """Whether a change of a claim, a volume or a class of storage may let pods fit that these plugins turned down."""
-    asks = any(plugin.name in rejectors and Change.STORAGE in plugin.helped_by for plugin, _ in profile.plugins)
+def still_against_for_storage(
+    profile: Profile, pod_class: PodClass, rejectors: frozenset[str], snapshot: Snapshot
+) -> frozenset[str] | None:
+    """The same after a change of claims, volumes or classes of storage."""
+    if not any(plugin.name in rejectors and Change.STORAGE in plugin.helped_by for plugin, _ in profile.plugins):
+        return frozenset()
     rows: Rows = slice(0, snapshot.height)
     if pod_class.choice is not None:
         rows = rows_of(snapshot, pod_class.choice[1].nodes)
-    return asks and bool(feasible(profile, pod_class, snapshot, rows).any())
+    return _against(profile, pod_class, snapshot, rows)
+
+
+def _against(profile: Profile, pod_class: PodClass, snapshot: Snapshot, rows: Rows) -> frozenset[str] | None:
+    """The plugins that turn down these rows; None if one of the rows is turned down by none."""
+    if pod_class.fleeting and (objection := _objection(profile, pod_class, snapshot)) is not None:
+        return frozenset((objection[0],))
+    undecided = snapshot.present[rows].copy()
+    found = set()
+    for (plugin, _), demand in zip(profile.plugins, pod_class.demands, strict=True):
+        if plugin.filter is not None and demand is not None:
+            for rejection in plugin.filter(demand, snapshot, rows):
+                if (rejection.nodes & undecided).any():
+                    found.add(plugin.name)
+                    undecided &= ~rejection.nodes
+    return None if undecided.any() else frozenset(found)
 
 
 def _message(nodes: int, reasons: str) -> str:

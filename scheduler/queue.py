@@ -196,6 +196,10 @@ class SchedulingQueue:
                 group.helped = True
                 self.follow(pod_class, now)
 
+    def rejected_too(self, pod_class: PodClass, rejectors: frozenset[str]) -> None:
+        """A waiting class would be turned down by these as well."""
+        self._groups[pod_class].rejectors |= rejectors
+
     def follow(self, pod_class: PodClass, now: float) -> None:
         """One of a class has been placed, or has left the queue: if the class has been helped, the next one comes."""
         group = self._groups.get(pod_class)

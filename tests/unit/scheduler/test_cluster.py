@@ -139,6 +139,15 @@ def test_no_node_is_ever_overcommitted(todo: list[tuple[str, Any]]) -> None:
         world.check_that_nothing_is_overcommitted({p.node for p in world.placed})
 
 
+def test_a_pod_waits_for_all_that_stands_in_its_way_also_if_it_came_later() -> None:
+    cluster = make_cluster(make_node("small", cpu=1))
+    place(cluster, make_pod("large", cpu="2"))
+    add_node(cluster, make_node("cordoned", cpu=8, unschedulable=True))
+    assert cluster.next_pod(100.0) is None
+    add_node(cluster, make_node("cordoned", cpu=8))
+    assert cluster.next_pod(200.0) is not None
+
+
 @settings(max_examples=300, deadline=None)
 @given(st.lists(actions, min_size=5, max_size=60))
 def test_no_pod_is_left_waiting_that_fits_somewhere(todo: list[tuple[str, Any]]) -> None:

@@ -240,6 +240,19 @@ def test_what_waits_for_storage_is_tried_when_storage_changes_and_pods_without_c
     assert cluster.next_pod(60.0) is None
 
 
+def test_a_pod_whose_claim_came_when_all_nodes_were_full_gets_the_next_room() -> None:
+    nodes = (make_node("a", cpu=1, labels={"host": "a"}),)
+    cluster = cluster_of(nodes=nodes)
+    other = make_pod("other", cpu="1")
+    node_of(place(cluster, other))
+    place(cluster, user("p", cpu="1"))
+    tell(cluster, claim(volume="v"))
+    tell(cluster, volume("v"))
+    assert cluster.next_pod(60.0) is None
+    cluster.pod_changed("DELETED", other, None, now=61.0)
+    assert cluster.next_pod(120.0) is not None
+
+
 class StorageWorld(World):
     """One whose API server takes what the scheduler writes about claims and volumes, unless it refuses."""
 
