@@ -6,20 +6,18 @@ Source: https://kubernetes.io/docs/concepts/scheduling-eviction/ and k8s.io/kube
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from apimachinery import node_affinity
 from apimachinery.meta import Object, get_path, labels
 from apimachinery.pod_resources import is_extended
-from apimachinery.selectors import Requirement
 from apimachinery.taints import tolerates
 from kubelet.containers import resources
 from kubelet.pods import pod_spec
 from kubelet.pods.pod_status import Verdict
 
 _FIRST = ("pods", "cpu", "memory", "ephemeral-storage")
-_OPERATORS = {"In": "in", "NotIn": "notin", "Exists": "exists", "DoesNotExist": "!", "Gt": ">", "Lt": "<"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +86,7 @@ def _other_system(pod: Object) -> Verdict | None:
 
 
 def _not_meant(pod: Object, node: Object) -> Verdict | None:
-    if not _selected(pod, node):
+    if not node_affinity.selects(pod["spec"], node):
         why = "node(s) didn't match Pod's node affinity/selector"
         return Verdict("NodeAffinity", f"Predicate NodeAffinity failed: {why}")
     for taint in get_path(node, "spec", "taints", default=[]):
@@ -97,31 +95,6 @@ def _not_meant(pod: Object, node: Object) -> Verdict | None:
             why = "node(s) had taints that the pod didn't tolerate"
             return Verdict("TaintToleration", f"Predicate TaintToleration failed: {why}")
     return None
-
-
-def _selected(pod: Object, node: Object) -> bool:
-    """nodeSelector and the required node affinity, of which one term must match whole."""
-    wanted: Mapping[str, str] = pod["spec"].get("nodeSelector") or {}
-    if any(labels(node).get(key) != value for key, value in wanted.items()):
-        return False
-    affinity = get_path(pod, "spec", "affinity", "nodeAffinity", default={})
-    required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution")
-    if required is None:
-        return True
-    fields = {"metadata.name": node["metadata"]["name"]}
-    return any(
-        _all_match(term.get("matchExpressions") or (), labels(node))
-        and _all_match(term.get("matchFields") or (), fields)
-        for term in required.get("nodeSelectorTerms") or ()
-        if term.get("matchExpressions") or term.get("matchFields")
-    )
-
-
-def _all_match(expressions: Iterable[Mapping[str, Any]], values: Mapping[str, str]) -> bool:
-    return all(
-        Requirement(entry["key"], _OPERATORS[entry["operator"]], tuple(entry.get("values") or ())).matches(values)
-        for entry in expressions
-    )
 
 
 def _taken_port(pod: Object, others: Sequence[Object]) -> Verdict | None:
