@@ -26,7 +26,7 @@ from typing import Any
 
 import pytest
 
-from kubelet.runtime import cgroups, terminal
+from kubelet.runtime import capabilities, cgroups, terminal
 from kubelet.runtime import syscalls as sc
 from tests.support import containers
 from tests.support.bundles import OURS, REPOSITORY, Bundle, OCIRuntime, make_root
@@ -451,6 +451,24 @@ def test_further_processes_join_a_container(ours: OCIRuntime, bundle: Bundle, tm
     assert ours.call("kill", "--all", name, "KILL").returncode == 0
     until(lambda: ours.status(name) == "stopped", "the end")
     assert ours.call("delete", name).returncode == 0
+
+
+def test_the_nodes_python_is_out_of_a_containers_reach(ours: OCIRuntime, bundle: Bundle) -> None:
+    """A program that runs in there for a moment could be opened as /proc/PID/exe, and written to (CVE-2019-5736)."""
+    held = {kind: list(capabilities.DEFAULT) for kind in ("bounding", "effective", "permitted")}
+    bundle.config["process"]["capabilities"] = held
+    bundle.script(IDLE)
+    name = created(ours, bundle)
+    done = ours.call("exec", name, "sh", "-c", "cat /proc/1/comm; readlink /proc/1/exe; cat </proc/1/exe")
+    assert done.stdout == "wherry:[init]\n" and "ermission denied" in done.stderr
+    found = 'e=$(readlink $p/exe 2>/dev/null); case "$e" in ""|/bin/busybox) ;; *) echo "$e";; esac'
+    bundle.script(f"echo ready; while true; do for p in /proc/[0-9]*; do {found}; done; done")
+    assert ours.call("delete", name).returncode == 0
+    name = started(ours, bundle)
+    for _ in range(3):
+        assert ours.call("exec", name, "true").returncode == 0
+    assert (bundle.folder / "output").read_text() == "ready\n"
+    assert ours.call("delete", "--force", name).returncode == 0
 
 
 def console(path: Path) -> tuple[socket.socket, Callable[[], int]]:

@@ -108,7 +108,7 @@ def _plan(record: Record, given: Arguments) -> dict[str, Any]:
 def _fork(record: Record, plan: dict[str, Any], given: Arguments) -> tuple[int, int, int]:
     """The process's number, its pidfd, and its console or -1. Raises Failed."""
     target = record.open_process()
-    sc.prctl(sc.PR_SET_DUMPABLE, 0)  # see lifecycle.py
+    sc.prctl(sc.PR_SET_DUMPABLE, 0)  # see creating.py
     status, child_status = child.status_pair()
     status.setblocking(True)
     pid, pidfd = launch.fork(plan["cgroup"]["unified"], join_pid_namespace=target)
