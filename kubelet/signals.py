@@ -28,7 +28,10 @@ class Signal:
                 waiter.set_result(None)
 
     async def wait(self, seen: int, until: float | None = None) -> None:
-        """Return once more has happened than `seen`, or at `until` (unix seconds)."""
+        """Return once more has happened than `seen`, or at `until`.
+
+        That is a time of the monotonic clock: a step of the wall clock moves no deadline.
+        """
         if self.version != seen:
             return
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -36,7 +39,7 @@ class Signal:
         if until is None:
             await waiter
             return
-        timer = asyncio.ensure_future(self._clock.sleep(max(0.0, until - self._clock.now())))
+        timer = asyncio.ensure_future(self._clock.sleep(max(0.0, until - self._clock.monotonic())))
         try:
             await asyncio.wait((waiter, timer), return_when=asyncio.FIRST_COMPLETED)
         finally:

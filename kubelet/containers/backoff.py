@@ -1,7 +1,7 @@
 """How long to wait before trying again: containers that crash, images that can't be had.
 
 The first restart of a container is at once; then 10 s, doubled each time up to 5 min. A container that ran
-for ten minutes starts afresh. Times are unix seconds.
+for ten minutes starts afresh. Times are of the monotonic clock, in seconds.
 Source: https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#restart-policy
 """
 

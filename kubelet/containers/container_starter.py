@@ -178,7 +178,7 @@ class ContainerStarter:
 
     def _failed(self, pod: Object, name: str, reason: str, message: str) -> StartFailure:
         self._events.warning(pod, "Failed", f"Error: {message}", container=name)
-        return StartFailure(reason, message, retry_at=self._clock.now() + RETRY_SECONDS)
+        return StartFailure(reason, message, retry_at=self._clock.monotonic() + RETRY_SECONDS)
 
     async def _environment(self, pod: Object, container: Container, place: PodPlace) -> list[tuple[str, str]]:
         try:

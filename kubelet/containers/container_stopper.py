@@ -76,10 +76,10 @@ class ContainerStopper:
         if not self.is_running(pod, container_id):
             return
         await self._signal(pod, container_id, self._stop_signal(container))
-        await stop.wait_for_end(not_before=self._clock.now() + GRACE_SECONDS_MIN)
+        await stop.wait_for_end(not_before=self._clock.monotonic() + GRACE_SECONDS_MIN)
         if self.is_running(pod, container_id):
             await self._signal(pod, container_id, signal.SIGKILL, all_processes=True)
-            await stop.wait_for_end(not_before=self._clock.now() + KILL_SECONDS_MAX)
+            await stop.wait_for_end(not_before=self._clock.monotonic() + KILL_SECONDS_MAX)
         if self.is_running(pod, container_id):
             raise StillRunning(f"container {container['name']} does not end even when killed")
 
@@ -174,7 +174,7 @@ class _Stop:
 
     def begin_pre_stop_hook(self, host: str) -> asyncio.Task[None] | None:
         """Begin the hook, if there is one and time for it. It is waited for in the grace period, and may go on."""
-        if self._ending.deadline() <= self._stopper._clock.now():
+        if self._ending.deadline() <= self._stopper._clock.monotonic():
             return None
         if not get_path(self._container, "lifecycle", "preStop"):
             return None
@@ -191,7 +191,7 @@ class _Stop:
         while True:
             seen = self._changed.version
             deadline = self._ending.deadline()
-            if holds() or not self._running or self._stopper._clock.now() >= deadline:
+            if holds() or not self._running or self._stopper._clock.monotonic() >= deadline:
                 return
             await self._changed.wait(seen, deadline)
 
@@ -200,7 +200,7 @@ class _Stop:
         while True:
             seen = self._changed.version
             deadline = max(self._ending.deadline(), not_before)
-            if not self._running or self._stopper._clock.now() >= deadline:
+            if not self._running or self._stopper._clock.monotonic() >= deadline:
                 return
             await self._changed.wait(seen, deadline)
 

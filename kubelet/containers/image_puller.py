@@ -169,7 +169,7 @@ class ImagePuller:
             return
         delay, failed_at, cause = known
         due = failed_at + delay.seconds
-        if due <= self._clock.now():
+        if due <= self._clock.monotonic():
             return
         message = f'Back-off pulling image "{reference}"'
         self._events.normal(pod, "BackOff", message, container=name)
@@ -228,7 +228,7 @@ class ImagePuller:
             return []
 
     def _failed(self, pod: Object, name: str, reference: str, error: ImageError) -> StartFailure:
-        now = self._clock.now()
+        now = self._clock.monotonic()
         retry_at = now + RETRY_SECONDS
         if error.reason == "ErrImagePull":
             key = (pod["metadata"]["uid"], reference)

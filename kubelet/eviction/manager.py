@@ -102,7 +102,7 @@ class EvictionManager:
                     if not await self._pods.wait_ended(ended, CLEANUP_SECONDS_MAX):
                         logger.warning(kv("evicted pods have not ended in time", pods=",".join(ended)))
                     continue
-                await self._stalled.wait(seen, self._clock.now() + self._tracker.next_look(began))
+                await self._stalled.wait(seen, self._clock.monotonic() + self._tracker.next_look(began))
                 await self._clock.sleep(max(0.0, began + STALL_SECONDS_MIN - self._clock.monotonic()))
 
     async def look(self) -> list[str]:

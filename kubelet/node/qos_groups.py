@@ -53,7 +53,7 @@ class QosGroups:
                     known[group] = weight
                 except RuntimeFailure as failure:
                     logger.warning(kv("cgroup not weighted", group=group, error=failure.message))
-                    until = self._clock.now() + RETRY_SECONDS
+                    until = self._clock.monotonic() + RETRY_SECONDS
             await self._signal.wait(seen, until)
             await self._clock.sleep(SETTLE_SECONDS)
 

@@ -55,7 +55,7 @@ class Routes:
                     logger.info(kv("routes to other nodes", nodes=len(wanted)))
                 except (OSError, ValueError) as error:
                     logger.warning(kv("routes not made", error=str(error)))
-                    until = self._clock.now() + RETRY_SECONDS
+                    until = self._clock.monotonic() + RETRY_SECONDS
             await self._signal.wait(seen, until)
             await self._clock.sleep(SETTLE_SECONDS)
 

@@ -33,7 +33,7 @@ class Observed:
     others must be killed ("failed liveness probe"), `outdated` those that were changed since they were started and
     so are started anew whatever their policy, `busy` those that are being started or stopped right now. `not_before`
     bounds the next try of those that could not be started at all, `done` holds those that ended for good in an
-    earlier sandbox.
+    earlier sandbox. `ended` has when runs ended, by their ids. All times are of the monotonic clock.
     """
 
     latest: Mapping[str, ContainerState]
@@ -45,6 +45,7 @@ class Observed:
     backoffs: Mapping[str, Backoff] = field(default_factory=dict)
     not_before: Mapping[str, float] = field(default_factory=dict)
     done: frozenset[str] = frozenset()
+    ended: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -184,8 +185,8 @@ def _start(name: str, seen: Observed, now: float, actions: Actions) -> None:
     due = seen.not_before.get(name, 0.0)
     last = seen.latest.get(name) or seen.earlier.get(name)
     delay = seen.backoffs.get(name)
-    if last is not None and delay is not None and last.finished_at is not None:
-        due = max(due, delay.until(last.finished_at))
+    if last is not None and delay is not None and last.id in seen.ended:
+        due = max(due, delay.until(seen.ended[last.id]))
     if due > now:
         actions.backing_off[name] = due
     else:

@@ -97,7 +97,7 @@ class PodOperations:
         granted = float(pod_spec.grace_period_seconds(self.pod))
         if self.grace_seconds_max is not None:
             granted = min(granted, self.grace_seconds_max)
-        until = self._clock.now() + granted
+        until = self._clock.monotonic() + granted
         self._grace_ends = until if self._grace_ends is None else min(self._grace_ends, until)
         for name, run in self._runs.running().items():
             self.going_on.begin(f"{_STOP}{name}", self._stop_with_pod(name, run.id))
@@ -146,7 +146,7 @@ class PodOperations:
         await asyncio.gather(*(self._stop_alone(name, run.id, words.format(name)) for name, run in runs.items()))
 
     async def _stop_alone(self, name: str, container_id: str, message: str) -> None:
-        until = self._clock.now() + self._grace_seconds(name)
+        until = self._clock.monotonic() + self._grace_seconds(name)
         ending = Ending(
             deadline=lambda: until if self._grace_ends is None else min(until, self._grace_ends), message=message
         )

@@ -17,6 +17,7 @@ from typing import Any
 
 import orjson
 
+from apiclient.clock import Clock
 from apiclient.logs import kv
 from apimachinery import meta
 from apimachinery.meta import Object, get_path, namespaced_key
@@ -93,7 +94,7 @@ class PodResize:
         pod: Object,
         resizes: Resizes,
         *,
-        now: Callable[[], float],
+        clock: Clock,
         tell: Tell,
         changed: Callable[[Sequence[str]], None],
     ):
@@ -109,7 +110,7 @@ class PodResize:
         self._is_kept = False
         self._shown: dict[str, Resources] = {}
         self._resizes = resizes
-        self._now = now
+        self._clock = clock
         self._tell = tell
         self._changed = changed
 
@@ -159,7 +160,7 @@ class PodResize:
         asked, has = resources.pod_requests(_alone(self.wanted)), resources.pod_requests(_alone(self.pod))
         grows = any(asked.get(name, 0) > has.get(name, 0) for name in ("cpu", "memory"))
         guaranteed = qos.qos_class(self.wanted) == qos.GUARANTEED
-        since = self.pending.since if self.pending is not None else self._now()
+        since = self.pending.since if self.pending is not None else self._clock.now()
         return grows, -(self.wanted["spec"].get("priority") or 0), not guaranteed, since
 
     def consider(self, objection: tuple[str, str] | None) -> bool:
@@ -183,7 +184,7 @@ class PodResize:
         self._is_settled = False
         self.retry_at = None
         self.pending = None
-        self.progress = Wish("", "", self._generation, self._now())
+        self.progress = Wish("", "", self._generation, self._clock.now())
         self._tell_of("Normal", "ResizeStarted", "Pod resize started", self._generation)
         self._changed(changed)
         return False
@@ -251,7 +252,7 @@ class PodResize:
 
     def _wait(self, reason: str, message: str) -> None:
         before = self.pending
-        since = before.since if before is not None else self._now()
+        since = before.since if before is not None else self._clock.now()
         self.pending = Wish(reason, message, self._generation, since)
         if self.pending != before:
             event = "ResizeInfeasible" if reason == INFEASIBLE else "ResizeDeferred"
@@ -293,11 +294,11 @@ class PodResize:
         self._shown = {one.id: resize_plan.actual(one.container, runtime.limits(self.uid, one.id)) for one in groups}
 
     def _fail(self, message: str) -> None:
-        self.retry_at = self._now() + RETRY_SECONDS
+        self.retry_at = self._clock.monotonic() + RETRY_SECONDS
         generation = self.progress.generation if self.progress is not None else self._generation
         if self.progress is None or self.progress.message != message:
             self._tell_of("Warning", "ResizeError", "Pod resize error", generation, message)
-        self.progress = Wish(ERROR, message, generation, self._now())
+        self.progress = Wish(ERROR, message, generation, self._clock.now())
         self._changed(())
 
     def _finish(self) -> None:

@@ -47,6 +47,7 @@ class PodRuns:
         self._started_images: dict[str, str] = {}
         self._outdated: set[str] = set()
         self._told_backoffs: set[str] = set()
+        self._ends: dict[str, float] = {}
 
     def known(self) -> Runs:
         """All runs by container, newest first."""
@@ -74,6 +75,7 @@ class PodRuns:
             backoffs=self._backoffs,
             not_before=self._not_before,
             done=frozenset(self._done(earlier)),
+            ended={run.id: self._ended_at(run) for run in (*earlier.values(), *latest.values()) if run.finished_at},
         )
 
     def facts(
@@ -116,7 +118,7 @@ class PodRuns:
             if container is None or name in self._started_images:
                 continue
             self._started_images[name] = runs[0].image or container["image"]
-            delay = backoff.resumed(runs[0].attempt, runs[0].started_at or 0.0)
+            delay = backoff.resumed(runs[0].attempt, self._monotonic(runs[0].started_at or 0.0))
             if delay is not None:
                 self._backoffs.setdefault(name, delay)
             try:
@@ -139,8 +141,8 @@ class PodRuns:
         """A container is about to be started: the number of this attempt. A restart sets the delay of the next."""
         runs = self.known().get(name)
         if runs:
-            failed_at = runs[0].finished_at or self._services.clock.now()
-            self._backoffs[name] = backoff.after_try(self._backoffs.get(name), failed_at, self._services.clock.now())
+            failed_at, now = self._ended_at(runs[0]), self._services.clock.monotonic()
+            self._backoffs[name] = backoff.after_try(self._backoffs.get(name), failed_at, now)
         self._not_before.pop(name, None)
         container = pod_spec.container(self.pod, name) or {}
         self._started_images[name] = container.get("image", "")
@@ -214,6 +216,7 @@ class PodRuns:
             self._failed_starts = [other for other in self._failed_starts if other.id != run.id]
             self._messages.pop(run.id, None)
             self._told_backoffs.discard(run.id)
+            self._ends.pop(run.id, None)
             self._outdated.discard(run.id)
             log = paths.container_log(self._services.root, self.pod, name, run.attempt)
             for path in log.parent.glob(f"{log.name}*"):  # those put aside by rotation, too
@@ -245,6 +248,17 @@ class PodRuns:
             running = self.running() if running is None else running
             if name in running and pod_spec.is_lasting(self.pod, name):
                 self._outdated.add(running[name].id)
+
+    def _ended_at(self, run: ContainerState) -> float:
+        """When a run ended, by the monotonic clock: reckoned once, so that no later step of the wall clock counts."""
+        if run.id not in self._ends:
+            self._ends[run.id] = self._monotonic(run.finished_at or self._services.clock.now())
+        return self._ends[run.id]
+
+    def _monotonic(self, moment: float) -> float:
+        """A moment of the past, told by the wall clock, as the monotonic clock has it."""
+        clock = self._services.clock
+        return clock.monotonic() - max(0.0, clock.now() - moment)
 
     def _sandbox(self) -> SandboxState | None:
         return self._services.runtime.sandbox(self.pod["metadata"]["uid"])

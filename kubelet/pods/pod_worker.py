@@ -106,7 +106,7 @@ class PodWorker:
             group, runtime=services.runtime, events=services.events, clock=services.clock, on_change=self.wake
         )
         self._resize = PodResize(
-            pod, services.resizes, now=services.clock.now, tell=self._tell_of_resize, changed=self._resized
+            pod, services.resizes, clock=services.clock, tell=self._tell_of_resize, changed=self._resized
         )
         self._operations = PodOperations(
             pod,
@@ -124,11 +124,12 @@ class PodWorker:
         self._is_adopted = False
         self._verdict: Verdict | None = None
         self._entry = PodEntry(services)
-        now = self._seen_at = self._clock.now()
+        now, self._seen_at = self._clock.now(), self._clock.monotonic()
         self._has_run = get_path(pod, "status", "phase") == "Running"
-        self._quiet_until = now + QUIET_SECONDS
+        self._quiet_until = self._seen_at + QUIET_SECONDS
         told = get_path(pod, "status", "startTime", default="")
-        self._active_since = parse_rfc3339(told) if told else now
+        self._start_time = parse_rfc3339(told) if told else now
+        self._active_since = self._seen_at - max(0.0, now - self._start_time)
         self._until: float | None = None
         self._failures = 0
         self._setup_failures = 0
@@ -239,14 +240,14 @@ class PodWorker:
         self.state = following
         self.on_state()
         if following is State.TERMINATING:
-            self._quiet_until = self._clock.now() + QUIET_SECONDS
+            self._quiet_until = self._clock.monotonic() + QUIET_SECONDS
 
     def _words(self, message: str, **fields: str) -> str:
         return kv(message, pod=namespaced_key(self.pod), uid=self.uid, state=self.state.value, **fields)
 
     def _retry_later(self) -> None:
         self._failures += 1
-        self._wait_until(self._clock.now() + _delay(self._failures))
+        self._wait_until(self._clock.monotonic() + _delay(self._failures))
 
     def _wait_until(self, *times: float | None) -> None:
         """Look again at the earliest of these times at the latest."""
@@ -285,8 +286,7 @@ class PodWorker:
             self._runs.adopt()
             return State.RUNNING
         if self._setup.can_begin(self.pod) and SETUP not in self._operations.going_on.names:
-            now = self._clock.now()
-            if self._setup_retry_at > now:
+            if self._setup_retry_at > self._clock.monotonic():
                 self._wait_until(self._setup_retry_at)
             else:
                 self._runs.leave_sandbox(self._setup.dead_sandbox(self.uid))
@@ -308,7 +308,7 @@ class PodWorker:
             return State.STARTING
         self._runs.note_ended()
         self._follow_probes(but=self._operations.starting)
-        now = self._clock.now()
+        now = self._clock.monotonic()
         actions = pod_actions.next_actions(self.pod, self._observe(), now)
         if actions.finished and not self._operations.going_on:
             return State.TERMINATING
@@ -364,7 +364,7 @@ class PodWorker:
         if self._verdict is not None:
             return True
         deadline = self._deadline()
-        if deadline is None or self._clock.now() < deadline:
+        if deadline is None or self._clock.monotonic() < deadline:
             return False
         self._verdict = DEADLINE_EXCEEDED
         self._services.events.normal(self.pod, DEADLINE_EXCEEDED.reason, DEADLINE_EXCEEDED.message)
@@ -388,7 +388,7 @@ class PodWorker:
     def _has_finished_before(self) -> bool:
         """Whether nothing is left to start: every container ended for good before its sandbox was lost."""
         seen = self._observe()
-        return bool(seen.done) and pod_actions.next_actions(self.pod, seen, self._clock.now()).finished
+        return bool(seen.done) and pod_actions.next_actions(self.pod, seen, self._clock.monotonic()).finished
 
     def _follow_probes(self, *, but: frozenset[str] = frozenset(), ending: bool = False) -> None:
         running = {name: run for name, run in self._runs.running().items() if name not in but}
@@ -417,7 +417,7 @@ class PodWorker:
             host_ip=self._services.host_ip,
             verdict=self._verdict,
             stopped=stopped,
-            start_time=rfc3339(self._active_since),
+            start_time=rfc3339(self._start_time),
             resize=self._resize.conditions(),
         )
         return pod_status(self.pod, facts, self._clock.now())
@@ -433,13 +433,13 @@ class PodWorker:
         """
         if not self._has_something_to_say() or self._runs.replacing:
             return
-        if self._operations.going_on and not self._runs.waiting and self._clock.now() < self._quiet_until:
+        if self._operations.going_on and not self._runs.waiting and self._clock.monotonic() < self._quiet_until:
             self._wait_until(self._quiet_until)
             return
         status = self._status()
         if not self._has_run and status["phase"] == "Running":
             self._has_run = True
-            POD_START_SECONDS.add(self._clock.now() - self._seen_at)
+            POD_START_SECONDS.add(self._clock.monotonic() - self._seen_at)
         self._services.writer.set(self.pod, status)
 
     def _has_something_to_say(self) -> bool:
@@ -470,7 +470,7 @@ class PodWorker:
             self._setup_failures = 0
         except SetupFailure as failure:
             self._setup_failures += 1
-            self._setup_retry_at = self._clock.now() + _delay(self._setup_failures)
+            self._setup_retry_at = self._clock.monotonic() + _delay(self._setup_failures)
             self._services.events.warning(self.pod, failure.reason, failure.message)
 
 

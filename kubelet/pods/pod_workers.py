@@ -98,7 +98,7 @@ class PodWorkers:
             waiting = [key for key in uids if key in self._workers and not self._workers[key].has_given_back]
             if not waiting or left <= 0:
                 return not waiting
-            await self._states.wait(seen, clock.now() + left)
+            await self._states.wait(seen, until)
 
     def uids(self) -> frozenset[str]:
         """The pods that are worked on."""

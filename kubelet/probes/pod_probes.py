@@ -164,7 +164,7 @@ class PodProbes:
         tally = Tally(spec, known.results.get(kind))
         if kind != STARTUP:
             await known.has_started.wait()
-        await self._clock.sleep(known.started_at + spec.initial_delay_seconds - self._clock.now())
+        await self._clock.sleep(spec.initial_delay_seconds - max(0.0, self._clock.now() - known.started_at))
         while True:
             began = self._clock.monotonic()
             outcome = await self._ask(known, kind, probe, spec)

@@ -16,16 +16,21 @@ class ManualClock:
 
     def __init__(self, start: float = 1_800_000_000.0) -> None:
         self._now = start
+        self._stepped = 0.0
         self._order = count()
         self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
 
     def now(self) -> float:
         """Seconds since 1970."""
-        return self._now
+        return self._now + self._stepped
 
     def monotonic(self) -> float:
-        """The same time."""
+        """The same time, but for the steps of the wall clock."""
         return self._now
+
+    def step(self, seconds: float) -> None:
+        """Put the wall clock forward or back, as who sets the time of a machine does."""
+        self._stepped += seconds
 
     async def sleep(self, seconds: float) -> None:
         """Wait until the time has been moved that far."""

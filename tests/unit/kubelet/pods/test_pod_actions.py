@@ -15,7 +15,8 @@ SIDECAR = container("proxy", restartPolicy="Always")
 
 
 def seen(*runs: ContainerState, **facts: Any) -> Observed:
-    return Observed(latest={run.name: run for run in runs}, **facts)
+    ended = {run.id: run.finished_at for run in runs if run.finished_at is not None}
+    return Observed(latest={run.name: run for run in runs}, ended=ended, **facts)
 
 
 def test_all_containers_start_together() -> None:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 import pytest_asyncio
 
 from kubelet.pods.pod_worker import TRANSITIONS, State
@@ -185,6 +186,38 @@ async def test_a_deleted_pod_has_its_grace_period_and_is_then_killed(node: FakeN
     assert final[-1]["containerStatuses"][0]["state"]["terminated"]["exitCode"] == 137
     assert ("Killing", "Stopping container web") in node.recorder.events
     assert node.worker(UID) is None
+
+
+@pytest.mark.parametrize("step", [7200.0, -7200.0])
+async def test_a_step_of_the_wall_clock_moves_no_grace_period(node: FakeNode, step: float) -> None:
+    node.runtime.stubborn.add("web")
+    await begin(node)
+    node.delete(grace_seconds=30)
+    await node.pass_(10)
+    node.clock.step(step)
+    await node.pass_(19)
+    assert kills(node) == [("web", signal.SIGTERM)]
+    await node.pass_(1)
+    assert kills(node) == [("web", signal.SIGTERM), ("web", signal.SIGKILL)]
+
+
+@pytest.mark.parametrize("step", [7200.0, -7200.0])
+async def test_a_step_of_the_wall_clock_moves_no_back_off_and_no_deadline(node: FakeNode, step: float) -> None:
+    await begin(node, activeDeadlineSeconds=60)
+    for _ in range(2):
+        node.runtime.end("web", 3)
+        await node.settle()
+    assert node.waiting() == "CrashLoopBackOff"
+    node.clock.step(step)
+    await node.pass_(9)
+    assert node.waiting() == "CrashLoopBackOff"
+    await node.pass_(1)
+    assert "running" in node.container()["state"]
+    node.clock.step(-2 * step)
+    await node.pass_(49)
+    assert node.status()["phase"] == "Running"
+    await node.pass_(5)
+    assert node.status()["reason"] == "DeadlineExceeded"
 
 
 async def test_a_container_that_obeys_ends_its_pod_at_once(node: FakeNode) -> None:
