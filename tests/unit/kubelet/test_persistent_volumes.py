@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import stat
 from collections.abc import AsyncIterator
@@ -15,7 +16,7 @@ import pytest
 from apimachinery.meta import Object
 from apimachinery.persistent_volumes import BIND_COMPLETED, LOCAL_PATH, LOCAL_PATH_FINALIZER, LOCAL_PATH_NODE_LABEL
 from apimachinery.resources import PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES
-from kubelet.volumes import VolumeFailure, VolumeManager
+from kubelet.volumes import VolumeFailure, VolumeManager, local_path
 from kubelet.volumes.failure import VolumeError
 from kubelet.volumes.local_path import LocalPath
 from kubelet.volumes.persistent import IN_USE, PersistentVolumes
@@ -218,6 +219,75 @@ async def test_an_agent_that_was_killed_while_it_removed_a_folder_goes_on(world:
     async with world.running():
         await world.until(lambda: world.finalizers == [PROTECTION])
         await world.until(lambda: not place.parent.exists())
+
+
+class Killed(BaseException):
+    """What ends an agent between two steps."""
+
+
+class Killer:
+    """Lets an agent take so many steps: what it does to its disk, and what it writes to the API."""
+
+    def __init__(self, patcher: pytest.MonkeyPatch, world: World, steps: int) -> None:
+        self.steps = steps
+        patcher.setattr(local_path, "run_blocking", self._stepwise(local_path.run_blocking))
+        patcher.setattr(world.api, "patch", self._stepwise(world.api.patch))
+
+    def _stepwise(self, call: Any) -> Any:
+        async def step(*args: Any, **kwargs: Any) -> Any:
+            if self.steps == 0:
+                raise Killed
+            self.steps -= 1
+            return await call(*args, **kwargs)
+
+        return step
+
+
+STEPS_MAX = 8
+
+
+@pytest.mark.parametrize("comes_back", [True, False])
+@pytest.mark.parametrize("steps", range(STEPS_MAX))
+async def test_between_any_two_steps_of_making_a_folder_an_agent_may_be_killed(
+    world: World, steps: int, *, comes_back: bool
+) -> None:
+    await world.api.create(PERSISTENTVOLUMES, local_volume())
+    with pytest.MonkeyPatch.context() as patcher:
+        killer = Killer(patcher, world, steps)
+        try:
+            await world.local.provide("pvc-1", world.link())
+        except Killed:
+            assert killer.steps == 0
+        else:
+            assert steps >= 3, "there are not that many steps"
+    world.restart()
+    if comes_back:
+        await world.local.provide("pvc-1", world.link())
+        assert world.data().is_dir() and world.finalizers == [PROTECTION, LOCAL_PATH_FINALIZER]
+    world.link().unlink(missing_ok=True)
+    await world.delete()
+    async with world.running():
+        await world.until(lambda: world.finalizers == [PROTECTION] and not world.data().parent.exists())
+
+
+@pytest.mark.parametrize("steps", range(STEPS_MAX))
+async def test_between_any_two_steps_of_removing_a_folder_too(world: World, steps: int) -> None:
+    await world.api.create(PERSISTENTVOLUMES, local_volume())
+    await world.local.provide("pvc-1", world.link())
+    world.link().unlink()
+    await world.delete()
+    world.restart()
+    with pytest.MonkeyPatch.context() as patcher:
+        killer = Killer(patcher, world, steps)
+        running = asyncio.create_task(world.local.run())
+        await world.until(lambda: running.done() or not world.data().parent.exists())
+        assert killer.steps == 0 or steps >= 4, "there are not that many steps"
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError, BaseExceptionGroup, Killed):
+            await running
+    world.restart()
+    async with world.running():
+        await world.until(lambda: world.finalizers == [PROTECTION] and not world.data().parent.exists())
 
 
 def bound_claim(called: str = "c", *, volume: str = "pvc-1", **more: Any) -> Object:
