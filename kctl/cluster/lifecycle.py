@@ -29,6 +29,8 @@ from kctl.cluster.processes import Spec
 from kctl.errors import CommandError
 from kctl.progress import Progress
 
+# The disk is this machine's, and not the nodes' own: a laptop whose disk is nearly full still runs its pods.
+LOCAL_EVICTION = ("--eviction-hard", "memory.available<100Mi")
 POD_NETWORK = "10.244.0.0/16"
 APISERVER, SCHEDULER, CONTROLLERS = "apiserver", "scheduler", "controllers"
 READY_POLL_SECONDS = 0.01
@@ -70,7 +72,7 @@ def node_spec(cluster: Cluster, node: str) -> Spec:
     command = ["kubelet", "--kubeconfig", str(folder / "kubeconfig"), "--node-name", node]
     command += ["--node-ip", cluster.nodes[node], "--root-dir", str(folder)]
     command += ["--image-dir", str(cluster.image_dir), "--cert-dir", str(folder / "pki")]
-    command += ["--cgroup-root", cluster.cgroup_root(node), *cluster.flags.get("kubelet", [])]
+    command += ["--cgroup-root", cluster.cgroup_root(node), *LOCAL_EVICTION, *cluster.flags.get("kubelet", [])]
     return Spec.module(node_part(node), command, netns=cluster.netns(node))
 
 
