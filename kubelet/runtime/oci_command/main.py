@@ -34,9 +34,9 @@ def main(words: Sequence[str] | None = None) -> int:
         print(f"{NAME} version {VERSION}\nspec: {SPEC_VERSION}")
         return 0
     if not given.command:
-        from kubelet.runtime.oci_command import about
+        from kubelet.runtime.oci_command.about import usage
 
-        print(about.usage())
+        print(usage())
         return 0
     try:
         return _run(given)
@@ -53,20 +53,20 @@ def _run(given: Arguments) -> int:
         raise Failed("--systemd-cgroup: cgroups are made by this runtime itself (use the cgroupfs manager)")
     root = os.path.abspath(given.value("root", DEFAULT_ROOT))
     if given.command in _ABOUT:
-        from kubelet.runtime.oci_command import about
+        from kubelet.runtime.oci_command.about import COMMANDS as about
 
-        return about.COMMANDS[given.command](root, given)
+        return about[given.command](root, given)
     if given.command in _RESOURCES:
-        from kubelet.runtime.oci_command import resources
+        from kubelet.runtime.oci_command.resources import COMMANDS as resources
 
-        return resources.COMMANDS[given.command](root, given)
+        return resources[given.command](root, given)
     if given.command == "exec":
-        from kubelet.runtime.oci_command import further_process
+        from kubelet.runtime.oci_command.further_process import run
 
-        return further_process.run(root, given)
-    from kubelet.runtime.oci_command import lifecycle
+        return run(root, given)
+    from kubelet.runtime.oci_command.lifecycle import COMMANDS as lifecycle
 
-    return lifecycle.COMMANDS[given.command](root, given)
+    return lifecycle[given.command](root, given)
 
 
 def complain(given: Arguments, text: str, level: str = "error") -> None:
