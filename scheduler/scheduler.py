@@ -18,7 +18,8 @@ from apiclient.clock import Clock
 from apiclient.informer import Informer
 from apiclient.logs import kv
 from apiclient.rest import Client
-from apimachinery.meta import Object
+from apimachinery.meta import Object, name, namespaced_key
+from apimachinery.persistent_volumes import claim_key
 from scheduler.binding import Binder, Outcome
 from scheduler.cluster import Cluster, Placement, Taker
 from scheduler.framework import Diagnosis
@@ -141,13 +142,17 @@ class Scheduler:
 
     def _node_changed(self, kind: str, old: Object | None, new: Object | None) -> None:
         self._cluster.node_changed(kind, old, new)
-        if new is None or old is None:
-            self._volumes.storage_changed()
+        if new is None:
+            assert old is not None, "who is deleted has been there"
+            self._volumes.changed(name(old))
         self._wake.set()
 
     def _storage_changed(self, take: Taker, kind: str, old: Object | None, new: Object | None) -> None:
+        obj = new or old
+        assert obj is not None, "something has changed"
         self._cluster.storage_changed(take, old, new)
-        self._volumes.storage_changed()
+        # Whoever waits for a claim waits for the volume that is made for it, too, whatever its name will be.
+        self._volumes.changed(namespaced_key(obj), claim_key(obj))
         self._wake.set()
 
     def _pod_changed(self, kind: str, old: Object | None, new: Object | None) -> None:

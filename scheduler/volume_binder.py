@@ -48,12 +48,14 @@ class VolumeBinder:
         self._snapshot = snapshot
         self._storage = snapshot.storage
         self._clock = clock
-        self._waiting: set[asyncio.Event] = set()
+        # By the keys of the claims, and the names of the volumes and nodes, that they wait for.
+        self._waiting: dict[str, set[asyncio.Event]] = {}
 
-    def storage_changed(self) -> None:
-        """A claim, a volume or a node has changed: whoever waits looks again."""
-        for event in self._waiting:
-            event.set()
+    def changed(self, *keys: str) -> None:
+        """Claims, volumes or nodes have changed: whoever waits for one of them looks again."""
+        for key in keys:
+            for event in self._waiting.get(key, ()):
+                event.set()
 
     async def bind(self, decision: Decision) -> str:
         """Carry out a decision; returns "" when all claims are bound, else why they are not."""
@@ -103,7 +105,9 @@ class VolumeBinder:
 
     async def _wait(self, decision: Decision, written: dict[str, int]) -> None:
         changed = asyncio.Event()
-        self._waiting.add(changed)
+        awaited = (decision.node, *decision.claims, *(volume for _, volume in decision.bindings))
+        for key in awaited:
+            self._waiting.setdefault(key, set()).add(changed)
         alarm = asyncio.ensure_future(self._clock.sleep(BIND_TIMEOUT_SECONDS))
         try:
             while not self._is_done(decision, written):
@@ -116,7 +120,10 @@ class VolumeBinder:
                 changed.clear()
         finally:
             alarm.cancel()
-            self._waiting.discard(changed)
+            for key in awaited:
+                self._waiting[key].discard(changed)
+                if not self._waiting[key]:
+                    del self._waiting[key]
 
     def _is_done(self, decision: Decision, written: dict[str, int]) -> bool:
         """Whether all claims are bound. Raises NotBound if one of them will not be, as decided."""
