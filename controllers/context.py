@@ -19,15 +19,17 @@ from apiclient.informer import Informer, InformerFactory
 from apiclient.logs import kv
 from apiclient.rest import Client
 from apiclient.workqueue import WorkQueue
-from apimachinery.meta import Object, get_path
+from apimachinery.meta import Object, controller_of, get_path
 from apimachinery.resources import (
     APISERVICES,
     CERTIFICATESIGNINGREQUESTS,
     CLUSTERROLES,
     CONTROLLERREVISIONS,
+    CRONJOBS,
     CUSTOMRESOURCEDEFINITIONS,
     DAEMONSETS,
     DEPLOYMENTS,
+    JOBS,
     LEASES,
     NAMESPACES,
     NODES,
@@ -45,7 +47,7 @@ from controllers.custom_resources import TURN_SECONDS_MAX, CustomResources
 
 _POD_SPEC = ("nodeName", "tolerations")
 _CLAIM_VOLUMES = {"persistentVolumeClaim", "ephemeral"}
-_POD_STATUS = ("phase", "reason", "conditions", "containerStatuses")
+_POD_STATUS = ("phase", "reason", "conditions", "containerStatuses", "initContainerStatuses")
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +57,7 @@ WHOLE_OBJECTS = (
     *(STATEFULSETS, DAEMONSETS, CONTROLLERREVISIONS),
     *(CLUSTERROLES, CERTIFICATESIGNINGREQUESTS, RESOURCEQUOTAS, VALIDATINGADMISSIONPOLICIES),
     *(PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, STORAGECLASSES),
+    *(JOBS, CRONJOBS),
 )
 
 
@@ -95,6 +98,9 @@ def as_controllers_need(obj: Object) -> Object:
     claims = [one for one in get_path(obj, "spec", "volumes", default=()) if one.keys() & _CLAIM_VOLUMES]
     if claims:
         spec["volumes"] = claims
+    if not spec.get("nodeName") and (controller_of(obj) or {}).get("kind") == DAEMONSETS.kind:
+        # Which node it waits for stands nowhere else.
+        spec["affinity"] = _only(get_path(obj, "spec", default={}), "affinity", ("nodeAffinity",))
     return {**obj, "spec": spec, "status": _only(obj, "status", _POD_STATUS)}
 
 

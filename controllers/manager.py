@@ -25,9 +25,11 @@ from controllers.certificate_approval import CertificateApproval
 from controllers.certificate_cleaner import CertificateCleaner
 from controllers.cluster_role_aggregation import ClusterRoleAggregation
 from controllers.context import Context, Controller, Informers, Options, run_controller
+from controllers.daemon_set import DaemonSetController
 from controllers.deployment import DeploymentController
 from controllers.ephemeral_volumes import EphemeralVolumes
 from controllers.garbage_collector import GarbageCollector
+from controllers.job import JobController
 from controllers.local_path_provisioner import LocalPathProvisioner
 from controllers.namespace import NamespaceController
 from controllers.node_ipam import NodeIpamController
@@ -40,6 +42,7 @@ from controllers.root_ca import RootCaPublisher
 from controllers.service_account import ServiceAccountController
 from controllers.storage_protection import ClaimProtection, VolumeProtection
 from controllers.taint_eviction import TaintEvictionController
+from controllers.ttl_after_finished import TtlAfterFinished
 from controllers.validating_policy_status import ValidatingPolicyStatus
 
 logger = logging.getLogger(__name__)
@@ -69,8 +72,11 @@ CONTROLLERS = {
     "clusterrole-aggregation-controller": Entry(ClusterRoleAggregation, 1),
     "certificatesigningrequest-approving-controller": Entry(CertificateApproval, 2),
     "certificatesigningrequest-cleaner-controller": Entry(CertificateCleaner, 1),
+    "daemonset-controller": Entry(DaemonSetController, 2, "concurrent-daemonset-syncs"),
     "deployment-controller": Entry(DeploymentController, 5, "concurrent-deployment-syncs"),
     "replicaset-controller": Entry(ReplicaSetController, 5, "concurrent-replicaset-syncs"),
+    "job-controller": Entry(JobController, 5, "concurrent-job-syncs"),
+    "ttl-after-finished-controller": Entry(TtlAfterFinished, 5, "concurrent-ttl-after-finished-syncs"),
     "node-lifecycle-controller": Entry(NodeLifecycleController, 8),
     "taint-eviction-controller": Entry(TaintEvictionController, 8),
     "garbage-collector-controller": Entry(GarbageCollector, 20, "concurrent-gc-syncs", patience_seconds=30.0),

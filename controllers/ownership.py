@@ -49,17 +49,26 @@ def plan_claims(owner: Object, selector: Selector, candidates: Iterable[Object])
 
 
 async def claim(
-    client: Client, *, owner_resource: Resource, owner: Object, resource: Resource, claims: Claims
+    client: Client,
+    *,
+    owner_resource: Resource,
+    owner: Object,
+    resource: Resource,
+    claims: Claims,
+    finalizer: str | None = None,
 ) -> list[Object]:
-    """Carry claims out; returns what is owned now. Raises ApiError if somebody else was quicker."""
+    """Carry claims out; returns what is owned now. Raises ApiError if somebody else was quicker.
+
+    What is adopted gets the `finalizer`, and what is released loses it.
+    """
     if not claims.adopt and not claims.release:
         return claims.owned
     if claims.adopt:
         await _confirm(client, owner_resource, owner)
     kind = {"apiVersion": owner_resource.api_version, "kind": owner_resource.kind}
     reference = owner_reference({**owner, **kind})
-    await settle_or_raise(_release(client, resource, stranger, uid(owner)) for stranger in claims.release)
-    adopted = await settle_or_raise(_adopt(client, resource, orphan, reference) for orphan in claims.adopt)
+    await settle_or_raise(_release(client, resource, stranger, uid(owner), finalizer) for stranger in claims.release)
+    adopted = await settle_or_raise(_adopt(client, resource, orphan, reference, finalizer) for orphan in claims.adopt)
     return claims.owned + [obj for obj in adopted if obj is not None]
 
 
@@ -74,20 +83,30 @@ async def _confirm(client: Client, resource: Resource, owner: Object) -> None:
         raise ApiError(409, "Conflict", f"{resource.kind} {metadata['name']} is being deleted and adopts nothing")
 
 
-async def _adopt(client: Client, resource: Resource, orphan: Object, reference: Object) -> Object | None:
-    references = [*(orphan["metadata"].get("ownerReferences") or ()), reference]
-    return await _set_references(client, resource, orphan, references)
+async def _adopt(
+    client: Client, resource: Resource, orphan: Object, reference: Object, finalizer: str | None
+) -> Object | None:
+    changed: Object = {"ownerReferences": [*(orphan["metadata"].get("ownerReferences") or ()), reference]}
+    known = orphan["metadata"].get("finalizers") or []
+    if finalizer is not None and finalizer not in known:
+        changed["finalizers"] = [*known, finalizer]
+    return await _change_metadata(client, resource, orphan, changed)
 
 
-async def _release(client: Client, resource: Resource, stranger: Object, owner_uid: str) -> None:
+async def _release(
+    client: Client, resource: Resource, stranger: Object, owner_uid: str, finalizer: str | None
+) -> None:
     references = stranger["metadata"]["ownerReferences"]
-    left = [reference for reference in references if reference["uid"] != owner_uid]
-    await _set_references(client, resource, stranger, left)
+    changed: Object = {"ownerReferences": [one for one in references if one["uid"] != owner_uid]}
+    known = stranger["metadata"].get("finalizers") or []
+    if finalizer in known:
+        changed["finalizers"] = [one for one in known if one != finalizer]
+    await _change_metadata(client, resource, stranger, changed)
 
 
-async def _set_references(client: Client, resource: Resource, obj: Object, references: list[Object]) -> Object | None:
-    """Write an object's owner references if it is still the version that was looked at; None if it is gone."""
+async def _change_metadata(client: Client, resource: Resource, obj: Object, changed: Object) -> Object | None:
+    """Change an object's metadata if it is still the version that was looked at; None if it is gone."""
     metadata = obj["metadata"]
     precondition = {"uid": metadata["uid"], "resourceVersion": metadata["resourceVersion"]}
-    patch = {"metadata": {**precondition, "ownerReferences": references}}
+    patch = {"metadata": {**precondition, **changed}}
     return await unless_gone(client.patch(resource, metadata["name"], patch, metadata["namespace"]))
