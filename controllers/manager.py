@@ -25,6 +25,7 @@ from controllers.certificate_approval import CertificateApproval
 from controllers.certificate_cleaner import CertificateCleaner
 from controllers.cluster_role_aggregation import ClusterRoleAggregation
 from controllers.context import Context, Controller, Informers, Options, run_controller
+from controllers.daemon_set import DaemonSetController
 from controllers.deployment import DeploymentController
 from controllers.ephemeral_volumes import EphemeralVolumes
 from controllers.garbage_collector import GarbageCollector
@@ -71,6 +72,7 @@ CONTROLLERS = {
     "clusterrole-aggregation-controller": Entry(ClusterRoleAggregation, 1),
     "certificatesigningrequest-approving-controller": Entry(CertificateApproval, 2),
     "certificatesigningrequest-cleaner-controller": Entry(CertificateCleaner, 1),
+    "daemonset-controller": Entry(DaemonSetController, 2, "concurrent-daemonset-syncs"),
     "deployment-controller": Entry(DeploymentController, 5, "concurrent-deployment-syncs"),
     "replicaset-controller": Entry(ReplicaSetController, 5, "concurrent-replicaset-syncs"),
     "job-controller": Entry(JobController, 5, "concurrent-job-syncs"),
