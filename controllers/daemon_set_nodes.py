@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from apimachinery import node_affinity
-from apimachinery.meta import Object, annotations, get_path, labels, name, namespace, owner_reference
+from apimachinery import meta, node_affinity
+from apimachinery.meta import Object, get_path, labels, name, namespace, owner_reference
 from apimachinery.resources import DAEMONSETS
 from apimachinery.taints import Taint, Toleration
 from controllers import taints
@@ -119,7 +119,7 @@ def target_node(pod: Object) -> str | None:
 
 def template_generation(daemon_set: Object) -> str | None:
     """The number of the template, if the annotation is one."""
-    text = annotations(daemon_set).get(TEMPLATE_GENERATION, "")
+    text = meta.annotations(daemon_set).get(TEMPLATE_GENERATION, "")
     return text if text.isascii() and text.isdigit() else None
 
 

@@ -144,7 +144,8 @@ def _surge(daemon_set: Object, views: Iterable[View], wanted: Collection[str], s
     """New pods come beside old ones: beside those that are of no use at once, beside `surge` others at a time."""
     step = Step()
     surging = available = 0
-    candidates, misplaced = [], []
+    candidates: list[str] = []
+    misplaced: list[Object] = []
     for node, new, old in views:
         if len(new) > 1 or len(old) > 1:
             surging += 1
