@@ -81,8 +81,7 @@ CONTROLLERS = {
     "taint-eviction-controller": Entry(TaintEvictionController, 8),
     "garbage-collector-controller": Entry(GarbageCollector, 20, "concurrent-gc-syncs", patience_seconds=30.0),
     "resourcequota-controller": Entry(ResourceQuotaController, 5, "concurrent-resource-quota-syncs"),
-    # One worker: two claims that look for a volume at once would find the same.
-    "persistentvolume-binder-controller": Entry(PersistentVolumeBinder, 1),
+    "persistentvolume-binder-controller": Entry(PersistentVolumeBinder, 4),
     "local-path-provisioner-controller": Entry(LocalPathProvisioner, 4),
     "ephemeral-volume-controller": Entry(EphemeralVolumes, 5),
     "persistentvolumeclaim-protection-controller": Entry(ClaimProtection, 1),

@@ -3,9 +3,9 @@
     claim    Pending ──▶ Bound ──▶ Lost
     volume   Available ──▶ Bound ──▶ Released ──▶ (deleted by who has made it) | Failed
 
-What to do is decided in `persistent_volume_plan`; here it is found out when, and written. One key at a time: two
-claims that look for a volume at once would find the same. Every write is of the version that was looked at, so
-what a stale cache has led to is refused and decided anew.
+What to do is decided in `persistent_volume_plan`; here it is found out when, and written. Every write is of the
+version that was looked at: of two claims that find the same volume at the same time one is refused, and looks again,
+as does who was led there by a stale cache.
 
 Source: https://kubernetes.io/docs/concepts/storage/persistent-volumes/
 """
@@ -17,7 +17,7 @@ from apimachinery.meta import Object, get_path, name, namespace, namespaced_key,
 from apimachinery.persistent_volumes import claim_key, claim_name, class_of, is_default_class, is_fully_bound
 from apimachinery.resources import PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, PODS, STORAGECLASSES, Resource
 from controllers.context import Context
-from controllers.persistent_volume_plan import Change, Plan, claims_for, plan_claim, plan_volume
+from controllers.persistent_volume_plan import Change, Plan, plan_claim, plan_volume
 from controllers.pods import is_finished, node_name
 from controllers.requests import unless_gone
 
@@ -56,20 +56,24 @@ class PersistentVolumeBinder:
     def _volume_changed(self, kind: str, old: Object | None, new: Object | None) -> None:
         volume = new or old
         assert volume is not None
-        if new is None:
-            waiting = list(self._claims.by_index(BY_VOLUME, name(volume)))
-        else:
+        if new is not None:
             self.queue.add(VOLUME + name(new))
-            waiting = claims_for(new, self._claims.by_index(PENDING, PENDING))
-            waiting += self._claims.by_index(BY_VOLUME, name(new))
-        for claim in waiting:
+            if claim_key(new):
+                self.queue.add(CLAIM + claim_key(new))
+            else:
+                self._claims_wait_for(class_of(new))
+        for claim in self._claims.by_index(BY_VOLUME, name(volume)):
             self.queue.add(CLAIM + namespaced_key(claim))
 
     def _class_changed(self, kind: str, old: Object | None, new: Object | None) -> None:
-        if new is None:
-            return
+        if new is not None:
+            # Claims without a class may get the default one.
+            self._claims_wait_for(name(new), "")
+
+    def _claims_wait_for(self, *classes: str) -> None:
+        """There may be something new for the claims of these classes that are not bound."""
         for claim in self._claims.by_index(PENDING, PENDING):
-            if class_of(claim) in ("", name(new)):
+            if class_of(claim) in classes:
                 self.queue.add(CLAIM + namespaced_key(claim))
 
     async def reconcile(self, key: str) -> None:
@@ -85,11 +89,14 @@ class PersistentVolumeBinder:
     def _plan_claim(self, claim: Object) -> Plan:
         pods = self._pods.by_index(BY_CLAIM, namespaced_key(claim))
         waiting = sorted(name(pod) for pod in pods if not node_name(pod) and not is_finished(pod))
-        wanted = get_path(claim, "spec", "volumeName")
-        # All volumes are looked at only for a claim that takes any: most have theirs.
-        named = self._volumes.get(wanted) if wanted else None
-        volumes = self._volumes.list() if not wanted else [named] if named is not None else []
-        return plan_claim(claim, volumes, self._classes.get, self._default_class(), waiting)
+        return plan_claim(claim, self._volumes_for(claim), self._classes.get, self._default_class(), waiting)
+
+    def _volumes_for(self, claim: Object) -> list[Object]:
+        """The one that a claim names, or those that are its or nobody's: volumes of others are many."""
+        if wanted := get_path(claim, "spec", "volumeName"):
+            named = self._volumes.get(wanted)
+            return [named] if named is not None else []
+        return [*self._volumes.by_index(BY_CLAIM, namespaced_key(claim)), *self._volumes.by_index(BY_CLAIM, "")]
 
     def _default_class(self) -> str:
         """The name of the default class, of several the newest; "" if there is none."""

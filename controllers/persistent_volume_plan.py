@@ -10,7 +10,7 @@ kubernetes/pkg/controller/volume/persistentvolume
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -302,10 +302,3 @@ def _unbind(volume: Object) -> Change:
         fields = {"metadata": {"annotations": {BOUND_BY_CONTROLLER: None}}, "spec": {"claimRef": None}}
         return Change(volume, fields, status)
     return Change(volume, {"spec": {"claimRef": {"uid": None, "resourceVersion": None}}}, status)
-
-
-def claims_for(volume: Object, pending: Iterable[Object]) -> list[Object]:
-    """Those of the claims that wait which a volume might be for."""
-    if get_path(volume, "spec", "claimRef") is not None:
-        return [claim for claim in pending if is_bound_to(volume, claim)]
-    return [claim for claim in pending if class_of(claim) == class_of(volume)]

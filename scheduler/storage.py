@@ -19,6 +19,7 @@ from apimachinery.meta import Object, deletion_requested, get_path, name, namesp
 from apimachinery.persistent_volumes import (
     NO_PROVISIONER,
     SELECTED_NODE,
+    claim_key,
     claim_name,
     claim_reference,
     class_of,
@@ -84,6 +85,8 @@ class Storage:
         self.version = 0
         self._claims: dict[str, Object] = {}
         self._volumes: dict[str, Object] = {}
+        # The names of the volumes of each claim; those of "" are nobody's.
+        self._volumes_of: dict[str, set[str]] = {}
         self._classes: dict[str, Object] = {}
         self._decisions: dict[str, Decision] = {}
         self._users: dict[str, set[str]] = {}
@@ -97,6 +100,15 @@ class Storage:
 
     def volume_changed(self, old: Object | None, new: Object | None) -> None:
         """A volume is new, has changed or is gone."""
+        volume = new or old
+        assert volume is not None, "something has changed"
+        if (known := self._volumes.get(name(volume))) is not None:
+            names = self._volumes_of[claim_key(known)]
+            names.discard(name(volume))
+            if not names:
+                del self._volumes_of[claim_key(known)]
+        if new is not None:
+            self._volumes_of.setdefault(claim_key(new), set()).add(name(new))
         self._take(self._volumes, old, new)
 
     def class_changed(self, old: Object | None, new: Object | None) -> None:
@@ -196,8 +208,8 @@ class Storage:
         """The volumes that a claim might get on some node."""
         spoken_for = {volume: key for decision in self._decisions.values() for key, volume in decision.bindings}
         found = []
-        for called, volume in self._volumes.items():
-            whose = spoken_for.get(called)
+        for called in sorted(self._volumes_of.get(namespaced_key(claim), set()) | self._volumes_of.get("", set())):
+            volume, whose = self._volumes[called], spoken_for.get(called)
             if whose == namespaced_key(claim):
                 found.append({**volume, "spec": {**volume["spec"], "claimRef": claim_reference(claim)}})
             elif whose is None and self._may_get(claim, volume):
