@@ -11,14 +11,15 @@ import pytest
 
 from apiclient.events import EventRecorder
 from apimachinery.meta import Object
-from apimachinery.resources import CONFIGMAPS, DEPLOYMENTS, PODS, REPLICASETS, SECRETS
+from apimachinery.resources import CONFIGMAPS, DAEMONSETS, DEPLOYMENTS, NODES, PODS, REPLICASETS, SECRETS
 from controllers.context import Context, Controller, Informers, Options, run_controller
+from controllers.daemon_set import DaemonSetController
 from controllers.deployment import DeploymentController
 from controllers.garbage_collector import GarbageCollector
 from controllers.replicaset import ReplicaSetController
 from tests.support.clock import ManualClock
 from tests.support.staged_api import NarrowApi, RefusingApi, StagedApi
-from tests.support.workloads import deployment, replica_set
+from tests.support.workloads import deployment, metadata, node, replica_set, template
 
 
 @asynccontextmanager
@@ -148,3 +149,39 @@ async def test_a_resource_that_is_not_served_neither_stops_the_collector_nor_mak
             await clock.run_until(lambda: api.count("delete", CONFIGMAPS) > 0)
         await clock.advance(60)
         assert [obj["metadata"]["name"] for obj in api.objects(CONFIGMAPS)] == ["unsure"]
+
+
+def daemon_set() -> Object:
+    spec = {"selector": {"matchLabels": {"app": "web"}}, "template": template()}
+    return {"apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": metadata("agent"), "spec": spec}
+
+
+async def test_a_node_gets_one_pod_of_a_daemon_set_while_the_cache_does_not_show_it(clock: ManualClock) -> None:
+    api = StagedApi()
+    async with running(api, clock, DaemonSetController):
+        await api.create(NODES, node("n1"))
+        await clock.advance(1)
+        api.hold(PODS)
+        await api.create(DAEMONSETS, new(daemon_set()))
+        await clock.advance(1)
+        await api.create(NODES, node("n2"))
+        await clock.advance(30)
+        assert len(api.objects(PODS)) == 1
+        api.release(PODS)
+        await clock.advance(2)
+        assert len(api.objects(PODS)) == 2 and api.count("create", PODS) == 2
+
+
+async def test_a_node_that_turns_a_daemon_set_s_pods_down_is_asked_ever_more_rarely(clock: ManualClock) -> None:
+    api = StagedApi()
+    async with running(api, clock, DaemonSetController):
+        await api.create(NODES, node("n1"))
+        await api.create(DAEMONSETS, new(daemon_set()))
+        for _ in range(100):
+            await clock.advance(0.1)
+            for pod in api.objects(PODS):
+                if "status" not in pod:
+                    failed = {"metadata": {}, "status": {"phase": "Failed"}}
+                    await api.patch(PODS, pod["metadata"]["name"], failed, "default")
+        # One at once, then 1, 2 and 4 seconds after each other; the next is due in the 16th second.
+        assert api.count("create", PODS) == 5
