@@ -22,6 +22,7 @@ from apimachinery.meta import Object
 from apimachinery.resources import PODS
 from kubelet import leftovers
 from kubelet.api_service import ApiService
+from kubelet.clock_steps import ClockSteps
 from kubelet.configuration import kubelet_configuration
 from kubelet.containers.container_starter import ContainerStarter
 from kubelet.containers.container_stopper import ContainerStopper
@@ -121,7 +122,7 @@ class Agent:
             called_off=lambda: self._reporter.solved(PROBLEM),
         )
         self._runtime_handlers = RuntimeHandlers(runtime.handlers, self._reporter.handlers_changed)
-        tokens = TokenManager(client, self._clock, self._rng)
+        tokens = self._tokens = TokenManager(client, self._clock, self._rng)
         self._local_path = LocalPath(client, options.root_dir, node.name, clock=self._clock)
         self._volumes = VolumeManager(
             options.root_dir,
@@ -208,6 +209,7 @@ class Agent:
                     collector,
                     self._eviction_manager(workers, collector),
                     self.shutdown,
+                    ClockSteps(self._clock_stepped),
                 ):
                     group.create_task(part.run())
                 group.create_task(self._begin(workers))
@@ -258,6 +260,10 @@ class Agent:
             tell=self._tell_of_node,
             tell_pod=self._events.warning,
         )
+
+    def _clock_stepped(self) -> None:
+        self._tokens.forget_all()
+        self._volumes.refresh_all()
 
     def _tell_of_node(self, kind: str, reason: str, message: str) -> None:
         name = self._options.node.name

@@ -114,6 +114,11 @@ class VolumeManager:
         """Write the files of volumes again whenever what they show has changed or is about to end."""
         await run_workers(self._stale, self._refresh, name="volumes", workers=REFRESH_WORKERS)
 
+    def refresh_all(self) -> None:
+        """Have all volumes written again that show objects or tokens."""
+        for pod_uid in self._pods:
+            self._stale.add(pod_uid)
+
     async def set_up(self, pod: Object) -> dict[str, Path]:
         """Set up all volumes of a pod; returns what to bind into its containers, by the volumes' names.
 

@@ -1,6 +1,7 @@
 """The runtime on cgroup v2: its tests run again in a small virtual machine that has nothing else.
 
-On a machine whose own cgroups are v2 the other tests show the same, and this one has nothing to add.
+They may set its clock, too. On a machine whose own cgroups are v2 the other tests show the rest, and this one has
+nothing to add.
 """
 
 import os
@@ -24,7 +25,9 @@ LIMITS = "over_its_memory or no_oom_kill or bomb or cpu_limit or can_be_neither 
 OTHERS = "limits_hold"
 RESIZES = "order_that_is_planned or end_as_a_whole or killed_for_memory"
 LIVES = "exit_codes or viewer_types or new_one_finds or ended_without_a_kubelet or dies_with_its or use_is_told"
+CLOCKS = "step_of_the_clock"
 FILES = (
+    "tests/e2e/test_e2e_clock_steps.py",
     "tests/e2e/test_e2e_runtime.py",
     "tests/e2e/test_e2e_runtime_security.py",
     "tests/e2e/test_e2e_runtime_exec.py",
@@ -45,12 +48,12 @@ def in_machine(script: str, folder: Path) -> vm.Result:
 
 def pytest_command(selection: str) -> str:
     command = f"{sys.executable} -m pytest -q -p no:cacheprovider -o timeout=0 -k '{selection}' {' '.join(FILES)}"
-    return f"cd {REPOSITORY} && PYTHONDONTWRITEBYTECODE=1 {command}"
+    return f"cd {REPOSITORY} && PYTHONDONTWRITEBYTECODE=1 WHERRY_OWN_MACHINE=1 {command}"
 
 
 @pytest.mark.skipif(cgroups.present().version == 2, reason="this machine's own cgroups are v2")
 def test_limits_and_lives_of_containers_are_the_same_on_cgroup_v2(tmp_path: Path) -> None:
-    result = in_machine(pytest_command(f"{LIMITS} or {RESIZES} or {LIVES} or {OTHERS}"), tmp_path)
+    result = in_machine(pytest_command(f"{LIMITS} or {RESIZES} or {LIVES} or {OTHERS} or {CLOCKS}"), tmp_path)
     assert result.exit_code == 0 and " passed" in result.output, result.output[-8000:]
 
 

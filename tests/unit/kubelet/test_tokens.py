@@ -179,3 +179,9 @@ async def test_a_token_is_renewed_while_its_pod_runs(tmp_path: Path, clock: Manu
     await clock.run_until(lambda: path.read_text() == "second")
     await manager.tear_down("u-web")
     running.cancel()
+
+
+async def test_after_a_step_of_the_clock_tokens_are_asked_for_anew(tokens: TokenManager, server: Server) -> None:
+    assert (await tokens.get(pod(), "", 3607)).text == "token-1"
+    tokens.forget_all()
+    assert (await tokens.get(pod(), "", 3607)).text == "token-2"
