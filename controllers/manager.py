@@ -40,6 +40,7 @@ from controllers.replicaset import ReplicaSetController
 from controllers.resource_quota import ResourceQuotaController
 from controllers.root_ca import RootCaPublisher
 from controllers.service_account import ServiceAccountController
+from controllers.stateful_set import StatefulSetController
 from controllers.storage_protection import ClaimProtection, VolumeProtection
 from controllers.taint_eviction import TaintEvictionController
 from controllers.ttl_after_finished import TtlAfterFinished
@@ -75,6 +76,7 @@ CONTROLLERS = {
     "daemonset-controller": Entry(DaemonSetController, 2, "concurrent-daemonset-syncs"),
     "deployment-controller": Entry(DeploymentController, 5, "concurrent-deployment-syncs"),
     "replicaset-controller": Entry(ReplicaSetController, 5, "concurrent-replicaset-syncs"),
+    "statefulset-controller": Entry(StatefulSetController, 5, "concurrent-statefulset-syncs"),
     "job-controller": Entry(JobController, 5, "concurrent-job-syncs"),
     "ttl-after-finished-controller": Entry(TtlAfterFinished, 5, "concurrent-ttl-after-finished-syncs"),
     "node-lifecycle-controller": Entry(NodeLifecycleController, 8),
