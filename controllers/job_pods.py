@@ -47,7 +47,7 @@ def limits_indexes(job: Object) -> bool:
 def waits_for_ends(job: Object) -> bool:
     """True if a pod is replaced only once it has ended, False if as soon as it is to end."""
     policy = get_path(job, "spec", "podReplacementPolicy")
-    return bool(policy == "Failed") or (policy is None and get_path(job, "spec", "podFailurePolicy") is not None)
+    return bool(policy == "Failed" or (policy is None and get_path(job, "spec", "podFailurePolicy") is not None))
 
 
 def is_suspended(job: Object) -> bool:

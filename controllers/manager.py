@@ -25,6 +25,7 @@ from controllers.certificate_approval import CertificateApproval
 from controllers.certificate_cleaner import CertificateCleaner
 from controllers.cluster_role_aggregation import ClusterRoleAggregation
 from controllers.context import Context, Controller, Informers, Options, run_controller
+from controllers.cron_job import CronJobController
 from controllers.daemon_set import DaemonSetController
 from controllers.deployment import DeploymentController
 from controllers.ephemeral_volumes import EphemeralVolumes
@@ -78,6 +79,7 @@ CONTROLLERS = {
     "replicaset-controller": Entry(ReplicaSetController, 5, "concurrent-replicaset-syncs"),
     "statefulset-controller": Entry(StatefulSetController, 5, "concurrent-statefulset-syncs"),
     "job-controller": Entry(JobController, 5, "concurrent-job-syncs"),
+    "cronjob-controller": Entry(CronJobController, 5, "concurrent-cron-job-syncs"),
     "ttl-after-finished-controller": Entry(TtlAfterFinished, 5, "concurrent-ttl-after-finished-syncs"),
     "node-lifecycle-controller": Entry(NodeLifecycleController, 8),
     "taint-eviction-controller": Entry(TaintEvictionController, 8),

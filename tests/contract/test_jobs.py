@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from apiclient.rest import Client
-from apimachinery.errors import ApiError
-from apimachinery.meta import Object, annotations, controller_of, deletion_requested, find_condition, get_path, name
+from apimachinery.meta import Object, annotations, controller_of, find_condition, get_path, name
 from apimachinery.resources import EVENTS, JOBS, NAMESPACES, PODS, SERVICEACCOUNTS
 from controllers.job_pods import COMPLETION_INDEX, TRACKING
 from tests.support.apiserver import REPOSITORY, ApiServerProcess, running
 from tests.support.clients import kubectl_current
+from tests.support.ended_pods import pods_end, stay, succeed
 from tests.support.kubectl import Kubectl
-from tests.support.manager import ManagerProcess, condition_status, managing, run_pod, until
-
-Outcome = Callable[[Object], tuple[str, int] | None]
+from tests.support.manager import ManagerProcess, condition_status, managing, until
 
 
 @pytest.fixture(scope="module")
@@ -48,55 +44,6 @@ async def scope(client: Client, manager: ManagerProcess) -> str:
 @pytest.fixture
 def kubectl(server: ApiServerProcess, scope: str, home: Path) -> Kubectl:
     return Kubectl(kubectl_current(), server.kubeconfig, scope, home)
-
-
-def succeed(pod: Object) -> tuple[str, int]:
-    return "Succeeded", 0
-
-
-def stay(pod: Object) -> None:
-    return None
-
-
-@asynccontextmanager
-async def pods_end(client: Client, scope: str, outcome: Outcome) -> AsyncIterator[None]:
-    """Stands in for nodes: every pod runs at once, and ends at once as `outcome` says, if it says anything."""
-
-    async def serve() -> None:
-        page = await client.list(PODS, scope)
-        for pod in page["items"]:
-            await _end(client, pod, outcome)
-        version = page["metadata"]["resourceVersion"]
-        while True:
-            async for kind, pod in client.watch(PODS, scope, resource_version=version):
-                version = pod["metadata"]["resourceVersion"]
-                if kind in ("ADDED", "MODIFIED"):
-                    await _end(client, pod, outcome)
-
-    task = asyncio.create_task(serve())
-    try:
-        yield
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
-
-
-async def _end(client: Client, pod: Object, outcome: Outcome) -> None:
-    phase = get_path(pod, "status", "phase", default="Pending")
-    if deletion_requested(pod):
-        if phase in ("Pending", "Running"):
-            await run_pod(client, pod)
-        return
-    end = outcome(pod)
-    if end is None:
-        await run_pod(client, pod)
-    elif phase in ("Pending", "Running"):
-        state = {"terminated": {"exitCode": end[1], "finishedAt": pod["metadata"]["creationTimestamp"]}}
-        status = {"name": "c", "image": "i:1", "imageID": "", "ready": False, "restartCount": 0, "state": state}
-        patch = {"status": {"phase": end[0], "containerStatuses": [status]}}
-        with contextlib.suppress(ApiError):  # it may be gone
-            await client.patch(PODS, name(pod), patch, pod["metadata"]["namespace"], subresource="status")
 
 
 def job(**spec: Any) -> Object:
