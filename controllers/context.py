@@ -29,35 +29,41 @@ from apimachinery.resources import (
     CUSTOMRESOURCEDEFINITIONS,
     DAEMONSETS,
     DEPLOYMENTS,
+    ENDPOINTS,
+    ENDPOINTSLICES,
     JOBS,
     LEASES,
     NAMESPACES,
     NODES,
     PERSISTENTVOLUMECLAIMS,
     PERSISTENTVOLUMES,
+    PODDISRUPTIONBUDGETS,
     PODS,
     REPLICASETS,
     RESOURCEQUOTAS,
+    SERVICES,
     STATEFULSETS,
     STORAGECLASSES,
     VALIDATINGADMISSIONPOLICIES,
     Resource,
 )
 from controllers.custom_resources import TURN_SECONDS_MAX, CustomResources
+from controllers.service_pods import ServicePods
 
-_POD_SPEC = ("nodeName", "tolerations")
+_POD_SPEC = ("nodeName", "tolerations", "hostname", "subdomain")
 _CLAIM_VOLUMES = {"persistentVolumeClaim", "ephemeral"}
-_POD_STATUS = ("phase", "reason", "conditions", "containerStatuses", "initContainerStatuses")
+_POD_STATUS = ("phase", "reason", "podIP", "podIPs", "conditions", "containerStatuses", "initContainerStatuses")
 
 logger = logging.getLogger(__name__)
 
 # Controllers read more than the metadata of these; of all others metadata alone is watched and kept.
 WHOLE_OBJECTS = (
     *(PODS, NODES, NAMESPACES, REPLICASETS, DEPLOYMENTS, LEASES),
-    *(STATEFULSETS, DAEMONSETS, CONTROLLERREVISIONS),
+    *(STATEFULSETS, DAEMONSETS, CONTROLLERREVISIONS, PODDISRUPTIONBUDGETS),
     *(CLUSTERROLES, CERTIFICATESIGNINGREQUESTS, RESOURCEQUOTAS, VALIDATINGADMISSIONPOLICIES),
     *(PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, STORAGECLASSES),
     *(JOBS, CRONJOBS),
+    *(SERVICES, ENDPOINTS, ENDPOINTSLICES),
 )
 
 
@@ -74,6 +80,8 @@ class Options:
     unhealthy_zone_threshold: float = 0.55
     large_cluster_size_threshold: int = 50
     terminated_pod_gc_threshold: int = 12500
+    max_endpoints_per_slice: int = 100
+    mirroring_max_endpoints_per_subset: int = 1000
     root_ca: str | None = None
     concurrent_syncs: dict[str, int] = field(default_factory=dict)
 
@@ -98,10 +106,20 @@ def as_controllers_need(obj: Object) -> Object:
     claims = [one for one in get_path(obj, "spec", "volumes", default=()) if one.keys() & _CLAIM_VOLUMES]
     if claims:
         spec["volumes"] = claims
+    for part in ("containers", "initContainers"):
+        if listening := [named for one in get_path(obj, "spec", part, default=()) if (named := _named_ports(one))]:
+            spec[part] = listening
     if not spec.get("nodeName") and (controller_of(obj) or {}).get("kind") == DAEMONSETS.kind:
         # Which node it waits for stands nowhere else.
         spec["affinity"] = _only(get_path(obj, "spec", default={}), "affinity", ("nodeAffinity",))
     return {**obj, "spec": spec, "status": _only(obj, "status", _POD_STATUS)}
+
+
+def _named_ports(container: Object) -> Object | None:
+    """Of a container the ports that Services may name."""
+    ports = [port for port in container.get("ports") or () if port.get("name")]
+    kept: Object = {key: container[key] for key in ("name", "restartPolicy") if key in container}
+    return {**kept, "ports": ports} if ports else None
 
 
 def _only(obj: Object, part: str, keys: tuple[str, ...]) -> Object:
@@ -118,6 +136,7 @@ class Informers:
         self._metadata: dict[Resource, Informer] = {}
         self._clock = clock
         self._custom: CustomResources | None = None
+        self._service_pods: ServicePods | None = None
 
     @property
     def custom(self) -> CustomResources:
@@ -127,6 +146,13 @@ class Informers:
             sources = [self.of(CUSTOMRESOURCEDEFINITIONS), self.of(APISERVICES)]
             self._custom = CustomResources(self._metadata_client, sources, self._informer, self._clock)
         return self._custom
+
+    @property
+    def service_pods(self) -> ServicePods:
+        """The pods behind services; nobody finds them who never asks."""
+        if self._service_pods is None:
+            self._service_pods = ServicePods(self.of(SERVICES), self.of(PODS))
+        return self._service_pods
 
     def of(self, resource: Resource) -> Informer:
         """The informer of a resource; whether more than metadata is in it, WHOLE_OBJECTS says."""

@@ -46,6 +46,8 @@ def parser() -> argparse.ArgumentParser:
         ("unhealthy-zone-threshold", float),
         ("large-cluster-size-threshold", int),
         ("terminated-pod-gc-threshold", int),
+        ("max-endpoints-per-slice", int),
+        ("mirroring-max-endpoints-per-subset", int),
     ):
         default = getattr(_DEFAULTS, flag.replace("-", "_"))
         add(f"--{flag}", type=kind, default=default, metavar=kind.__name__.upper(), help=f"default: {default}")
@@ -85,6 +87,8 @@ def options(args: argparse.Namespace, *, ca_pem: str | None) -> Options:
         unhealthy_zone_threshold=args.unhealthy_zone_threshold,
         large_cluster_size_threshold=args.large_cluster_size_threshold,
         terminated_pod_gc_threshold=args.terminated_pod_gc_threshold,
+        max_endpoints_per_slice=args.max_endpoints_per_slice,
+        mirroring_max_endpoints_per_subset=args.mirroring_max_endpoints_per_subset,
         root_ca=Path(args.root_ca_file).read_text() if args.root_ca_file else ca_pem,
         concurrent_syncs={
             name: getattr(args, entry.flag.replace("-", "_"))

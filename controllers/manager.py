@@ -28,6 +28,10 @@ from controllers.context import Context, Controller, Informers, Options, run_con
 from controllers.cron_job import CronJobController
 from controllers.daemon_set import DaemonSetController
 from controllers.deployment import DeploymentController
+from controllers.disruption import DisruptionController
+from controllers.endpoint_slice import EndpointSliceController
+from controllers.endpoint_slice_mirroring import EndpointSliceMirroring
+from controllers.endpoints import EndpointsController
 from controllers.ephemeral_volumes import EphemeralVolumes
 from controllers.garbage_collector import GarbageCollector
 from controllers.job import JobController
@@ -75,12 +79,18 @@ CONTROLLERS = {
     "certificatesigningrequest-approving-controller": Entry(CertificateApproval, 2),
     "certificatesigningrequest-cleaner-controller": Entry(CertificateCleaner, 1),
     "daemonset-controller": Entry(DaemonSetController, 2, "concurrent-daemonset-syncs"),
+    "disruption-controller": Entry(DisruptionController, 1),
     "deployment-controller": Entry(DeploymentController, 5, "concurrent-deployment-syncs"),
     "replicaset-controller": Entry(ReplicaSetController, 5, "concurrent-replicaset-syncs"),
     "statefulset-controller": Entry(StatefulSetController, 5, "concurrent-statefulset-syncs"),
     "job-controller": Entry(JobController, 5, "concurrent-job-syncs"),
     "cronjob-controller": Entry(CronJobController, 5, "concurrent-cron-job-syncs"),
     "ttl-after-finished-controller": Entry(TtlAfterFinished, 5, "concurrent-ttl-after-finished-syncs"),
+    "endpointslice-controller": Entry(EndpointSliceController, 5, "concurrent-service-endpoint-syncs"),
+    "endpoints-controller": Entry(EndpointsController, 5, "concurrent-endpoint-syncs"),
+    "endpointslice-mirroring-controller": Entry(
+        EndpointSliceMirroring, 5, "mirroring-concurrent-service-endpoint-syncs"
+    ),
     "node-lifecycle-controller": Entry(NodeLifecycleController, 8),
     "taint-eviction-controller": Entry(TaintEvictionController, 8),
     "garbage-collector-controller": Entry(GarbageCollector, 20, "concurrent-gc-syncs", patience_seconds=30.0),
