@@ -36,7 +36,7 @@ _FAILURES_MAX = 2**31 - 1
 
 def is_indexed(job: Object) -> bool:
     """True if each pod has a task of its own."""
-    return get_path(job, "spec", "completionMode") == "Indexed"
+    return bool(get_path(job, "spec", "completionMode") == "Indexed")
 
 
 def limits_indexes(job: Object) -> bool:
@@ -47,7 +47,9 @@ def limits_indexes(job: Object) -> bool:
 def waits_for_ends(job: Object) -> bool:
     """True if a pod is replaced only once it has ended, False if as soon as it is to end."""
     policy = get_path(job, "spec", "podReplacementPolicy")
-    return bool(policy == "Failed" or (policy is None and get_path(job, "spec", "podFailurePolicy") is not None))
+    if policy is None:
+        return get_path(job, "spec", "podFailurePolicy") is not None
+    return bool(policy == "Failed")
 
 
 def is_suspended(job: Object) -> bool:
