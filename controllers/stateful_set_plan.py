@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from apimachinery.meta import Object, deletion_requested, get_path, name
-from controllers.pods import is_finished, is_ready, phase, seconds_until_available
+from controllers.pods import is_active, is_finished, is_ready, phase, seconds_until_available
 from controllers.stateful_set_claims import NOTHING, ClaimPlan, claim_is_stale, plan_claims_of
 from controllers.stateful_set_identity import (
     identity_matches,
@@ -199,7 +199,8 @@ def outdated(view: View, wanted: Sequence[Object]) -> list[Object]:
     old = [
         pod
         for pod in reversed(wanted[partition(view.stateful_set) :])
-        if _exists(pod) and revision_of(pod) != view.update and not deletion_requested(pod)
+        # What has ended is being replaced already.
+        if _exists(pod) and revision_of(pod) != view.update and is_active(pod)
     ]
     unwell = [pod for pod in old if not is_available(view.stateful_set, pod, view.now)]
     well = [pod for pod in old if is_available(view.stateful_set, pod, view.now)]
