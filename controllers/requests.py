@@ -78,8 +78,10 @@ async def write_status(client: Client, resource: Resource, obj: Object, status: 
 
 
 def replacing(known: Object, wanted: Object) -> Object:
-    """The merge patch that turns one mapping into the other."""
-    return {**{key: None for key in known if key not in wanted}, **wanted}
+    """The merge patch that turns one mapping into the other, mappings in them too."""
+    pairs = ((key, known.get(key), value) for key, value in wanted.items())
+    told = {k: replacing(a, b) if isinstance(a, dict) and isinstance(b, dict) else b for k, a, b in pairs}
+    return {**{key: None for key in known if key not in wanted}, **told}
 
 
 def _told(status: Object) -> Object:
