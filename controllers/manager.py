@@ -28,6 +28,7 @@ from controllers.context import Context, Controller, Informers, Options, run_con
 from controllers.cron_job import CronJobController
 from controllers.daemon_set import DaemonSetController
 from controllers.deployment import DeploymentController
+from controllers.disruption import DisruptionController
 from controllers.endpoint_slice import EndpointSliceController
 from controllers.endpoint_slice_mirroring import EndpointSliceMirroring
 from controllers.endpoints import EndpointsController
@@ -78,6 +79,7 @@ CONTROLLERS = {
     "certificatesigningrequest-approving-controller": Entry(CertificateApproval, 2),
     "certificatesigningrequest-cleaner-controller": Entry(CertificateCleaner, 1),
     "daemonset-controller": Entry(DaemonSetController, 2, "concurrent-daemonset-syncs"),
+    "disruption-controller": Entry(DisruptionController, 1),
     "deployment-controller": Entry(DeploymentController, 5, "concurrent-deployment-syncs"),
     "replicaset-controller": Entry(ReplicaSetController, 5, "concurrent-replicaset-syncs"),
     "statefulset-controller": Entry(StatefulSetController, 5, "concurrent-statefulset-syncs"),

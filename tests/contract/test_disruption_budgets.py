@@ -26,7 +26,7 @@ from controllers.pods import is_ready, node_name
 from tests.support.apiserver import ApiServerProcess, running
 from tests.support.clients import kubectl_on_path
 from tests.support.kubectl import Kubectl
-from tests.support.manager import managing, node_agent, set_ready, until
+from tests.support.manager import condition_status, managing, node_agent, set_ready, until
 from tests.support.scheduler import scheduling
 
 # Nobody lives on these nodes; that must not be what these tests are about.
@@ -162,8 +162,11 @@ async def define_crowds(client: Client) -> None:
     names = {"plural": "crowds", "singular": "crowd", "kind": "Crowd", "listKind": "CrowdList"}
     spec = {"group": "example.com", "names": names, "scope": "Namespaced", "versions": [version]}
     await client.create(CUSTOMRESOURCEDEFINITIONS, {"metadata": {"name": "crowds.example.com"}, "spec": spec})
-    ready = lambda found: (find_condition(found["crowds.example.com"], "Established") or {}).get("status")  # noqa: E731
-    await until(client, CUSTOMRESOURCEDEFINITIONS, None, lambda found: ready(found) == "True")
+
+    def served(found: dict[str, Object]) -> bool:
+        return condition_status(found["crowds.example.com"], "Established") == "True"
+
+    await until(client, CUSTOMRESOURCEDEFINITIONS, None, served)
 
 
 def owned_pod(owner: Object) -> Object:
@@ -185,6 +188,10 @@ async def test_a_budget_of_pods_that_can_not_be_counted_allows_nothing_and_says_
     assert condition["message"] == "configmaps does not implement the scale subresource"
 
 
+def bound(pods: dict[str, Object]) -> list[str]:
+    return [node_name(pod) for pod in pods.values() if not deletion_requested(pod)]
+
+
 async def test_kubectl_drains_a_node_no_faster_than_a_budget_allows(
     client: Client, server: ApiServerProcess, scope: str, home: Path
 ) -> None:
@@ -192,7 +199,6 @@ async def test_kubectl_drains_a_node_no_faster_than_a_budget_allows(
     await client.create(NODES, node("drained"))
     await client.create(DEPLOYMENTS, deployment(2), scope)
     await client.create(PODDISRUPTIONBUDGETS, budget(minAvailable=1), scope)
-    bound = lambda found: [node_name(pod) for pod in found.values() if not deletion_requested(pod)]  # noqa: E731
     await until(client, PODS, scope, lambda found: bound(found) == ["drained"] * 2)
     await told(client, scope, "SufficientPods", disruptionsAllowed=1)
     await client.create(NODES, node("refuge"))
