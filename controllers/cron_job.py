@@ -30,6 +30,9 @@ from controllers.expectations import STALE_RETRY_SECONDS, Expectations
 from controllers.pods import BY_CONTROLLER, by_controller
 from controllers.requests import namespace_terminating, replacing, unless_gone
 
+# A clock that was set, or a machine that slept, makes no schedule late for longer than this.
+LOOK_AGAIN_SECONDS = 300.0
+
 
 class CronJobController:
     """One control loop over all CronJobs."""
@@ -114,7 +117,7 @@ class CronJobController:
         if error is not None and not namespace_terminating(error):
             raise error
         if decided.wait_seconds is not None:
-            self.queue.add_after(key, decided.wait_seconds)
+            self.queue.add_after(key, min(decided.wait_seconds, LOOK_AGAIN_SECONDS))
 
     async def _missing(self, cron_job: Object, jobs: list[Object]) -> set[str]:
         """The uids of Jobs that the status names and that are not there, not even at the server."""

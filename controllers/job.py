@@ -113,9 +113,10 @@ class JobController:
                     self.queue.add_after(namespaced_key(job), GATHER_SECONDS)
                 if pod is new and (job is None or uid(job) != reference["uid"] or is_finished(job)):
                     self._lost(pod)
-            elif pod is new and reference is None and kind != DELETED:
+            elif pod is new and reference is None:
                 self._lost(pod)
-                self._enqueue_matching(pod)
+                if old is None or controller_of(old) is not None or labels(old) != labels(pod):
+                    self._enqueue_matching(pod)
 
     def _lost(self, pod: Object) -> None:
         if is_tracked(pod):
@@ -299,14 +300,20 @@ class JobController:
         if reference is not None:
             if reference["kind"] != JOBS.kind:
                 return
+            if _counts(self._jobs.get(f"{namespace(pod)}/{reference['name']}"), reference):
+                return
             # The cache may be late, and what is let go is lost for the count: ask.
-            job = await unless_gone(self._client.get(JOBS, reference["name"], namespace(pod)))
-            if job is not None and uid(job) == reference["uid"] and (not is_ours(job) or not is_finished(job)):
+            if _counts(await unless_gone(self._client.get(JOBS, reference["name"], namespace(pod))), reference):
                 return
         await self._without_finalizer(pod)
 
     def _tell(self, job: Object, kind: str, reason: str, message: str) -> None:
         self._recorder.event({**job, **KIND}, kind, reason, message)
+
+
+def _counts(job: Object | None, reference: Object) -> bool:
+    """True if this is the Job that a pod refers to, and it, or whoever manages it, has yet to count the pod."""
+    return job is not None and uid(job) == reference["uid"] and (not is_ours(job) or not is_finished(job))
 
 
 def _selector(job: Object) -> Any:

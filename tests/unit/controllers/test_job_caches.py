@@ -8,7 +8,7 @@ from apimachinery.meta import Object, deletion_requested, find_condition, name
 from apimachinery.patch import merge_patch
 from apimachinery.resources import CRONJOBS, JOBS, PODS, Resource
 from apimachinery.time import rfc3339
-from controllers.cron_job import CronJobController
+from controllers.cron_job import LOOK_AGAIN_SECONDS, CronJobController
 from controllers.job import JobController
 from controllers.job_pods import TRACKING
 from controllers.ttl_after_finished import TtlAfterFinished
@@ -18,6 +18,16 @@ from tests.support.staged_api import StagedApi
 from tests.unit.controllers.test_stale_caches import new, running
 
 _DELETE_FROM = "$deleteFromPrimitiveList/finalizers"
+
+
+class SetClock(ManualClock):
+    """One whose time of day can be set, while the time that passes goes on."""
+
+    wall_seconds_ahead = 0.0
+
+    def now(self) -> float:
+        """The time of day."""
+        return super().now() + self.wall_seconds_ahead
 
 
 class FinalizingApi(StagedApi):
@@ -177,10 +187,10 @@ async def test_by_a_new_schedule_nothing_is_late() -> None:
     async with running(api, clock, CronJobController):
         await api.create(CRONJOBS, every_minute(clock, schedule="0 0 1 1 *"))
         await clock.advance(630)
-        await api.patch(CRONJOBS, "tick", {"metadata": {}, "spec": {"schedule": "*/5 * * * *"}}, "default")
-        await clock.advance(200)
+        await api.patch(CRONJOBS, "tick", {"metadata": {}, "spec": {"schedule": "*/10 * * * *"}}, "default")
+        await clock.advance(560)
         assert not api.objects(JOBS)
-        await clock.advance(100)
+        await clock.advance(20)
         assert len(api.objects(JOBS)) == 1
 
 
@@ -192,4 +202,14 @@ async def test_a_suspended_cron_job_goes_on_when_it_may() -> None:
         assert not api.objects(JOBS)
         await api.patch(CRONJOBS, "tick", {"metadata": {}, "spec": {"suspend": False}}, "default")
         await clock.advance(1)
+        assert len(api.objects(JOBS)) == 1
+
+
+async def test_a_clock_that_was_set_makes_no_schedule_late_for_long() -> None:
+    clock, api = SetClock(), FinalizingApi()
+    async with running(api, clock, CronJobController):
+        await api.create(CRONJOBS, every_minute(clock, schedule="0 */2 * * *"))
+        await clock.advance(1)
+        clock.wall_seconds_ahead = 7200.0
+        await clock.advance(LOOK_AGAIN_SECONDS + 1)
         assert len(api.objects(JOBS)) == 1
