@@ -51,6 +51,7 @@ class StagedApi:
         for one in self.custom:
             told = {"resource": one.plural, "responseKind": {"kind": one.kind}, "verbs": one.verbs}
             told["scope"] = "Namespaced" if one.namespaced else "Cluster"
+            told["subresources"] = [{"subresource": part} for part in one.subresources]
             groups.setdefault(one.group, {}).setdefault(one.version, []).append(told)
         items = [
             {
