@@ -115,7 +115,7 @@ async def apply_and_wait(client: Client, item: Object, deadline: float, progress
     outcome = await apply_object(client, resource, item, namespace, PARAMS)
     if resource == DEPLOYMENTS and namespace is not None:
         left = max(0.0, deadline - time.monotonic())
-        await wait_rolled_out(client, namespace, name, left, progress.waiting)
+        await wait_rolled_out(client, resource, namespace, name, left, progress.waiting)
         outcome = "available"
     progress.done(f"{shown} {outcome}")
 

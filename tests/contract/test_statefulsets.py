@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from apimachinery.resources import CONTROLLERREVISIONS, EVENTS, NAMESPACES, PERS
 from controllers.controller_history import REVISION_LABEL
 from controllers.pods import is_ready
 from controllers.stateful_set_identity import POD_INDEX_LABEL, POD_NAME_LABEL, ordinal
-from tests.support.apiserver import ApiServerProcess, running
+from tests.support.apiserver import REPOSITORY, ApiServerProcess, running
 from tests.support.clients import kubectl_current
 from tests.support.instant_nodes import pods_run_at_once
 from tests.support.kubectl import Kubectl
@@ -357,6 +359,32 @@ def test_kubectl_follows_looks_back_on_and_undoes_a_rollout(server: ApiServerPro
         kubectl("scale", "statefulset/web", "--replicas=3")
         kubectl("rollout", "status", "statefulset/web", "--timeout=40s")
         assert len(kubectl.lines("get", "pods", "--no-headers")) == 3
+
+
+def test_kctl_follows_looks_back_on_and_undoes_a_rollout(server: ApiServerProcess) -> None:
+    def kctl(*arguments: str, stdin: str = "", fails: bool = False) -> str:
+        command = [sys.executable, "-m", "kctl", "--kubeconfig", str(server.kubeconfig), "-n", "kctl", *arguments]
+        done = subprocess.run(
+            command, input=stdin, cwd=REPOSITORY, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert (done.returncode != 0) == fails, done.stdout + done.stderr
+        return done.stderr if fails else done.stdout
+
+    with pods_run_at_once(server):
+        namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "kctl"}}
+        kctl(
+            "apply", "-f", "-", stdin=f"{json.dumps(namespace)}\n---\n{json.dumps(stateful_set('kctl', replicas=2))}"
+        )
+        assert "roll out complete: 2 new pods" in kctl("rollout", "status", "statefulset/web", "--timeout", "40")
+        kctl("apply", "-f", "-", stdin=json.dumps(stateful_set("kctl", replicas=2, image="web:2")))
+        kctl("rollout", "status", "statefulset/web", "--timeout", "40")
+        assert kctl("rollout", "history", "sts/web").split()[3:] == ["1", "<none>", "2", "<none>"]
+        assert "image: web:1" in kctl("rollout", "history", "statefulset/web", "--revision", "1")
+        assert kctl("rollout", "undo", "statefulset/web") == "statefulset.apps/web rolled back\n"
+        kctl("rollout", "status", "statefulset/web", "--timeout", "40")
+        assert kctl("rollout", "history", "sts/web").split()[3:] == ["2", "<none>", "3", "<none>"]
+        assert "pausing is not supported" in kctl("rollout", "pause", "statefulset/web", fails=True)
+        assert ["web", "2/2"] in [line.split()[:2] for line in kctl("get", "statefulsets").splitlines()]
 
 
 def history(kubectl: Kubectl) -> list[str]:
