@@ -49,7 +49,7 @@ class StagedApi:
         assert (method, path) == ("GET", "/apis")
         groups: dict[str, dict[str, list[Object]]] = {}
         for one in self.custom:
-            told = {"resource": one.plural, "responseKind": {"kind": one.kind}, "verbs": one.verbs}
+            told: Object = {"resource": one.plural, "responseKind": {"kind": one.kind}, "verbs": one.verbs}
             told["scope"] = "Namespaced" if one.namespaced else "Cluster"
             told["subresources"] = [{"subresource": part} for part in one.subresources]
             groups.setdefault(one.group, {}).setdefault(one.version, []).append(told)
