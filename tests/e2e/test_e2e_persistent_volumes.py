@@ -99,6 +99,22 @@ def test_the_example_runs_its_data_outlives_the_pod_and_goes_with_the_claim(clus
     assert not cluster.get("pvc")
 
 
+def test_a_stateful_sets_pods_come_back_to_their_data_which_goes_as_its_policy_says(cluster: WholeCluster) -> None:
+    manifest = str(MANIFESTS / "statefulset.yaml")
+    cluster.kctl("apply", "-f", manifest)
+    cluster.kctl("rollout", "status", "statefulset/counter", "--timeout", "60")
+    volumes = {number: volume_of(cluster, f"data-counter-{number}")["metadata"]["name"] for number in (0, 1)}
+    cluster.kctl("delete", "pod/counter-1")
+    cluster.kctl("rollout", "status", "statefulset/counter", "--timeout", "60")
+    cluster.eventually(lambda: cluster.try_kctl("logs", "counter-1").stdout.strip() == "counter-1 start 2")
+    cluster.kctl("scale", "statefulset/counter", "--replicas", "1")
+    until_gone(cluster, volumes[1])
+    assert volumes[0] in folders(cluster)
+    cluster.kctl("delete", "-f", manifest)
+    until_gone(cluster, volumes[0])
+    assert not cluster.get("pvc")
+
+
 def test_kubectl_shows_claims_and_volumes_as_of_any_cluster(cluster: WholeCluster) -> None:
     def kubectl(*arguments: str) -> str:
         done = cluster.run(kubectl_current(), *arguments)
