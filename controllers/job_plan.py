@@ -127,13 +127,16 @@ def _survey_indexes(found: Survey, status: Object) -> None:
         for pod in found.pods
         if uid(pod) in found.tracked and (index := index_within(pod, found.completions)) is not None
     ]
+    failures = Indexes.parse(status.get("failedIndexes"), found.completions)
     found.done_before = Indexes.parse(status.get("completedIndexes"), found.completions)
-    found.done = found.done_before.with_indexes(index for index, pod in by_index if phase(pod) == "Succeeded")
+    # An index has one end only: of twins, or of a pod that was given up and succeeded after all, the first one told.
+    succeeded = (index for index, pod in by_index if phase(pod) == "Succeeded" and index not in failures)
+    found.done = found.done_before.with_indexes(succeeded)
     found.succeeded = len(found.done)
     if not limits_indexes(found.job):
         return
-    failures = Indexes.parse(status.get("failedIndexes"), found.completions)
-    failures = failures.with_indexes(index for index, pod in by_index if _fails_index(found.job, pod))
+    failed = (index for index, pod in by_index if index not in found.done and _fails_index(found.job, pod))
+    failures = failures.with_indexes(failed)
     found.failed_indexes = failures
     running = _indexes_of(found.active)
     for index, pod in by_index:

@@ -110,7 +110,7 @@ def _write_down(found: Survey, status: Object, end: Ending | None) -> tuple[Obje
             continue
         if phase(pod) == "Succeeded" and uid(pod) not in failed:
             if index is not None and is_indexed(found.job):
-                indexes |= {index} if index not in found.done_before else set()
+                indexes |= {index} if index in found.done and index not in found.done_before else set()
             elif uid(pod) not in succeeded:
                 succeeded = [*succeeded, uid(pod)]
         elif _counts_as_failed(found, pod, end) and uid(pod) not in failed:

@@ -116,3 +116,10 @@ class TestLimitsPerIndex:
         later = job_pod(owner, "Failed", index=0, failures=1, ended=NOW - 2)
         seen = Pass(owner, [later, earlier])
         assert seen.booking.release == (earlier,) and seen.found.kept == {0: later}
+
+    def test_an_index_does_not_both_succeed_and_fail(self) -> None:
+        owner = indexed(3, per_index=0)
+        twins = Pass(owner, [job_pod(owner, "Succeeded", index=0), job_pod(owner, "Failed", index=0)])
+        assert (twins.status["completedIndexes"], twins.status["failedIndexes"]) == ("0", "")
+        given_up = Pass(started(owner, failedIndexes="1", failed=1), [job_pod(owner, "Succeeded", index=1)])
+        assert ("completedIndexes" in given_up.status, given_up.status["failedIndexes"]) == (False, "1")
