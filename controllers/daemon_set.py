@@ -148,18 +148,18 @@ class DaemonSetController:
             self._client, DAEMONSETS, daemon_set, revisions, collision_count=collisions, hash_label=HASH_LABEL
         )
         digest, now = revision_hash(current), self._clock.now()
-        nodes = sorted(self._nodes.list(), key=name)
+        places = Placement(daemon_set).of_all(self._nodes.list())
         # What has ended and is being deleted needs nothing more: somebody else holds it.
         by_node = by_target(pod for pod in pods if not (is_finished(pod) and deletion_requested(pod)))
-        step = plan_nodes(daemon_set, nodes, by_node, digest, now)
+        step = plan_nodes(daemon_set, places, by_node, digest, now)
         step.delete += self._finished_to_delete(key, daemon_set, step.finished)
         if is_rolling(daemon_set) and not (step.create or step.delete):
-            step = plan_rollout(daemon_set, nodes, by_node, digest, now)
+            step = plan_rollout(daemon_set, places, by_node, digest, now)
         failure = await self._carry_out(key, daemon_set, step, digest)
         live = {labels(pod).get(HASH_LABEL, "") for pod in pods}
         earlier = [one for one in history.in_order(revisions) if uid(one) != uid(current)]
         await history.delete_revisions(self._client, outlived(daemon_set, earlier, live))
-        status = plan_status(daemon_set, nodes, by_node, digest, now)
+        status = plan_status(daemon_set, places, by_node, digest, now)
         if collisions:
             status["collisionCount"] = collisions
         await write_status(self._client, DAEMONSETS, daemon_set, status)

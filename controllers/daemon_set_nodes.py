@@ -9,7 +9,7 @@ Source: https://kubernetes.io/docs/concepts/workloads/controllers/daemonset/#how
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from apimachinery import meta, node_affinity
@@ -37,6 +37,9 @@ _TOLERATED = (
 # Only a pod that does without the pods' network can run, and perhaps set it up, where there is none.
 _TOLERATED_ON_HOST_NETWORK = ("node.kubernetes.io/network-unavailable", NO_SCHEDULE)
 
+Places = Mapping[str, tuple[bool, bool]]
+"""By node: (a pod should run there, a pod that is there already may go on)."""
+
 
 class Placement:
     """What a DaemonSet's template says of nodes, read once and asked of many."""
@@ -46,12 +49,16 @@ class Placement:
         self._tolerations = tuple(map(Toleration.of, tolerations(self._spec)))
 
     def of(self, node: Object) -> tuple[bool, bool]:
-        """(a pod should run here, a pod that is here already may go on)."""
+        """(a pod should run there, a pod that is there already may go on)."""
         pinned = self._spec.get("nodeName")
         if (pinned and pinned != name(node)) or not node_affinity.selects(self._spec, node):
             return False, False
         effects = {taint.effect for taint in map(Taint.of, taints.of(node)) if not self._tolerates(taint)}
         return not effects & {NO_SCHEDULE, NO_EXECUTE}, NO_EXECUTE not in effects
+
+    def of_all(self, nodes: Iterable[Object]) -> Places:
+        """The same of many nodes, by their names in order."""
+        return {name(node): self.of(node) for node in sorted(nodes, key=name)}
 
     def _tolerates(self, taint: Taint) -> bool:
         return any(toleration.tolerates(taint) for toleration in self._tolerations)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from apimachinery.meta import Object, deletion_requested, get_path, labels, name
-from controllers.daemon_set_nodes import HASH_LABEL, Placement, is_updated
+from controllers.daemon_set_nodes import HASH_LABEL, Places, is_updated
 from controllers.pods import created, is_finished, is_ready, node_name, seconds_until_available
 
 HISTORY_LIMIT = 10
@@ -60,33 +60,35 @@ def is_available(daemon_set: Object, pod: Object, now: float) -> bool:
     return seconds_until_available(pod, get_path(daemon_set, "spec", "minReadySeconds", default=0), now) == 0
 
 
-def plan_nodes(daemon_set: Object, nodes: Iterable[Object], pods: PodsByNode, digest: str, now: float) -> Step:
+def plan_nodes(daemon_set: Object, places: Places, pods: PodsByNode, digest: str, now: float) -> Step:
     """What every node needs to have one pod where one belongs, and none elsewhere."""
-    step, placement, known = Step(), Placement(daemon_set), set()
-    for node in nodes:
-        known.add(name(node))
-        should_run, may_go_on = placement.of(node)
-        here = pods.get(name(node))
+    step, surging = Step(), allows_surge(daemon_set)
+    for node, (should_run, may_go_on) in places.items():
+        here = pods.get(node)
         if here is None:
             if should_run:
-                step.create.append(name(node))
+                step.create.append(node)
         elif not may_go_on:
             step.delete += (pod for pod in here if not deletion_requested(pod))
         else:
             staying = [pod for pod in here if not deletion_requested(pod)]
             step.finished += filter(is_finished, staying)
-            running = sorted((pod for pod in staying if not is_finished(pod)), key=_seniority)
-            if not allows_surge(daemon_set):
+            running = _by_seniority([pod for pod in staying if not is_finished(pod)])
+            if not surging:
                 step.delete += running[1:]
             elif len(running) > 1:
                 step.delete += _outlived(daemon_set, running, digest, now)
             elif not running and should_run:
                 # Who may surge does not wait for the pod that is on its way out.
-                step.create.append(name(node))
+                step.create.append(node)
     # Nobody else deletes what waits for a node that is gone: it was never bound.
-    gone = (pod for node, waiting in sorted(pods.items()) if node not in known for pod in waiting)
+    gone = (pod for node, waiting in sorted(pods.items()) if node not in places for pod in waiting)
     step.delete += (pod for pod in gone if not node_name(pod) and not deletion_requested(pod))
     return step
+
+
+def _by_seniority(pods: Sequence[Object]) -> Sequence[Object]:
+    return sorted(pods, key=_seniority) if len(pods) > 1 else pods
 
 
 def _seniority(pod: Object) -> tuple[Any, ...]:
@@ -104,10 +106,9 @@ def _outlived(daemon_set: Object, running: Sequence[Object], digest: str, now: f
     return surplus
 
 
-def plan_rollout(daemon_set: Object, nodes: Iterable[Object], pods: PodsByNode, digest: str, now: float) -> Step:
+def plan_rollout(daemon_set: Object, places: Places, pods: PodsByNode, digest: str, now: float) -> Step:
     """The next part of a rolling update, where every node has what it should have."""
-    placement = Placement(daemon_set)
-    wanted = {name(node) for node in nodes if placement.of(node)[0]}
+    wanted = {node for node, (should_run, _) in places.items() if should_run}
     surge, unavailable = surge_and_unavailable(daemon_set, len(wanted))
     everywhere = sorted(wanted | pods.keys())
     views = [(node, *_new_and_old(daemon_set, pods.get(node, ()), digest)) for node in everywhere]
@@ -120,9 +121,12 @@ View = tuple[str, list[Object], list[Object]]
 
 
 def _new_and_old(daemon_set: Object, pods: Sequence[Object], digest: str) -> tuple[list[Object], list[Object]]:
-    staying = [pod for pod in pods if not deletion_requested(pod)]
-    new = [pod for pod in staying if is_updated(pod, daemon_set, digest)]
-    return new, [pod for pod in staying if not is_updated(pod, daemon_set, digest)]
+    new: list[Object] = []
+    old: list[Object] = []
+    for pod in pods:
+        if not deletion_requested(pod):
+            (new if is_updated(pod, daemon_set, digest) else old).append(pod)
+    return new, old
 
 
 def _replace(daemon_set: Object, views: Iterable[View], unavailable: int, now: float) -> Step:
@@ -169,17 +173,16 @@ def _surge(daemon_set: Object, views: Iterable[View], wanted: Collection[str], s
     return step
 
 
-def plan_status(daemon_set: Object, nodes: Iterable[Object], pods: PodsByNode, digest: str, now: float) -> Object:
+def plan_status(daemon_set: Object, places: Places, pods: PodsByNode, digest: str, now: float) -> Object:
     """The status that tells of these pods: of each node the senior one counts."""
-    placement = Placement(daemon_set)
     desired = misscheduled = 0
     seniors = []
-    for node in nodes:
-        here = pods.get(name(node))
-        if placement.of(node)[0]:
+    for node, (should_run, _) in places.items():
+        here = pods.get(node)
+        if should_run:
             desired += 1
             if here:
-                seniors.append(min(here, key=_seniority))
+                seniors.append(_by_seniority(here)[0])
         elif here:
             misscheduled += 1
     available = sum(is_available(daemon_set, pod, now) for pod in seniors)

@@ -91,15 +91,15 @@ def names(objects: list[Object]) -> list[str]:
 
 
 def manage(owner: Object, on: list[Object], pods: list[Object]) -> Step:
-    return plan_nodes(owner, on, by_target(pods), NEW, NOW)
+    return plan_nodes(owner, Placement(owner).of_all(on), by_target(pods), NEW, NOW)
 
 
 def rollout(owner: Object, on: list[Object], pods: list[Object]) -> Step:
-    return plan_rollout(owner, on, by_target(pods), NEW, NOW)
+    return plan_rollout(owner, Placement(owner).of_all(on), by_target(pods), NEW, NOW)
 
 
 def status(owner: Object, on: list[Object], pods: list[Object]) -> Object:
-    return plan_status(owner, on, by_target(pods), NEW, NOW)
+    return plan_status(owner, Placement(owner).of_all(on), by_target(pods), NEW, NOW)
 
 
 def on_label(operator: str, *values: str) -> Object:
