@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.clients import kubectl_on_path
 from tests.support.whole_cluster import WholeCluster, whole_cluster
 
 pytestmark = [
@@ -55,6 +56,35 @@ def test_pods_reach_each_other_across_nodes(web: WholeCluster) -> None:
     address = second["status"]["podIP"]
     fetch = f"import urllib.request as u; print(u.urlopen('http://{address}:8080/', timeout=5).status)"
     assert web.kctl("exec", name(first), "--", "python3", "-c", fetch) == "200\n"
+
+
+SERVICE = """
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec:
+  selector: {app: web}
+  ports: [{name: http, port: 80, targetPort: 8080}]
+"""
+
+
+def test_a_service_is_reached_through_the_api_server(web: WholeCluster) -> None:
+    web.apply(SERVICE)
+    try:
+        web.eventually(lambda: _answering(web, "web") == {pod["status"]["podIP"] for pod in pods(web, "app=web")})
+        for port in ("http", "80"):
+            path = f"/api/v1/namespaces/default/services/web:{port}/proxy/"
+            page = web.run(kubectl_on_path(), "get", "--raw", path)
+            assert "Directory listing for /" in page.stdout, page.stderr
+    finally:
+        web.kctl("delete", "service", "web")
+
+
+def _answering(cluster: WholeCluster, service: str) -> set[str]:
+    """The addresses at which a service is ready."""
+    slices = cluster.get("endpointslices", "-l", f"kubernetes.io/service-name={service}")
+    ready = [one for found in slices for one in found["endpoints"] if one["conditions"]["ready"]]
+    return {address for one in ready for address in one["addresses"]}
 
 
 def test_a_pod_sees_neither_the_nodes_processes_nor_its_files(web: WholeCluster) -> None:
