@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from apimachinery.meta import Object, get_path, namespace
 from kubelet.objects import Objects
 from kubelet.tokens import Tokens
 
-if TYPE_CHECKING:
-    from kubelet.volumes.persistent import PersistentVolumes
+
+class Claims(Protocol):
+    """Where the claims of pods are followed to their volumes: persistent.py."""
+
+    async def set_up(self, request: Request, claim_name: str, *, own: bool) -> Path:
+        """Set up the volume of a claim; `own` says that the pod brought the claim along."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +34,7 @@ class Request:
     tokens: Tokens
     allocatable: Mapping[str, str]
     again_after: Callable[[float], None]
-    persistent: PersistentVolumes | None = None
+    persistent: Claims | None = None
 
     @property
     def namespace(self) -> str:

@@ -33,7 +33,7 @@ from apimachinery.resources import PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES
 from kubelet.volumes import host_path, network_file_system, ownership, unavailable
 from kubelet.volumes.blocking import run_blocking
 from kubelet.volumes.failure import VolumeError
-from kubelet.volumes.kind import Request
+from kubelet.volumes.kind import Claims, Request
 from kubelet.volumes.local_path import LocalPath, link_to, users
 
 IN_USE = "volume uses the ReadWriteOncePod access mode and is already in use by another pod"
@@ -145,7 +145,7 @@ async def set_up_ephemeral(request: Request) -> Path:
     return await _from(request).set_up(request, claim_name, own=True)
 
 
-def _from(request: Request) -> PersistentVolumes:
+def _from(request: Request) -> Claims:
     if request.persistent is None:
         raise VolumeError("this node has no access to claims")
     return request.persistent

@@ -13,7 +13,7 @@ from pathlib import Path
 from kubelet.runtime import cgroupfs, cgroups, child, launch, seccomp, terminal, wire
 from kubelet.runtime import syscalls as sc
 from kubelet.runtime.oci_command import bundle, first_process, hooks
-from kubelet.runtime.oci_command.main import complain
+from kubelet.runtime.oci_command.complaints import complain
 from kubelet.runtime.oci_command.state import Failed, Record, make_directory, now
 
 TYPE_CHECKING = False

@@ -11,8 +11,8 @@ import signal
 
 from kubelet.runtime import child, launch, wire
 from kubelet.runtime import syscalls as sc
+from kubelet.runtime.oci_command.complaints import complain
 from kubelet.runtime.oci_command.lifecycle import send_console, write_pid_file
-from kubelet.runtime.oci_command.main import complain
 from kubelet.runtime.oci_command.state import Failed, Record
 
 TYPE_CHECKING = False

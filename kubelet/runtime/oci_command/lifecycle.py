@@ -20,7 +20,7 @@ from _socket import (
 )
 
 from kubelet.runtime import wire
-from kubelet.runtime.oci_command.main import complain
+from kubelet.runtime.oci_command.complaints import complain
 from kubelet.runtime.oci_command.state import Failed, NoContainer, Record, directory, remove_directory
 
 TYPE_CHECKING = False

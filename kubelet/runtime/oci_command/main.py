@@ -10,13 +10,13 @@ import os
 import sys
 
 from kubelet.runtime.oci_command.arguments import Arguments, UsageError, parse
-from kubelet.runtime.oci_command.state import DEFAULT_ROOT, Failed, now
+from kubelet.runtime.oci_command.complaints import NAME, complain
+from kubelet.runtime.oci_command.state import DEFAULT_ROOT, Failed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-NAME = "wherry-runtime"
 VERSION = "0.1.0"
 SPEC_VERSION = "1.2.0"
 _ABOUT = ("state", "list", "ps", "features", "spec")
@@ -67,26 +67,3 @@ def _run(given: Arguments) -> int:
     from kubelet.runtime.oci_command.lifecycle import COMMANDS as lifecycle
 
     return lifecycle[given.command](root, given)
-
-
-def complain(given: Arguments, text: str, level: str = "error") -> None:
-    """Tell the engine, and whoever reads standard error."""
-    message = f"{given.command}: {text}" if level == "error" else text
-    line = f'time="{now()}" level={level} msg={_quoted(message)}\n'
-    path = given.value("log")
-    if path:
-        if given.value("log-format", "text") == "json":
-            import json
-
-            logged = json.dumps({"level": level, "msg": message, "time": now()}) + "\n"
-        else:
-            logged = line
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
-        os.write(fd, logged.encode())
-        os.close(fd)
-    if level == "error" or not path:
-        sys.stderr.write(line if level != "error" else f"{NAME}: {message}\n")
-
-
-def _quoted(text: str) -> str:
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
