@@ -26,6 +26,7 @@ from controllers.service_endpoints import (
     host_name,
     is_endpoint,
     is_headless,
+    names_ports,
     publishes_not_ready,
     target_reference,
     with_trigger_time,
@@ -77,22 +78,23 @@ def pack(service: Object, pods: Iterable[Object]) -> list[Object]:
     """The subsets that these pods make, in an order that depends on nothing but what they are."""
     ports: dict[Any, Object] = {}
     placed: dict[Any, dict[tuple[str, str], Placed]] = {}
-    portless = is_headless(service) and not get_path(service, "spec", "ports")
+    publishes, all_alike = publishes_not_ready(service), not names_ports(service)
+    keys: list[Any] | None = None
     for pod in pods:
-        address = address_of(pod, service)
-        if address is None or not is_endpoint(pod, terminating=publishes_not_ready(service)):
+        if not is_endpoint(pod, terminating=publishes) or (address := address_of(pod, service)) is None:
             continue
-        ready = publishes_not_ready(service) or is_ready(pod)
-        for port in [None] if portless else map(_unnamed_if_empty, endpoint_ports(service, pod)):
-            key = ports_key([port]) if port is not None else ()
-            if port is not None:
-                ports[key] = port
-            placed.setdefault(key, {})[address["ip"], address["targetRef"]["uid"]] = (address, ready)
+        if keys is None or not all_alike:
+            found = _ports(service, pod)
+            ports |= found
+            keys = list(found)
+        for key in keys:
+            at = (address["ip"], address["targetRef"]["uid"])
+            placed.setdefault(key, {})[at] = (address, publishes or is_ready(pod))
     # Ports that the same pods answer, equally ready, share a subset.
     alike: dict[Any, list[Any]] = {}
-    for key, found in sorted(placed.items(), key=lambda one: one[0]):
-        alike.setdefault(frozenset((at, ready) for at, (_, ready) in found.items()), []).append(key)
-    return [_subset([ports[key] for key in keys if key in ports], placed[keys[0]]) for keys in alike.values()]
+    for key, addressed in sorted(placed.items(), key=lambda one: one[0]):
+        alike.setdefault(frozenset((at, ready) for at, (_, ready) in addressed.items()), []).append(key)
+    return [_subset([ports[key] for key in group if ports[key]], placed[group[0]]) for group in alike.values()]
 
 
 def address_of(pod: Object, service: Object) -> Object | None:
@@ -108,8 +110,12 @@ def address_of(pod: Object, service: Object) -> Object | None:
     return {"ip": found[0], **named, "targetRef": target_reference(pod)}
 
 
-def _unnamed_if_empty(port: Object) -> Object:
-    return {key: value for key, value in port.items() if value}
+def _ports(service: Object, pod: Object) -> dict[Any, Object]:
+    """By what identifies them, the ports at which a pod answers; of a headless service without ports none at all."""
+    if is_headless(service) and not get_path(service, "spec", "ports"):
+        return {(): {}}
+    found = endpoint_ports(service, pod)
+    return {ports_key([port]): {key: value for key, value in port.items() if value} for port in found}
 
 
 def _subset(ports: list[Object], placed: dict[tuple[str, str], Placed]) -> Object:

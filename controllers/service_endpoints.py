@@ -56,8 +56,10 @@ def family_of(address: str) -> str:
 
 def addresses(pod: Object) -> list[str]:
     """All IP addresses of a pod, in the form that compares."""
-    listed = get_path(pod, "status", "podIPs", default=[]) or [{"ip": get_path(pod, "status", "podIP", default="")}]
-    return [canonical(one["ip"]) for one in listed if one.get("ip")]
+    status = pod.get("status") or {}
+    listed = status.get("podIPs") or [{"ip": status.get("podIP")}]
+    # The older family has one form only, and most pods are of that alone.
+    return [canonical(ip) if ":" in ip else ip for one in listed if (ip := one.get("ip"))]
 
 
 @lru_cache(_KNOWN_ADDRESSES)
@@ -71,7 +73,9 @@ def canonical(address: str) -> str:
 
 def is_endpoint(pod: Object, *, terminating: bool = True) -> bool:
     """Whether a pod has an address and may answer there; one that is `terminating` may not, unless that is wanted."""
-    return not is_finished(pod) and bool(addresses(pod)) and (terminating or not deletion_requested(pod))
+    status = pod.get("status") or {}
+    has_address = status.get("podIP") or status.get("podIPs")
+    return bool(has_address) and not is_finished(pod) and (terminating or not deletion_requested(pod))
 
 
 def endpoint_facts(pod: Object) -> tuple[Any, ...]:
