@@ -20,6 +20,7 @@ from apiclient.leaderelection import LeaderElector
 from apiclient.logs import kv
 from apiclient.process_identity import own_identity
 from apiclient.rest import Client
+from apimachinery.resources import REPLICATIONCONTROLLERS
 from controllers.attributes_class_protection import AttributesClassProtection
 from controllers.certificate_approval import CertificateApproval
 from controllers.certificate_cleaner import CertificateCleaner
@@ -82,6 +83,9 @@ CONTROLLERS = {
     "disruption-controller": Entry(DisruptionController, 1),
     "deployment-controller": Entry(DeploymentController, 5, "concurrent-deployment-syncs"),
     "replicaset-controller": Entry(ReplicaSetController, 5, "concurrent-replicaset-syncs"),
+    "replicationcontroller-controller": Entry(
+        partial(ReplicaSetController, resource=REPLICATIONCONTROLLERS), 5, "concurrent-rc-syncs"
+    ),
     "statefulset-controller": Entry(StatefulSetController, 5, "concurrent-statefulset-syncs"),
     "job-controller": Entry(JobController, 5, "concurrent-job-syncs"),
     "cronjob-controller": Entry(CronJobController, 5, "concurrent-cron-job-syncs"),

@@ -1,11 +1,15 @@
-"""Keeps as many pods of each ReplicaSet alive as its spec says.
+"""Keeps as many pods of each ReplicaSet alive as its spec says, and of each ReplicationController.
 
 Pods and ReplicaSets enqueue the ReplicaSet they belong to, or might belong to. Pods are counted only once the cache
 shows all that was done before (`controllers.expectations`), created in batches that double as long as they
 succeed, and given up in the order of `controllers.deletion_ranking`. Changes that only matter to the status wait
 a moment for others, so that a burst of pods becoming ready costs one write.
 
-Source: https://kubernetes.io/docs/concepts/workloads/controllers/replicaset/
+A ReplicationController is an older ReplicaSet: its selector is a plain map of labels, and its status does not tell
+of pods that are terminating. All else is the same; each of the two resources has a control loop of its own.
+
+Source: https://kubernetes.io/docs/concepts/workloads/controllers/replicaset/ and
+https://kubernetes.io/docs/concepts/workloads/controllers/replicationcontroller/
 """
 
 from __future__ import annotations
@@ -30,7 +34,7 @@ from apimachinery.meta import (
     uid,
     with_condition,
 )
-from apimachinery.resources import PODS, REPLICASETS
+from apimachinery.resources import PODS, REPLICASETS, REPLICATIONCONTROLLERS, Resource
 from apimachinery.selectors import selector_from_object
 from apimachinery.time import rfc3339
 from controllers.context import Context
@@ -56,7 +60,6 @@ FIRST_BATCH_PODS = 1
 # How long changes that matter to the status alone wait for others.
 GATHER_SECONDS = 0.02
 BY_NAMESPACE = "namespace"
-KIND = {"apiVersion": REPLICASETS.api_version, "kind": REPLICASETS.kind}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +89,12 @@ def plan_scale(replica_set: Object, active: list[Object], related: Iterable[Obje
     return Plan(delete=tuple(choose_pods_to_delete(active, related, surplus, now)))
 
 
-def pod_from_template(replica_set: Object) -> Object:
+def named(resource: Resource, replica_set: Object) -> Object:
+    """The object with its kind, which lists leave out."""
+    return {**replica_set, "apiVersion": resource.api_version, "kind": resource.kind}
+
+
+def pod_from_template(replica_set: Object, resource: Resource = REPLICASETS) -> Object:
     """The pod to create: the template, owned by the ReplicaSet."""
     template = replica_set["spec"]["template"]
     metadata = template.get("metadata") or {}
@@ -98,13 +106,19 @@ def pod_from_template(replica_set: Object) -> Object:
             **kept,
             "generateName": f"{name(replica_set)}-",
             "namespace": namespace(replica_set),
-            "ownerReferences": [owner_reference({**replica_set, **KIND})],
+            "ownerReferences": [owner_reference(named(resource, replica_set))],
         },
         "spec": template["spec"],
     }
 
 
-def plan_status(replica_set: Object, pods: Iterable[Object], failure: Failure | None, now: float) -> Object:
+def plan_status(
+    replica_set: Object,
+    pods: Iterable[Object],
+    failure: Failure | None,
+    now: float,
+    resource: Resource = REPLICASETS,
+) -> Object:
     """The status that tells of these owned pods."""
     min_ready = get_path(replica_set, "spec", "minReadySeconds", default=0)
     template_labels = get_path(replica_set, "spec", "template", "metadata", "labels", default={}).items()
@@ -117,9 +131,10 @@ def plan_status(replica_set: Object, pods: Iterable[Object], failure: Failure | 
         "fullyLabeledReplicas": sum(template_labels <= labels(pod).items() for pod in active),
         "readyReplicas": len(ready),
         "availableReplicas": len(available),
-        "terminatingReplicas": sum(map(is_terminating, owned)),
         "observedGeneration": replica_set["metadata"].get("generation", 0),
     }
+    if resource == REPLICASETS:
+        status["terminatingReplicas"] = sum(map(is_terminating, owned))
     if conditions := _conditions(replica_set, failure, now):
         status["conditions"] = conditions
     return status
@@ -152,14 +167,15 @@ def replica_facts(pod: Object) -> tuple[Any, ...]:
 
 
 class ReplicaSetController:
-    """One control loop over all ReplicaSets."""
+    """One control loop over all ReplicaSets, or over all ReplicationControllers."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, resource: Resource = REPLICASETS) -> None:
+        self._resource = resource
         self._client = context.client
         self._clock = context.clock
         self._recorder = context.recorder
         self._pods = context.informers.of(PODS)
-        self._replica_sets = context.informers.of(REPLICASETS)
+        self._replica_sets = context.informers.of(resource)
         self.informers = (self._pods, self._replica_sets)
         self.queue = context.queue()
         self._expectations = Expectations(self._pods, context.clock)
@@ -196,7 +212,7 @@ class ReplicaSetController:
 
     def _enqueue_owner(self, pod: Object, delay_seconds: float) -> None:
         reference = controller_of(pod)
-        if reference is None or reference["kind"] != REPLICASETS.kind:
+        if reference is None or reference["kind"] != self._resource.kind:
             return
         key = f"{namespace(pod)}/{reference['name']}"
         replica_set = self._replica_sets.get(key)
@@ -206,7 +222,7 @@ class ReplicaSetController:
 
     def _enqueue_matching(self, orphan: Object) -> None:
         for replica_set in self._replica_sets.by_index(BY_NAMESPACE, namespace(orphan)):
-            if _selector(replica_set).matches(labels(orphan)):
+            if self._selector(replica_set).matches(labels(orphan)):
                 self.queue.add(namespaced_key(replica_set))
 
     async def reconcile(self, key: str) -> None:
@@ -223,8 +239,8 @@ class ReplicaSetController:
         failure = await self._create(key, replica_set, plan.create) if plan.create else None
         if plan.delete:
             failure = await self._delete(key, replica_set, plan.delete)
-        status = plan_status(replica_set, pods, failure, now)
-        await write_status(self._client, REPLICASETS, replica_set, status)
+        status = plan_status(replica_set, pods, failure, now, self._resource)
+        await write_status(self._client, self._resource, replica_set, status)
         if failure is not None:
             raise failure.error
         if wait := seconds_to_next_availability(replica_set, pods, now):
@@ -235,8 +251,16 @@ class ReplicaSetController:
             *self._pods.by_index(BY_CONTROLLER, uid(replica_set)),
             *(p for p in self._pods.by_index(BY_CONTROLLER, orphans_of(namespace(replica_set))) if is_active(p)),
         ]
-        claims = plan_claims(replica_set, _selector(replica_set), candidates)
-        return await claim(self._client, owner_resource=REPLICASETS, owner=replica_set, resource=PODS, claims=claims)
+        claims = plan_claims(replica_set, self._selector(replica_set), candidates)
+        return await claim(
+            self._client, owner_resource=self._resource, owner=replica_set, resource=PODS, claims=claims
+        )
+
+    def _selector(self, replica_set: Object) -> Any:
+        selector = replica_set["spec"]["selector"]
+        return selector_from_object(
+            {"matchLabels": selector} if self._resource == REPLICATIONCONTROLLERS else selector
+        )
 
     def _related(self, replica_set: Object) -> Iterable[Object]:
         reference = controller_of(replica_set)
@@ -247,7 +271,7 @@ class ReplicaSetController:
 
     async def _create(self, key: str, replica_set: Object, count: int) -> Failure | None:
         """Create pods in batches of 1, 2, 4…: if the first can't be created, the server is not asked 500 times."""
-        pod = pod_from_template(replica_set)
+        pod = pod_from_template(replica_set, self._resource)
         batch = FIRST_BATCH_PODS
         while count > 0:
             size = min(batch, count)
@@ -280,12 +304,8 @@ class ReplicaSetController:
     def _failed(self, replica_set: Object, reason: str, message: str, error: ApiError) -> Failure | None:
         if namespace_terminating(error):
             return None
-        self._recorder.event({**replica_set, **KIND}, "Warning", reason, message)
+        self._recorder.event(named(self._resource, replica_set), "Warning", reason, message)
         return Failure(reason, error)
 
     def _tell(self, replica_set: Object, reason: str, message: str) -> None:
-        self._recorder.event({**replica_set, **KIND}, "Normal", reason, message)
-
-
-def _selector(replica_set: Object) -> Any:
-    return selector_from_object(replica_set["spec"]["selector"])
+        self._recorder.event(named(self._resource, replica_set), "Normal", reason, message)
