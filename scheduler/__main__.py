@@ -21,13 +21,23 @@ from apiclient.leaderelection import LeaderElector
 from apiclient.logs import setup
 from apiclient.process_identity import own_identity
 from apiclient.rest import Client
-from apimachinery.resources import NODES, PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, PODS, STORAGECLASSES
+from apimachinery.resources import (
+    NODES,
+    PERSISTENTVOLUMECLAIMS,
+    PERSISTENTVOLUMES,
+    PODS,
+    REPLICASETS,
+    REPLICATIONCONTROLLERS,
+    SERVICES,
+    STATEFULSETS,
+    STORAGECLASSES,
+)
 from scheduler.cluster import Cluster
 from scheduler.options import Options, parse_options
 from scheduler.plugins import default_profile
 from scheduler.reporting import Reporter
 from scheduler.scheduler import Scheduler
-from scheduler.trimming import trimmed_node, trimmed_pod, trimmed_storage
+from scheduler.trimming import trimmed_group, trimmed_node, trimmed_pod, trimmed_storage
 
 
 async def run(options: Options, client: Client, *, clock: Clock, rng: random.Random) -> None:
@@ -38,13 +48,21 @@ async def run(options: Options, client: Client, *, clock: Clock, rng: random.Ran
         Informer(client, resource, transform=trimmed_storage, clock=clock, rng=rng)
         for resource in (PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, STORAGECLASSES)
     )
+    groups = [
+        Informer(client, resource, transform=trimmed_group, clock=clock, rng=rng)
+        for resource in (SERVICES, REPLICATIONCONTROLLERS, REPLICASETS, STATEFULSETS)
+    ]
     recorder = EventRecorder(client, options.scheduler_name, clock=clock)
     reporter = Reporter(client, pods, recorder, clock=clock)
     cluster = Cluster(default_profile(), scheduler_name=options.scheduler_name, rng=rng)
     storage = claims, volumes, classes
-    scheduler = Scheduler(client, cluster, reporter, nodes=nodes, pods=pods, storage=storage, clock=clock)
+    scheduler = Scheduler(
+        client, cluster, reporter, nodes=nodes, pods=pods, storage=storage, groups=groups, clock=clock
+    )
     async with asyncio.TaskGroup() as group:
-        for part in (nodes, pods, *storage, recorder, reporter):
+        for informer in (nodes, pods, *storage, *groups):
+            group.create_task(informer.run())
+        for part in (recorder, reporter):
             group.create_task(part.run())
         if not options.leader_elect:
             await scheduler.lead()

@@ -15,18 +15,19 @@ import orjson
 
 from apiclient.informer import DELETED
 from apiclient.logs import kv
-from apimachinery.meta import Object, deletion_requested, labels, name, namespaced_key, uid
+from apimachinery.meta import Object, deletion_requested, labels, name, namespace, namespaced_key, uid
 from scheduler.evaluation import Evaluations, Turn
-from scheduler.framework import Diagnosis, PodClass, Profile, diagnose, still_against, still_against_for_storage
+from scheduler.framework import Diagnosis, News, PodClass, Profile, diagnose, still_against, still_against_for_storage
 from scheduler.pods import Usage, is_terminal, node_name, usage_fields, usage_of
 from scheduler.queue import QueuedPod, SchedulingQueue
+from scheduler.residents import Resident, resident_labels
 from scheduler.snapshot import NOTHING, Change, Snapshot
 from scheduler.storage import Decision, decide, options_for, wanted_claims
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_SCHEDULER_NAME = "default-scheduler"
-USAGES_REMEMBERED = 4096
+USAGES_REMEMBERED = RESIDENTS_REMEMBERED = 4096
 # How far the changes of nodes, pods and storage have been followed.
 State = tuple[int, int]
 Taker = Callable[[Object | None, Object | None], None]
@@ -55,7 +56,10 @@ class Cluster:
         self._evaluations = Evaluations(profile)
         self._turn = Turn(rng)
         self._usages: OrderedDict[bytes, Usage] = OrderedDict()
-        self._changes: dict[int, Change] = {}
+        self._news = News()
+        self._residents: OrderedDict[bytes, Resident] = OrderedDict()
+        # While nobody waits because of other pods, nobody need be told of them.
+        self._others_matter = False
         self._storage_changed = False
         self._diagnoses: dict[PodClass, tuple[State, Diagnosis]] = {}
 
@@ -64,6 +68,7 @@ class Cluster:
         if new is None or kind == DELETED:
             assert old is not None, "who is deleted has been there"
             self.snapshot.remove_node(name(old))
+            self._news.elsewhere |= Change.NODE_REMOVED
         else:
             self._note(self.snapshot.set_node(new), name(new))
 
@@ -85,6 +90,10 @@ class Cluster:
         take(old, new)
         self._storage_changed = True
 
+    def group_changed(self, old: Object | None, new: Object | None) -> None:
+        """Take an event of a service or a controller that pods belong to."""
+        self.snapshot.groups.changed(old, new)
+
     def _take(self, pod: Object, now: float) -> None:
         if is_terminal(pod):
             self._pod_ended(uid(pod), now)
@@ -96,14 +105,15 @@ class Cluster:
 
     def next_pod(self, now: float) -> QueuedPod | None:
         """The pod to place next."""
-        if self._changes:
-            changes, self._changes = self._changes, {}
+        if self._news:
+            news, self._news = self._news, News()
             self.queue.move(
                 lambda pod_class, rejectors: self._may_help(
-                    pod_class, still_against(self._profile, pod_class, rejectors, changes, self.snapshot)
+                    pod_class, still_against(self._profile, pod_class, rejectors, news, self.snapshot)
                 ),
                 now,
             )
+            self._others_matter = self._others_matter and self.queue.any_rejected_by(self._profile.relations)
         if self._storage_changed:
             self._storage_changed = False
             self.queue.move(
@@ -112,13 +122,21 @@ class Cluster:
                 ),
                 now,
             )
-        return self.queue.pop(now)
+        queued = self.queue.pop(now)
+        if queued is not None and queued.described != self.snapshot.groups.version:
+            queued.described = self.snapshot.groups.version
+            self.queue.describe_anew(queued, self._profile.describe(queued.pod, self.snapshot), now)
+        return queued
 
     def _may_help(self, pod_class: PodClass, against: frozenset[str] | None) -> bool:
         """Whether nothing is against a class on some node any more; whatever still is will be watched from now on."""
         if against:
             self.queue.rejected_too(pod_class, against)
+            self._turned_down_by(against)
         return against is None
+
+    def _turned_down_by(self, plugins: frozenset[str]) -> None:
+        self._others_matter = self._others_matter or bool(plugins & self._profile.relations)
 
     def place(self, queued: QueuedPod, now: float) -> Placement | Diagnosis:
         """Find a node for a pod and assume it there, or say why there is none."""
@@ -126,11 +144,14 @@ class Cluster:
         if row is None:
             diagnosis = self._diagnosis(queued.pod_class)
             self.queue.fail(queued, diagnosis.rejectors, now)
+            self._turned_down_by(diagnosis.rejectors)
             return diagnosis
         self._turn.take(row)
         node = self.snapshot.node_name(row)
         decision = self._decide(queued, row) if "volumes" in queued.pod["spec"] else None
-        self.snapshot.place(queued.uid, node, queued.pod_class.usage, assumed=True)
+        resident = self._resident(queued.pod)
+        self.snapshot.place(queued.uid, node, queued.pod_class.usage, resident, assumed=True)
+        self._note_resident(resident)
         self.queue.follow(queued.pod_class, now)
         return Placement(queued, node, decision)
 
@@ -161,13 +182,15 @@ class Cluster:
         if placed is not None and placed.assumed:
             self.snapshot.remove(placement.queued.uid)
             self._note(Change.POD_REMOVED, placed.node)
+            self._note_resident(placed.resident)
             self._release(placement.queued.uid)
 
     def _pod_ended(self, pod_uid: str, now: float) -> None:
         self.queue.remove(pod_uid, now)
-        node = self.snapshot.remove(pod_uid)
-        if node is not None:
-            self._note(Change.POD_REMOVED, node)
+        placed = self.snapshot.remove(pod_uid)
+        if placed is not None:
+            self._note(Change.POD_REMOVED, placed.node)
+            self._note_resident(placed.resident)
             self._release(pod_uid)
 
     def _release(self, pod_uid: str) -> None:
@@ -178,8 +201,12 @@ class Cluster:
 
     def _pod_assigned(self, pod: Object) -> None:
         before = self.snapshot.placed(uid(pod))
-        usage = self._usage(pod)
-        self.snapshot.place(uid(pod), node_name(pod), usage)
+        usage, resident = self._usage(pod), self._resident(pod)
+        if before is None or (before.node, before.resident) != (node_name(pod), resident):
+            self._note_resident(resident)
+            if before is not None:
+                self._note_resident(before.resident)
+        self.snapshot.place(uid(pod), node_name(pod), usage, resident)
         if "volumes" in pod["spec"] and (claims := wanted_claims(pod)):
             self.snapshot.storage.use(uid(pod), claims)
         if before is not None and (before.node, before.usage) != (node_name(pod), usage):
@@ -193,16 +220,24 @@ class Cluster:
         known = uid(pod) in self.queue
         if placed is not None and not known:
             return  # bound by us, but this version of the pod is from before that
+        pod_class = self._profile.describe(pod, self.snapshot)
         if known:
-            self.queue.update(pod, self._profile.describe(pod), now)
+            self.queue.update(pod, pod_class, now)
         else:
-            self.queue.add(pod, self._profile.describe(pod), now)
+            self.queue.add(pod, pod_class, now)
+        if (queued := self.queue.get(uid(pod))) is not None:
+            queued.described = self.snapshot.groups.version
 
     def _note(self, change: Change, node: str) -> None:
         """Something on a node has changed: before the next placement it is asked which pods that may help."""
         row = self.snapshot.row(node)
         if row is not None and change:
-            self._changes[row] = self._changes.get(row, NOTHING) | change
+            self._news.rows[row] = self._news.rows.get(row, NOTHING) | change
+
+    def _note_resident(self, resident: Resident) -> None:
+        """A pod has come to a node, or left it: the same for those that wait because of where others are."""
+        if self._others_matter:
+            self._news.residents.add(resident)
 
     def _diagnosis(self, pod_class: PodClass) -> Diagnosis:
         """Why this class fits nowhere; worked out once for all of its pods that fail in the same state."""
@@ -221,4 +256,15 @@ class Cluster:
             known = self._usages[signature] = usage_of(pod)
             if len(self._usages) > USAGES_REMEMBERED:
                 self._usages.popitem(last=False)
+        return known
+
+    def _resident(self, pod: Object) -> Resident:
+        """The pod as others ask for it; one object for all pods that are the same in that."""
+        own, terminating = labels(pod), deletion_requested(pod)
+        signature = orjson.dumps([namespace(pod), own, terminating])
+        known = self._residents.get(signature)
+        if known is None:
+            known = self._residents[signature] = Resident(namespace(pod), resident_labels(own), terminating)
+            if len(self._residents) > RESIDENTS_REMEMBERED:
+                self._residents.popitem(last=False)
         return known

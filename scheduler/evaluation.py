@@ -8,6 +8,9 @@ is a function of one row; what depends on all rows (the extremes that rates are 
 Nodes with the same score take turns. So while equal pods follow each other and many nodes share the highest score,
 the next few dozen choices (a wave) are known at once: each goes to the next of these nodes, as long as none of those
 that were chosen comes to score higher than the others.
+
+What goes by the pods on all nodes (`Plugin.compare`, and the filter beside it) is not kept: for classes with such
+demands it is computed for every pod, and so is all that depends on which nodes are feasible.
 """
 
 from __future__ import annotations
@@ -62,6 +65,11 @@ class Evaluation:
             for (plugin, weight), demand in zip(profile.plugins, pod_class.demands, strict=True)
             if plugin.score is not None and demand is not None
         ]
+        self._relations = [
+            (plugin.filter, plugin.compare, weight, demand)
+            for (plugin, weight), demand in zip(profile.plugins, pod_class.demands, strict=True)
+            if plugin.heeds is not None and demand is not None
+        ]
         self._position = 0
         self._height = -1
         self._wave: list[int] = []
@@ -73,7 +81,11 @@ class Evaluation:
         if self._class.choice is not None:
             rows = rows_of(snapshot, self._class.choice[1].nodes)
             self._compute(snapshot, rows)
-            candidates = rows[_highest(self._total)]
+            candidates = rows[_highest(self._total_among_others(snapshot, rows) if self._relations else self._total)]
+            return int(turn.order(candidates)[0]) if len(candidates) else None
+        if self._relations:
+            self._refresh(snapshot)
+            candidates = _highest(self._total_among_others(snapshot, slice(0, snapshot.height)))
             return int(turn.order(candidates)[0]) if len(candidates) else None
         # One change since the last choice: that choice itself. Then equal pods follow each other.
         in_sequence = snapshot.journal.position == self._seen + 1
@@ -94,13 +106,28 @@ class Evaluation:
             self._without_wave = CHOICES_WITHOUT_WAVE
         return self._wave.pop()
 
+    def _total_among_others(self, snapshot: Snapshot, rows: Rows) -> IntColumn:
+        """The weighted sum of all scores of all rows that are kept, with what goes by the pods on all nodes."""
+        passed = self._feasible.copy()
+        for filter_nodes, _, _, demand in self._relations:
+            for rejection in filter_nodes(demand, snapshot, rows) if filter_nodes is not None else ():
+                passed &= ~rejection.nodes
+        if not passed.any():
+            return np.full(len(passed), INFEASIBLE, dtype=np.int64)
+        extremes = [_extremes(rates, passed) for rates in self._rates]
+        total = self._weigh(passed, self._rates, extremes)
+        for _, compare, weight, demand in self._relations:
+            if compare is not None:
+                total[passed] += weight * compare(demand, snapshot, rows, passed)[passed]
+        return total
+
     def _next_wave(self, snapshot: Snapshot, rows: NDArray[np.intp]) -> list[int]:
         """How far pods of this class can go to these nodes one after the other; the last one first."""
         highest = self._total[rows[0]]
         with snapshot.supposing(rows, self._class.usage):
             passed = feasible(self._profile, self._class, snapshot, rows)
             rates = [score(demand, snapshot, rows) for score, _, _, demand in self._scoring]
-            totals = self._weigh(passed, rates)
+            totals = self._weigh(passed, rates, self._extremes)
         # A node that becomes full may have held an extreme that all others are measured against.
         goes_on = (totals <= highest) & (passed | self._level)
         for before, after, (_, normalize, _, _) in zip(self._rates, rates, self._scoring, strict=True):
@@ -119,13 +146,13 @@ class Evaluation:
             self._update(snapshot, slice(rows[0], rows[0] + 1) if len(rows) == 1 else np.array(rows, dtype=np.intp))
 
     def _compute(self, snapshot: Snapshot, rows: Rows) -> None:
-        self._feasible = feasible(self._profile, self._class, snapshot, rows)
+        self._feasible = feasible(self._profile, self._class, snapshot, rows, relations=False)
         self._rates = [score(demand, snapshot, rows) for score, _, _, demand in self._scoring]
-        self._extremes = [self._extremes_of(rates) for rates in self._rates]
-        self._total = self._weigh(self._feasible, self._rates)
+        self._extremes = [_extremes(rates, self._feasible) for rates in self._rates]
+        self._total = self._weigh(self._feasible, self._rates, self._extremes)
 
     def _update(self, snapshot: Snapshot, rows: Rows) -> None:
-        now = feasible(self._profile, self._class, snapshot, rows)
+        now = feasible(self._profile, self._class, snapshot, rows, relations=False)
         moved = bool((self._feasible[rows] != now).any())
         self._feasible[rows] = now
         everywhere = False
@@ -137,18 +164,20 @@ class Evaluation:
                 self._rates[index][rows] = rates
             elif moved or (self._rates[index][rows] != rates).any():
                 self._rates[index][rows] = rates
-                extremes = self._extremes_of(self._rates[index])
+                extremes = _extremes(self._rates[index], self._feasible)
                 everywhere = everywhere or extremes != self._extremes[index]
                 self._extremes[index] = extremes
         if everywhere:
-            self._total = self._weigh(self._feasible, self._rates)
+            self._total = self._weigh(self._feasible, self._rates, self._extremes)
         else:
-            self._total[rows] = self._weigh(now, fresh)
+            self._total[rows] = self._weigh(now, fresh, self._extremes)
 
-    def _weigh(self, passed: BoolColumn, all_rates: list[IntColumn]) -> IntColumn:
+    def _weigh(
+        self, passed: BoolColumn, all_rates: list[IntColumn], all_extremes: list[tuple[int, int]]
+    ) -> IntColumn:
         """The weighted sum of the scores, and INFEASIBLE where a filter said no."""
         total = np.zeros(len(passed), dtype=np.int64)
-        for rates, extremes, (_, normalize, weight, _) in zip(all_rates, self._extremes, self._scoring, strict=True):
+        for rates, extremes, (_, normalize, weight, _) in zip(all_rates, all_extremes, self._scoring, strict=True):
             total += weight * (rates if normalize is None else normalize(rates, *extremes))
         total[~passed] = INFEASIBLE
         return total
@@ -159,10 +188,11 @@ class Evaluation:
         measured = zip(self._extremes, self._scoring, strict=True)
         return all(low == high for (low, high), (_, normalize, _, _) in measured if normalize is not None)
 
-    def _extremes_of(self, rates: IntColumn) -> tuple[int, int]:
-        """The lowest and the highest rate among the feasible nodes."""
-        among = rates[self._feasible]
-        return (int(among.min()), int(among.max())) if len(among) else (0, 0)
+
+def _extremes(rates: IntColumn, passed: BoolColumn) -> tuple[int, int]:
+    """The lowest and the highest rate among the feasible nodes."""
+    among = rates[passed]
+    return (int(among.min()), int(among.max())) if len(among) else (0, 0)
 
 
 def _highest(total: IntColumn) -> NDArray[np.intp]:

@@ -10,7 +10,7 @@ Source: https://kubernetes.io/docs/concepts/scheduling-eviction/scheduling-frame
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
@@ -20,6 +20,7 @@ import orjson
 from apimachinery.meta import Object
 from scheduler.columns import BoolColumn, IntColumn, Rows
 from scheduler.pods import Usage, usage_fields, usage_of
+from scheduler.residents import Resident
 from scheduler.snapshot import NOTHING, Change, Snapshot
 from scheduler.storage import wanted_claims
 
@@ -57,14 +58,22 @@ class Plugin:
 
     `helped_by` says which changes of a node can turn its "no" into a "yes". What a `fleeting` plugin says of a node
     may change though nothing about the node does: it is asked anew for every pod.
+
+    A plugin that goes by the pods on all nodes has `demand_among` in place of `demand`, for what a pod asks may
+    depend on what else there is. Its `filter` is asked about all nodes for every pod, and so is `compare`, its score
+    of 0 … 100 given which nodes are feasible. `heeds` says whether a pod that comes or goes, wherever that is, can
+    turn its "no" into a "yes".
     """
 
     name: str
-    demand: Callable[[Object], Demand | None]
+    demand: Callable[[Object], Demand | None] | None = None
+    demand_among: Callable[[Object, Snapshot], Demand | None] | None = None
     filter: Callable[[Demand, Snapshot, Rows], Sequence[Rejection]] | None = None
     score: Callable[[Demand, Snapshot, Rows], IntColumn] | None = None
     normalize: Callable[[IntColumn, int, int], IntColumn] | None = None
     choose: Callable[[Demand], Choice | None] | None = None
+    compare: Callable[[Demand, Snapshot, Rows, BoolColumn], IntColumn] | None = None
+    heeds: Callable[[Demand, Resident], bool] | None = None
     objection: Callable[[Demand, Snapshot], str] | None = None
     fleeting: bool = False
     helped_by: Change = NOTHING
@@ -112,15 +121,16 @@ class Profile:
 
     plugins: tuple[tuple[Plugin, int], ...]
     _classes: dict[Hashable, PodClass] = field(default_factory=dict)
-    _known: OrderedDict[bytes, PodClass] = field(default_factory=OrderedDict)
+    _known: OrderedDict[Hashable, PodClass] = field(default_factory=OrderedDict)
 
-    def describe(self, pod: Object) -> PodClass:
+    def describe(self, pod: Object, snapshot: Snapshot) -> PodClass:
         """The class of a pod. Raises ValueError, KeyError or TypeError for one that can't be understood."""
-        signature = _signature(pod)
+        among = {p.name: p.demand_among(pod, snapshot) for p, _ in self.plugins if p.demand_among is not None}
+        signature = _signature(pod), *among.values()
         known = self._known.get(signature)
         if known is not None:
             return known
-        demands = tuple(plugin.demand(pod) for plugin, _ in self.plugins)
+        demands = tuple(p.demand(pod) if p.demand is not None else among[p.name] for p, _ in self.plugins)
         usage = usage_of(pod)
         if len(self._known) >= CLASSES_REMEMBERED:
             # Pods that wait keep their own class; forgetting all only makes equal pods of later a new one.
@@ -132,6 +142,11 @@ class Profile:
             found = self._classes[demands, usage] = PodClass(demands, usage, choice, fleeting)
         self._known[signature] = found
         return found
+
+    @property
+    def relations(self) -> frozenset[str]:
+        """The names of the plugins that go by the pods on all nodes."""
+        return frozenset(plugin.name for plugin, _ in self.plugins if plugin.heeds is not None)
 
     def _choice(self, demands: tuple[Demand | None, ...]) -> tuple[str, Choice] | None:
         for (plugin, _), demand in zip(self.plugins, demands, strict=True):
@@ -155,13 +170,15 @@ def _signature(pod: Object) -> bytes:
     return orjson.dumps([*fields, *usage_fields(pod)])
 
 
-def feasible(profile: Profile, pod_class: PodClass, snapshot: Snapshot, rows: Rows) -> BoolColumn:
-    """Which of these rows are nodes that every filter lets pass."""
+def feasible(
+    profile: Profile, pod_class: PodClass, snapshot: Snapshot, rows: Rows, *, relations: bool = True
+) -> BoolColumn:
+    """Which of these rows are nodes that every filter lets pass; without `relations`, each by what is on it alone."""
     passed = snapshot.present[rows].copy()
     if pod_class.fleeting and _objection(profile, pod_class, snapshot) is not None:
         return np.zeros_like(passed)
     for (plugin, _), demand in zip(profile.plugins, pod_class.demands, strict=True):
-        if plugin.filter is not None and demand is not None:
+        if plugin.filter is not None and demand is not None and (relations or plugin.heeds is None):
             for rejection in plugin.filter(demand, snapshot, rows):
                 passed &= ~rejection.nodes
     return passed
@@ -215,29 +232,55 @@ def rows_of(snapshot: Snapshot, names: Iterable[str]) -> np.ndarray[tuple[int], 
     return np.array(sorted(row for row in rows if row is not None), dtype=np.intp)
 
 
+@dataclass(slots=True)
+class News:
+    """What has changed: of which rows what, whether any node is gone, and which pods came to nodes or left them."""
+
+    rows: dict[int, Change] = field(default_factory=dict)
+    elsewhere: Change = NOTHING
+    residents: set[Resident] = field(default_factory=set)
+
+    def __bool__(self) -> bool:
+        return bool(self.rows or self.elsewhere or self.residents)
+
+
 def still_against(
-    profile: Profile,
-    pod_class: PodClass,
-    rejectors: frozenset[str],
-    changes: Mapping[int, Change],
-    snapshot: Snapshot,
+    profile: Profile, pod_class: PodClass, rejectors: frozenset[str], news: News, snapshot: Snapshot
 ) -> frozenset[str] | None:
-    """After changes of some rows: who turns down a class there that these plugins turned down; None if it may fit.
+    """After some changes: who turns down a class there that these plugins turned down; None if it may fit.
 
     It may fit if a plugin that said no names such a change, and all of them now say yes to a node that has had it.
-    Without any node to say no, a new one is all that is needed. Whoever says no instead has to be remembered: it may
-    be the only one left.
+    (Or to any, if that plugin goes by the pods on all.) Without any node to say no, a new one is all that is needed.
+    Whoever says no instead has to be remembered: it may be the only one left.
     """
     if not rejectors:
-        return None if any(Change.NODE_ADDED in change for change in changes.values()) else frozenset()
-    helpful = NOTHING
-    for plugin, _ in profile.plugins:
+        return None if any(Change.NODE_ADDED in change for change in news.rows.values()) else frozenset()
+    helpful, everywhere = NOTHING, False
+    for (plugin, _), demand in zip(profile.plugins, pod_class.demands, strict=True):
         if plugin.name in rejectors:
             helpful |= plugin.helped_by
-    rows = [row for row, change in changes.items() if change & helpful and snapshot.present[row]]
+            everywhere = everywhere or _concerns_all(plugin, demand, news)
+    if everywhere:
+        return _against(profile, pod_class, snapshot, _rows_in_question(pod_class, snapshot))
+    rows = [row for row, change in news.rows.items() if change & helpful and snapshot.present[row]]
     if pod_class.choice is not None:
         rows = [row for row in rows if snapshot.node_name(row) in pod_class.choice[1].nodes]
     return _against(profile, pod_class, snapshot, np.array(rows, dtype=np.intp)) if rows else frozenset()
+
+
+def _concerns_all(plugin: Plugin, demand: Demand | None, news: News) -> bool:
+    """Whether something has changed that may turn what a plugin says of any node."""
+    if plugin.heeds is None or demand is None:
+        return False
+    if news.elsewhere & plugin.helped_by or any(change & plugin.helped_by for change in news.rows.values()):
+        return True
+    return any(plugin.heeds(demand, resident) for resident in news.residents)
+
+
+def _rows_in_question(pod_class: PodClass, snapshot: Snapshot) -> Rows:
+    if pod_class.choice is not None:
+        return rows_of(snapshot, pod_class.choice[1].nodes)
+    return slice(0, snapshot.height)
 
 
 def still_against_for_storage(
@@ -246,10 +289,7 @@ def still_against_for_storage(
     """The same after a change of claims, volumes or classes of storage."""
     if not any(plugin.name in rejectors and Change.STORAGE in plugin.helped_by for plugin, _ in profile.plugins):
         return frozenset()
-    rows: Rows = slice(0, snapshot.height)
-    if pod_class.choice is not None:
-        rows = rows_of(snapshot, pod_class.choice[1].nodes)
-    return _against(profile, pod_class, snapshot, rows)
+    return _against(profile, pod_class, snapshot, _rows_in_question(pod_class, snapshot))
 
 
 def _against(profile: Profile, pod_class: PodClass, snapshot: Snapshot, rows: Rows) -> frozenset[str] | None:

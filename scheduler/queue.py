@@ -52,7 +52,8 @@ class QueuedPod:
     """A pod that waits, and what is known of its attempts so far. Times are monotonic seconds.
 
     `since` is when it came, or last failed; `due` is when its delay is over. A `ticket` is drawn for every place in
-    a heap: what stands there under an older one is void.
+    a heap: what stands there under an older one is void. `described` tells in which state of all that a description
+    depends on, beside the pod, it was described.
     """
 
     pod: Object
@@ -63,6 +64,7 @@ class QueuedPod:
     due: float = 0.0
     ticket: int = 0
     in_leftovers: bool = False
+    described: int = 0
 
     @property
     def uid(self) -> str:
@@ -195,6 +197,16 @@ class SchedulingQueue:
             if not group.helped and may_help(pod_class, group.rejectors):
                 group.helped = True
                 self.follow(pod_class, now)
+
+    def describe_anew(self, queued: QueuedPod, pod_class: PodClass, now: float) -> None:
+        """A pod that was just taken out is of another class than it was, for what is around it has changed."""
+        if pod_class is not queued.pod_class:
+            left, queued.pod_class = queued.pod_class, pod_class
+            self.follow(left, now)
+
+    def any_rejected_by(self, plugins: frozenset[str]) -> bool:
+        """Whether one of these plugins turned down a class that waits."""
+        return any(group.rejectors & plugins for group in self._groups.values())
 
     def rejected_too(self, pod_class: PodClass, rejectors: frozenset[str]) -> None:
         """A waiting class would be turned down by these as well."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from functools import partial
 
 from apiclient.clock import Clock
@@ -47,6 +48,7 @@ class Scheduler:
         nodes: Informer,
         pods: Informer,
         storage: StorageInformers,
+        groups: Sequence[Informer] = (),
         clock: Clock,
     ) -> None:
         self._client = client
@@ -55,6 +57,7 @@ class Scheduler:
         self._nodes = nodes
         self._pods = pods
         self._storage = storage
+        self._groups = groups
         self._clock = clock
         self._wake = asyncio.Event()
         self._volumes = VolumeBinder(client, cluster.snapshot, clock=clock)
@@ -64,10 +67,12 @@ class Scheduler:
         takers = (known.claim_changed, known.volume_changed, known.class_changed)
         for informer, take in zip(storage, takers, strict=True):
             informer.add_handler(partial(self._storage_changed, take))
+        for informer in groups:
+            informer.add_handler(self._group_changed)
 
     async def lead(self) -> None:
         """Place pods until cancelled."""
-        for informer in (self._nodes, self._pods, *self._storage):
+        for informer in (self._nodes, self._pods, *self._storage, *self._groups):
             await informer.wait_synced()
         logger.info(kv("placing pods", nodes=self._cluster.snapshot.node_count, **self._cluster.queue.counts()))
         binder = Binder(self._client, self._done, volumes=self._volumes, clock=self._clock)
@@ -154,6 +159,9 @@ class Scheduler:
         # Whoever waits for a claim waits for the volume that is made for it, too, whatever its name will be.
         self._volumes.changed(namespaced_key(obj), claim_key(obj))
         self._wake.set()
+
+    def _group_changed(self, kind: str, old: Object | None, new: Object | None) -> None:
+        self._cluster.group_changed(old, new)
 
     def _pod_changed(self, kind: str, old: Object | None, new: Object | None) -> None:
         self._cluster.pod_changed(kind, old, new, now=self._clock.monotonic())

@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 from apimachinery.meta import Object, get_path, labels, name
 from apimachinery.taints import Taint
 from scheduler.columns import ROWS_FIRST, BoolColumn, CodedColumn, IntColumn, Journal, grown
+from scheduler.groups import Groups
 from scheduler.pods import CPU, EPHEMERAL_STORAGE, MEMORY, PODS, HostPort, Requests, Usage, amounts
+from scheduler.residents import NOBODY, Resident, Residents
 from scheduler.storage import Storage
 
 ANY_ADDRESS = "0.0.0.0"
@@ -28,6 +30,7 @@ class Change(enum.Flag):
     """What has happened to a node (or on it) that may let a waiting pod fit."""
 
     NODE_ADDED = enum.auto()
+    NODE_REMOVED = enum.auto()
     NODE_ALLOCATABLE = enum.auto()
     NODE_LABELS = enum.auto()
     NODE_TAINTS = enum.auto()
@@ -47,6 +50,7 @@ class PlacedPod:
 
     node: str
     usage: Usage
+    resident: Resident
     assumed: bool
 
 
@@ -57,6 +61,8 @@ class Snapshot:
         self.height = 0
         self.journal = Journal()
         self.storage = Storage()
+        self.groups = Groups()
+        self.residents = Residents()
         self.present: BoolColumn = np.zeros(ROWS_FIRST, dtype=np.bool_)
         self.unschedulable: BoolColumn = np.zeros(ROWS_FIRST, dtype=np.bool_)
         self.scored_cpu: IntColumn = np.zeros(ROWS_FIRST, dtype=np.int64)
@@ -71,7 +77,7 @@ class Snapshot:
         self._nodes: list[Object | None] = []
         self._free: list[int] = []
         self._pods: dict[str, PlacedPod] = {}
-        self._pods_of: dict[str, dict[str, Usage]] = {}
+        self._pods_of: dict[str, dict[str, PlacedPod]] = {}
         for resource in (CPU, MEMORY, EPHEMERAL_STORAGE, PODS):
             self._allocatable[resource] = np.zeros(ROWS_FIRST, dtype=np.int64)
             self._requested[resource] = np.zeros(ROWS_FIRST, dtype=np.int64)
@@ -141,8 +147,8 @@ class Snapshot:
         row = self._rows.pop(node, None)
         if row is None:
             return
-        for usage in self._pods_of.get(node, {}).values():
-            self._count(row, usage, -1)
+        for pod in self._pods_of.get(node, {}).values():
+            self._count(row, pod, -1)
         for column in self._allocatable.values():
             column[row] = 0
         for labelled in self._labels.values():
@@ -164,8 +170,8 @@ class Snapshot:
             if self.height > len(self.present):
                 self._grow(2 * len(self.present))
         self._rows[name(node)] = row
-        for usage in self._pods_of.get(name(node), {}).values():
-            self._count(row, usage, 1)
+        for pod in self._pods_of.get(name(node), {}).values():
+            self._count(row, pod, 1)
         return row
 
     def _write_node(self, row: int, node: Object) -> None:
@@ -201,6 +207,7 @@ class Snapshot:
         self._allocatable = {resource: grown(column, rows) for resource, column in self._allocatable.items()}
         self._requested = {resource: grown(column, rows) for resource, column in self._requested.items()}
         self.taints.grow(rows)
+        self.residents.grow(rows)
         for column in self._labels.values():
             column.grow(rows)
 
@@ -211,22 +218,22 @@ class Snapshot:
 
     # What happens to pods.
 
-    def place(self, uid: str, node: str, usage: Usage, *, assumed: bool = False) -> None:
+    def place(self, uid: str, node: str, usage: Usage, resident: Resident = NOBODY, *, assumed: bool = False) -> None:
         """Count a pod on a node, and no longer where or as it was counted before."""
         old = self._pods.get(uid)
-        if old is not None and old.node == node and old.usage == usage:
+        if old is not None and (old.node, old.usage, old.resident) == (node, usage, resident):
             old.assumed = old.assumed and assumed
             return
         self.remove(uid)
-        self._pods[uid] = PlacedPod(node, usage, assumed)
-        self._pods_of.setdefault(node, {})[uid] = usage
+        placed = self._pods[uid] = PlacedPod(node, usage, resident, assumed)
+        self._pods_of.setdefault(node, {})[uid] = placed
         row = self._rows.get(node)
         if row is not None:
-            self._count(row, usage, 1)
+            self._count(row, placed, 1)
             self.journal.append(row)
 
-    def remove(self, uid: str) -> str | None:
-        """No longer count a pod; tells which node it was on."""
+    def remove(self, uid: str) -> PlacedPod | None:
+        """No longer count a pod; tells where and as what it was counted."""
         placed = self._pods.pop(uid, None)
         if placed is None:
             return None
@@ -236,9 +243,9 @@ class Snapshot:
             del self._pods_of[placed.node]
         row = self._rows.get(placed.node)
         if row is not None:
-            self._count(row, placed.usage, -1)
+            self._count(row, placed, -1)
             self.journal.append(row)
-        return placed.node
+        return placed
 
     def placed(self, uid: str) -> PlacedPod | None:
         """Where a pod is counted."""
@@ -258,7 +265,9 @@ class Snapshot:
             for column, value in columns:
                 column[rows] -= value
 
-    def _count(self, row: int, usage: Usage, sign: int) -> None:
+    def _count(self, row: int, pod: PlacedPod, sign: int) -> None:
+        usage = pod.usage
+        self.residents.count(row, pod.resident, sign)
         for resource, value in usage.requests:
             self._counted(resource)[row] += sign * value
         self._requested[PODS][row] += sign

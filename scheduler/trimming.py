@@ -25,6 +25,9 @@ _POD_SPEC = (
     "overhead",
     "resources",
 )
+# Of a pod that waits only.
+_SPREAD = ("topologySpreadConstraints",)
+_OWNER = ("apiVersion", "kind", "name", "controller")
 _POD_STATUS = ("phase", "conditions")
 _CONTAINER = ("name", "resources", "ports", "restartPolicy")
 _CONTAINER_STATUS = ("name", "resources", "allocatedResources")
@@ -44,11 +47,16 @@ def trimmed_pod(pod: Object) -> Object:
     claims = [_kept(volume, _CLAIM_VOLUME) for volume in spec.get("volumes") or () if volume.keys() & _CLAIMS]
     if claims:
         kept["volumes"] = claims
+    identity = _identity(pod)
+    if not spec.get("nodeName"):
+        kept |= _kept(spec, _SPREAD)
+        if owners := pod["metadata"].get("ownerReferences"):
+            identity["metadata"]["ownerReferences"] = [_kept(owner, _OWNER) for owner in owners]
     told = _kept(status, _POD_STATUS)
     for field in ("containerStatuses", "initContainerStatuses"):
         if status.get(field):
             told[field] = [_kept(entry, _CONTAINER_STATUS) for entry in status[field]]
-    return {**_identity(pod), "spec": kept, "status": told}
+    return {**identity, "spec": kept, "status": told}
 
 
 def trimmed_node(node: Object) -> Object:
@@ -60,6 +68,11 @@ def trimmed_node(node: Object) -> Object:
 def trimmed_storage(obj: Object) -> Object:
     """A claim, a volume or a class without who has set which of its fields."""
     return {**obj, "metadata": {key: value for key, value in obj["metadata"].items() if key != "managedFields"}}
+
+
+def trimmed_group(obj: Object) -> Object:
+    """A service or a controller: its name and its selector."""
+    return {**_identity(obj), "spec": _kept(obj.get("spec") or {}, ("selector",))}
 
 
 def _identity(obj: Object) -> Object:

@@ -13,6 +13,7 @@ from scheduler.plugins import (
     node_ports,
     node_resources_fit,
     node_unschedulable,
+    pod_topology_spread,
     taint_toleration,
     volume_binding,
     volume_restrictions,
@@ -29,6 +30,7 @@ DEFAULT_PLUGINS = (
     (volume_restrictions.PLUGIN, 0),
     (volume_binding.PLUGIN, 0),
     (volume_zone.PLUGIN, 0),
+    (pod_topology_spread.PLUGIN, 2),
     (balanced_allocation.PLUGIN, 1),
 )
 

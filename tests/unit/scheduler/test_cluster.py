@@ -16,6 +16,7 @@ from scheduler.framework import Diagnosis, feasible
 from scheduler.plugins import default_profile
 from scheduler.pods import usage_of
 from scheduler.queue import UNSCHEDULABLE_MAX_SECONDS, Part
+from scheduler.snapshot import Snapshot
 from tests.unit.scheduler.factories import (
     add_node,
     add_pod,
@@ -38,15 +39,24 @@ def random_nodes(draw: st.DrawFn, node: str) -> Object:
         {"key": "taint", "effect": effect}
         for effect in draw(st.lists(st.sampled_from(["NoSchedule", "PreferNoSchedule"]), max_size=1))
     ]
+    places = {"disk": draw(st.sampled_from(["ssd", "hdd"])), "kubernetes.io/hostname": node}
+    if zone := draw(st.sampled_from(["", "x", "y", "z"])):
+        places["topology.kubernetes.io/zone"] = zone
     return make_node(
         node,
         cpu=draw(st.integers(1, 8)),
         memory=draw(st.sampled_from(["1Gi", "4Gi", "16Gi"])),
         pods=draw(st.integers(1, 6)),
-        labels={"disk": draw(st.sampled_from(["ssd", "hdd"]))},
+        labels=places,
         taints=taints,
         unschedulable=draw(st.integers(0, 9)) == 0,
     )
+
+
+def spread(key: str, skew_max: int = 1, app: str = "web", **fields: Any) -> Object:
+    selector = {"matchLabels": {"app": app}}
+    told = {"topologyKey": key, "maxSkew": skew_max, "labelSelector": selector}
+    return {"whenUnsatisfiable": "DoNotSchedule", **told, **fields}
 
 
 TEMPLATES: list[dict[str, Any]] = [
@@ -59,6 +69,15 @@ TEMPLATES: list[dict[str, Any]] = [
     {
         "memory": "1Gi",
         "affinity": {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": SSD}},
+    },
+    {"labels": {"app": "web"}, "topologySpreadConstraints": [spread("topology.kubernetes.io/zone")]},
+    {
+        "labels": {"app": "web"},
+        "cpu": "250m",
+        "topologySpreadConstraints": [
+            spread("topology.kubernetes.io/zone", 2, whenUnsatisfiable="ScheduleAnyway", nodeTaintsPolicy="Honor"),
+            spread("kubernetes.io/hostname"),
+        ],
     },
 ]
 
@@ -226,8 +245,8 @@ def test_equal_pods_are_one_class() -> None:
     profile = default_profile()
     one = make_pod("one", cpu="1", nodeSelector={"a": "b"}, volumes=[{"name": "token-x"}])
     other = make_pod("other", cpu="1000m", nodeSelector={"a": "b"}, volumes=[{"name": "token-y"}])
-    assert profile.describe(one) is profile.describe(other)
-    assert profile.describe(make_pod("third", cpu="1")) is not profile.describe(one)
+    assert profile.describe(one, Snapshot()) is profile.describe(other, Snapshot())
+    assert profile.describe(make_pod("third", cpu="1"), Snapshot()) is not profile.describe(one, Snapshot())
 
 
 # What brings an unschedulable pod back.

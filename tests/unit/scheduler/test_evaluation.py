@@ -81,7 +81,7 @@ class Placer:
         self.placed: list[str] = []
 
     def place(self, cpu: str | None) -> int | None:
-        pod_class = self.profile.describe(make_pod(cpu=cpu))
+        pod_class = self.profile.describe(make_pod(cpu=cpu), self.snapshot)
         if self.anew or pod_class not in self.evaluations:
             self.evaluations[pod_class] = Evaluation(self.profile, pod_class)
         row = self.evaluations[pod_class].best(self.snapshot, self.turn)

@@ -184,9 +184,9 @@ def test_a_pod_that_names_its_node_fits_no_other() -> None:
 
     profile = default_profile()
     cluster = make_cluster(make_node("a"), make_node("b"))
-    pod_class = profile.describe(make_pod(node="b"))
+    pod_class = profile.describe(make_pod(node="b"), cluster.snapshot)
     assert list(feasible(profile, pod_class, cluster.snapshot, slice(0, 2))) == [False, True]
-    elsewhere = profile.describe(make_pod(node="c"))
+    elsewhere = profile.describe(make_pod(node="c"), cluster.snapshot)
     told = diagnose(profile, elsewhere, cluster.snapshot).message
     assert told == "0/2 nodes are available: 2 node(s) didn't match the requested node name."
 

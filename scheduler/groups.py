@@ -1,0 +1,84 @@
+"""What pods belong to: the Services that select them, and the controllers that own them.
+
+Pods that say nothing about how they are to be spread are spread by the selectors of these, as far as that costs
+nothing else. Pure: events go in, selectors come out.
+
+Source: kubernetes/pkg/scheduler/framework/plugins/helper/spread.go
+"""
+
+from __future__ import annotations
+
+from apimachinery.meta import Object, get_path, labels, name, namespace
+from apimachinery.selectors import Requirement, Selector, selector_from_object
+
+CONTROLLERS = {
+    ("v1", "ReplicationController"),
+    ("apps/v1", "ReplicaSet"),
+    ("apps/v1", "StatefulSet"),
+}
+
+
+class Groups:
+    """The selectors of Services, ReplicationControllers, ReplicaSets and StatefulSets.
+
+    `version` grows with every change.
+    """
+
+    def __init__(self) -> None:
+        self.version = 0
+        self._services: dict[str, dict[str, Selector]] = {}
+        self._controllers: dict[tuple[str, str, str], Selector] = {}
+
+    def changed(self, old: Object | None, new: Object | None) -> None:
+        """A service or a controller is new, has changed or is gone."""
+        obj = new or old
+        assert obj is not None, "something has changed"
+        selector = None if new is None else _selector(new)
+        if obj["kind"] == "Service":
+            known = self._services.setdefault(namespace(obj), {})
+            differs = known.get(name(obj)) != selector
+            if selector is not None:
+                known[name(obj)] = selector
+            else:
+                known.pop(name(obj), None)
+            if not known:
+                del self._services[namespace(obj)]
+        else:
+            key = obj["kind"], namespace(obj), name(obj)
+            differs = self._controllers.get(key) != selector
+            if selector is not None:
+                self._controllers[key] = selector
+            else:
+                self._controllers.pop(key, None)
+        self.version += differs
+
+    def selector_of(self, pod: Object) -> Selector | None:
+        """What the pods of the same groups have in common; None for a pod that is in none."""
+        requirements: list[Requirement] = []
+        for selector in self._services.get(namespace(pod), {}).values():
+            if selector.matches(labels(pod)):
+                requirements += selector.requirements
+        owner = controller_of(pod)
+        if owner is not None:
+            owning = self._controllers.get((owner["kind"], namespace(pod), owner["name"]))
+            requirements += owning.requirements if owning is not None else ()
+        return Selector(tuple(dict.fromkeys(requirements))) if requirements else None
+
+
+def controller_of(pod: Object) -> Object | None:
+    """The reference to the controller that owns a pod, if it is of those whose pods are spread."""
+    references: list[Object] = get_path(pod, "metadata", "ownerReferences", default=[])
+    for reference in references:
+        if reference.get("controller") and (reference["apiVersion"], reference["kind"]) in CONTROLLERS:
+            return reference
+    return None
+
+
+def _selector(obj: Object) -> Selector | None:
+    """The selector of a service or a controller; None if it has none."""
+    selector = get_path(obj, "spec", "selector")
+    if not selector:
+        return None
+    if obj["kind"] in ("Service", "ReplicationController"):
+        return selector_from_object({"matchLabels": selector})
+    return selector_from_object(selector)
