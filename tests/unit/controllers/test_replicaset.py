@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from apimachinery.errors import ApiError
 from apimachinery.meta import Object, name
+from apimachinery.resources import REPLICATIONCONTROLLERS
 from apimachinery.selectors import selector_from_object
 from apimachinery.time import rfc3339
 from controllers.deletion_ranking import DELETION_COST, choose_pods_to_delete, deletion_cost
@@ -184,3 +185,12 @@ def test_an_owner_of_the_same_name_but_another_uid_owns_nothing() -> None:
     assert first["metadata"]["name"] == second["metadata"]["name"]
     assert plan_claims(second, SELECTOR, [owned_by(pod(), first)]).owned == []
     assert metadata("a")["uid"] != metadata("a")["uid"]
+
+
+def test_a_replication_controllers_pods_are_owned_by_it_and_its_status_tells_of_none_that_leave() -> None:
+    web = replica_set(replicas=1)
+    owner = pod_from_template(web, REPLICATIONCONTROLLERS)["metadata"]["ownerReferences"][0]
+    assert (owner["apiVersion"], owner["kind"]) == ("v1", "ReplicationController")
+    pods = [running("one"), deleting(running("two"))]
+    assert plan_status(web, pods, None, NOW)["terminatingReplicas"] == 1
+    assert "terminatingReplicas" not in plan_status(web, pods, None, NOW, REPLICATIONCONTROLLERS)
