@@ -10,14 +10,15 @@ from apimachinery.errors import ApiError, is_conflict
 from apimachinery.meta import Object, deletion_requested, labels, name, namespace, namespaced_key
 from apimachinery.resources import ENDPOINTSLICES, NODES, PODS, SERVICES
 from controllers.context import Context
-from controllers.endpoint_slice_plan import MANAGER, plan_slices
+from controllers.endpoint_slice_plan import MANAGER, plan_slices, topology_mode_is_auto
 from controllers.endpoint_slice_writes import BY_SERVICE, by_service, carry_out, managed, tell_services
 from controllers.expectations import STALE_RETRY_SECONDS, Expectations
 from controllers.pace import Pace
-from controllers.pods import BY_NODE, by_node
+from controllers.pods import BY_NODE, by_node, is_ready
 from controllers.service_endpoints import TriggerTimes, selector_of
+from controllers.topology_hints import DISABLED, ENABLED, ZONE, cpu_of, zone_ratios
 
-ZONE = "topology.kubernetes.io/zone"
+AUTO = "hints by zones"
 
 
 class EndpointSliceController:
@@ -37,8 +38,12 @@ class EndpointSliceController:
         self._pace = Pace(self.queue, context.clock)
         self._expectations = Expectations(self._slices, context.clock)
         self._times = TriggerTimes()
+        self._ratios: dict[str, float] | None = None
+        # What was told of hints, by service and family: the same is not told again at every pass.
+        self._told: dict[str, dict[str, str]] = {}
         self._pods.add_index(BY_NODE, by_node)
         self._slices.add_index(BY_SERVICE, by_service)
+        self._services.add_index(AUTO, lambda service: [AUTO] if topology_mode_is_auto(service) else [])
         self._members.follow(self._pace.soon)
         self._services.add_handler(self._service_changed)
         self._nodes.add_handler(self._node_changed)
@@ -53,7 +58,13 @@ class EndpointSliceController:
         tell_services(MANAGER, old, new, self._pace.soon)
 
     def _node_changed(self, kind: str, old: Object | None, new: Object | None) -> None:
-        if old is not None and new is not None and labels(old).get(ZONE) == labels(new).get(ZONE):
+        before, after = ((labels(one).get(ZONE), is_ready(one), cpu_of(one)) if one else None for one in (old, new))
+        if before == after:
+            return
+        self._ratios = None
+        for service in self._services.by_index(AUTO, AUTO):
+            self._pace.soon(namespaced_key(service))
+        if before is not None and after is not None and before[0] == after[0]:
             return
         node = new or old
         assert node is not None
@@ -72,6 +83,7 @@ class EndpointSliceController:
             # The garbage collector takes the slices of a service that is gone; others' are theirs.
             self._times.forget(key)
             self._pace.forget(key)
+            self._told.pop(key, None)
             if service is None:
                 self._expectations.forget(key)
             return
@@ -81,11 +93,14 @@ class EndpointSliceController:
         with self._pace.working(key):
             pods = self._members.of(key)
             slices = self._slices.by_index(BY_SERVICE, managed(MANAGER, key))
+            if self._ratios is None and topology_mode_is_auto(service):
+                self._ratios = zone_ratios(self._nodes.list())
             plan = plan_slices(
                 service,
                 pods,
                 [one for one in slices if not deletion_requested(one)],
                 self._zone_of,
+                ratios=self._ratios,
                 trigger_time=self._times.since(key, service, pods),
                 endpoints_max=self._endpoints_max,
             )
@@ -93,11 +108,25 @@ class EndpointSliceController:
             await carry_out(self._client, self._expectations, key, plan)
         except ApiError as error:
             if not is_conflict(error):
-                self._tell(service, error)
+                which = f"{namespace(service)}/{name(service)}"
+                message = f"Error updating Endpoint Slices for Service {which}: {error.message}"
+                self._tell(service, "Warning", "FailedToUpdateEndpointSlices", message)
             raise
+        self._tell_of_hints(key, service, plan.hints)
 
-    def _tell(self, service: Object, error: ApiError) -> None:
-        which = f"{namespace(service)}/{name(service)}"
-        message = f"Error updating Endpoint Slices for Service {which}: {error.message}"
-        about = {**service, "apiVersion": "v1", "kind": "Service"}
-        self._recorder.event(about, "Warning", "FailedToUpdateEndpointSlices", message)
+    def _tell_of_hints(self, key: str, service: Object, hints: dict[str, str]) -> None:
+        told = self._told.pop(key, {})
+        for family in sorted({*told, *hints}):
+            # Hints that nobody asks for any more have been taken away; that there were none is nothing new.
+            why = hints.get(family, DISABLED if told.get(family) == "" else told.get(family))
+            if why is not None and why != told.get(family):
+                what = f"{why or ENABLED}, addressType: {family}"
+                if why:
+                    self._tell(service, "Warning", "TopologyAwareHintsDisabled", what)
+                else:
+                    self._tell(service, "Normal", "TopologyAwareHintsEnabled", what)
+        if hints:
+            self._told[key] = hints
+
+    def _tell(self, service: Object, kind: str, reason: str, message: str) -> None:
+        self._recorder.event({**service, "apiVersion": "v1", "kind": "Service"}, kind, reason, message)

@@ -10,7 +10,7 @@ kubernetes/staging/src/k8s.io/endpointslice/reconciler.go
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,6 +44,7 @@ from controllers.service_endpoints import (
     target_reference,
     with_trigger_time,
 )
+from controllers.topology_hints import add_hints
 
 MANAGED_BY, SERVICE_NAME = "endpointslice.kubernetes.io/managed-by", "kubernetes.io/service-name"
 MANAGER = "endpointslice-controller.k8s.io"
@@ -67,12 +68,15 @@ class SlicePlan:
     create: list[Object] = field(default_factory=list)
     update: list[Object] = field(default_factory=list)
     delete: list[Object] = field(default_factory=list)
+    # By family why there are no hints that were asked for; "" if there are.
+    hints: dict[str, str] = field(default_factory=dict)
 
     def add(self, other: SlicePlan) -> None:
         """Do what the other plan says, too."""
         self.create += other.create
         self.update += other.update
         self.delete += other.delete
+        self.hints |= other.hints
 
 
 def plan_slices(
@@ -81,16 +85,28 @@ def plan_slices(
     slices: Iterable[Object],
     zone_of: ZoneOf,
     *,
+    ratios: Mapping[str, float] | None = None,
     trigger_time: str = "",
     endpoints_max: int = ENDPOINTS_PER_SLICE,
 ) -> SlicePlan:
-    """What makes these slices of a service, its own, hold the endpoints that these pods are."""
+    """What makes these slices of a service, its own, hold the endpoints that these pods are.
+
+    `ratios` are the zones' shares of all CPU, for services whose hints go by these.
+    """
     families = address_families(service)
     plan, existing = SlicePlan(), list(slices)
     plan.delete += [one for one in existing if one["addressType"] not in families]
     for family in families:
         of_family = [one for one in existing if one["addressType"] == family]
-        plan.add(_plan_family(service, pods, of_family, zone_of, family, endpoints_max))
+        part, strangers = _plan_family(service, pods, of_family, zone_of, family, endpoints_max)
+        if topology_mode_is_auto(service):
+            written = {name(one) for one in (*part.update, *part.delete, *strangers)}
+            untouched = [one for one in of_family if name(one) not in written]
+            more, part.hints[family] = add_hints([*part.create, *part.update], untouched, ratios or {})
+            part.update += more
+        recycle(part)
+        part.delete += strangers
+        plan.add(part)
     if deletion_requested(service):
         plan.create = []  # the garbage collector would find them too late
     plan.create = [_annotated(one, trigger_time) for one in plan.create]
@@ -107,9 +123,9 @@ def _annotated(one: Object, trigger_time: str) -> Object:
 
 def _plan_family(
     service: Object, pods: Sequence[Object], slices: list[Object], zone_of: ZoneOf, family: str, endpoints_max: int
-) -> SlicePlan:
+) -> tuple[SlicePlan, list[Object]]:
+    """What to write, but for hints; and the slices of services of the same name that are gone."""
     owned = [one for one in slices if is_owned_by(one, service)]
-    # They were of a service of the same name that is gone.
     strangers = [one for one in slices if not is_owned_by(one, service)]
     existing: dict[PortsKey, list[Object]] = {}
     for one in sorted(owned, key=name):
@@ -126,9 +142,7 @@ def _plan_family(
             plan.delete = []
         else:
             plan.create = [placeholder]
-    recycle(plan)
-    plan.delete += strangers
-    return plan
+    return plan, strangers
 
 
 def _wanted(
@@ -195,10 +209,12 @@ def _share_out(
     service: Object, empty: Object, existing: list[Object], wanted: dict[Any, Object], endpoints_max: int
 ) -> SlicePlan:
     """Put the endpoints of the same ports where they are, where there is room, or into new slices."""
-    plan, untouched = SlicePlan(), []
+    plan, untouched, auto = SlicePlan(), [], topology_mode_is_auto(service)
     for one in existing:
         before = one.get("endpoints") or []
-        found = [(endpoint, wanted.pop(endpoint_key(endpoint), None)) for endpoint in before]
+        found = [
+            (endpoint, _as_before(wanted.pop(endpoint_key(endpoint), None), endpoint, auto)) for endpoint in before
+        ]
         kept = [new for _, new in found if new is not None]
         if before and not kept:
             plan.delete.append(one)
@@ -222,6 +238,13 @@ def _share_out(
             plan.create.append(filled)
         _fill(filled, rest, endpoints_max)
     return plan
+
+
+def _as_before(wanted: Object | None, endpoint: Object, auto: bool) -> Object | None:
+    """With the hints that it has, where these are decided about later, for all endpoints together."""
+    if wanted is None or not auto or "hints" not in endpoint:
+        return wanted
+    return {**wanted, "hints": endpoint["hints"]}
 
 
 def _fill(one: Object, rest: list[Object], endpoints_max: int) -> None:

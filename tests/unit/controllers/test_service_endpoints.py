@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -13,12 +13,13 @@ from apiclient.events import EventRecorder
 from apimachinery.meta import Object, labels, name
 from apimachinery.resources import ENDPOINTS, ENDPOINTSLICES, NODES, PODS, SERVICES
 from controllers.context import Context, Controller, Informers, Options, run_controller
-from controllers.endpoint_slice import ZONE, EndpointSliceController
+from controllers.endpoint_slice import EndpointSliceController
 from controllers.endpoint_slice_mirroring import EndpointSliceMirroring
 from controllers.endpoint_slice_mirroring_plan import SKIP_MIRROR
 from controllers.endpoint_slice_plan import MANAGED_BY, SERVICE_NAME
 from controllers.endpoints import EndpointsController
 from controllers.service_endpoints import LEADER
+from controllers.topology_hints import ZONE
 from tests.support.clock import ManualClock
 from tests.support.staged_api import StagedApi
 
@@ -29,13 +30,24 @@ class _Over(Exception):
     """The test is over: ends all tasks of its group."""
 
 
+class Told:
+    """An event recorder that remembers (type, reason, message)."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, str, str]] = []
+
+    def event(self, obj: Object, type: str, reason: str, message: str) -> None:
+        self.events.append((type, reason, message))
+
+
 @asynccontextmanager
 async def running(
     api: StagedApi, clock: ManualClock, *makers: Callable[[Context], Controller]
-) -> AsyncIterator[None]:
+) -> AsyncIterator[list[tuple[str, str, str]]]:
+    """Controllers at work; yields the events that they have told of."""
     client: Any = api
-    informers = Informers(client, client, clock=clock)
-    context = Context(client, client, informers, EventRecorder(client, "test", clock=clock), clock, Options())
+    informers, recorder = Informers(client, client, clock=clock), Told()
+    context = Context(client, client, informers, cast(EventRecorder, recorder), clock, Options())
     controllers = [make(context) for make in makers or CONTROLLERS]
     try:
         async with asyncio.TaskGroup() as group:
@@ -43,7 +55,7 @@ async def running(
             for controller in controllers:
                 group.create_task(run_controller("test", controller, workers=2, clock=clock))
             await clock.advance(1)
-            yield
+            yield recorder.events
             raise _Over
     except* _Over:
         pass
@@ -275,3 +287,28 @@ async def test_services_of_names_elsewhere_have_no_endpoints(clock: ManualClock)
     await api.create(PODS, pod(1))
     async with running(api, clock):
         assert api.objects(ENDPOINTSLICES) == [] and api.objects(ENDPOINTS) == []
+
+
+async def test_hints_by_zones_come_with_the_second_zone_and_are_told_of(clock: ManualClock) -> None:
+    api = StagedApi()
+    able = {"allocatable": {"cpu": "1"}, "conditions": [{"type": "Ready", "status": "True"}]}
+    await api.create(NODES, node() | {"status": able})
+    asking = service()
+    asking["metadata"]["annotations"] = {"service.kubernetes.io/topology-mode": "Auto"}
+    await api.create(SERVICES, asking)
+    for number, which in enumerate(("n1", "n1", "n2", "n2")):
+        await api.create(PODS, pod(number, node=which))
+    async with running(api, clock, EndpointSliceController) as told:
+        assert len(in_slices(api)) == 2 and not any("hints" in one for one in in_slices(api))
+        await api.create(NODES, node("n2", "zone-b") | {"status": able})
+        await clock.advance(1)
+        hints = [one["hints"]["forZones"][0]["name"] for one in in_slices(api)]
+        assert sorted(hints) == ["zone-a", "zone-a", "zone-b", "zone-b"]
+        await api.patch(SERVICES, "web", {"metadata": {"annotations": None}}, "default")
+        await clock.advance(1)
+        assert not any("hints" in one for one in in_slices(api))
+        assert [(reason, message.split(":")[0]) for _, reason, message in told] == [
+            ("TopologyAwareHintsDisabled", "Insufficient Node information"),
+            ("TopologyAwareHintsEnabled", "Topology Aware Hints has been enabled, addressType"),
+            ("TopologyAwareHintsDisabled", "Topology Aware Hints has been disabled, addressType"),
+        ]
