@@ -12,7 +12,7 @@ import yaml
 
 from apiclient.rest import Client
 from apimachinery.meta import Object, deletion_requested, name
-from apimachinery.resources import CONTROLLERREVISIONS, DAEMONSETS, NAMESPACES, NODES, PODS
+from apimachinery.resources import CONTROLLERREVISIONS, DAEMONSETS, EVENTS, NAMESPACES, NODES, PODS
 from controllers.pods import is_ready, node_name
 from tests.support.apiserver import REPOSITORY, ApiServerProcess, running
 from tests.support.clients import kubectl_on_path
@@ -94,6 +94,10 @@ def bound(pods: dict[str, Object]) -> list[str]:
     return sorted(node_name(pod) for pod in pods.values() if not deletion_requested(pod))
 
 
+def reasons(events: dict[str, Object]) -> set[str]:
+    return {one["reason"] for one in events.values() if one["involvedObject"]["kind"] == "DaemonSet"}
+
+
 async def test_every_node_gets_a_pod_that_the_scheduler_binds(client: Client, scope: str) -> None:
     await client.create(DAEMONSETS, daemon_set(), scope)
     await rolled_out(client, scope, 3)
@@ -112,13 +116,15 @@ async def test_every_node_gets_a_pod_that_the_scheduler_binds(client: Client, sc
     await rolled_out(client, scope, 1)
 
 
-async def test_a_failed_pod_is_replaced(client: Client, scope: str) -> None:
+async def test_a_failed_pod_is_replaced_and_told_of(client: Client, scope: str) -> None:
     await client.create(DAEMONSETS, daemon_set(), scope)
     await rolled_out(client, scope, 3)
     pods = await until(client, PODS, scope, lambda pods: bound(pods) == list(NODE_NAMES))
     failed = next(iter(pods))
     await client.patch(PODS, failed, {"status": {"phase": "Failed", "conditions": []}}, scope, subresource="status")
     await until(client, PODS, scope, lambda pods: failed not in pods and bound(pods) == list(NODE_NAMES))
+    told = await until(client, EVENTS, scope, lambda found: "FailedDaemonPod" in reasons(found))
+    assert {"SuccessfulCreate", "SuccessfulDelete"} <= reasons(told)
 
 
 @pytest.mark.parametrize(("surge", "unavailable"), [(0, 1), (1, 0)])
