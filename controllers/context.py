@@ -31,6 +31,7 @@ from apimachinery.resources import (
     DEPLOYMENTS,
     ENDPOINTS,
     ENDPOINTSLICES,
+    HORIZONTALPODAUTOSCALERS,
     JOBS,
     LEASES,
     NAMESPACES,
@@ -65,6 +66,7 @@ WHOLE_OBJECTS = (
     *(PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, STORAGECLASSES),
     *(JOBS, CRONJOBS),
     *(SERVICES, ENDPOINTS, ENDPOINTSLICES),
+    HORIZONTALPODAUTOSCALERS,
 )
 
 
@@ -83,6 +85,11 @@ class Options:
     terminated_pod_gc_threshold: int = 12500
     max_endpoints_per_slice: int = 100
     mirroring_max_endpoints_per_subset: int = 1000
+    horizontal_pod_autoscaler_sync_period: float = 15.0
+    horizontal_pod_autoscaler_downscale_stabilization: float = 300.0
+    horizontal_pod_autoscaler_tolerance: float = 0.1
+    horizontal_pod_autoscaler_cpu_initialization_period: float = 300.0
+    horizontal_pod_autoscaler_initial_readiness_delay: float = 30.0
     root_ca: str | None = None
     concurrent_syncs: dict[str, int] = field(default_factory=dict)
 

@@ -67,6 +67,11 @@ class CustomResources:
         """The resource of an object's apiVersion and kind, built-in ones included."""
         return resources.by_kind(api_version, kind) or self._kinds.get((api_version, kind))
 
+    def by_group_kind(self, group: str, kind: str) -> Resource | None:
+        """The resource of a kind in the version that its group prefers, of what is not built in."""
+        preferred = (versions[0] for versions in self._served.values())
+        return next((one for one in preferred if (one.group, one.kind) == (group, kind)), None)
+
     def namespaced(self) -> list[Resource]:
         """Those whose objects are in namespaces."""
         return [versions[0] for versions in self._served.values() if versions[0].namespaced]

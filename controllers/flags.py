@@ -48,6 +48,11 @@ def parser() -> argparse.ArgumentParser:
         ("terminated-pod-gc-threshold", int),
         ("max-endpoints-per-slice", int),
         ("mirroring-max-endpoints-per-subset", int),
+        ("horizontal-pod-autoscaler-sync-period", duration),
+        ("horizontal-pod-autoscaler-downscale-stabilization", duration),
+        ("horizontal-pod-autoscaler-tolerance", float),
+        ("horizontal-pod-autoscaler-cpu-initialization-period", duration),
+        ("horizontal-pod-autoscaler-initial-readiness-delay", duration),
     ):
         default = getattr(_DEFAULTS, flag.replace("-", "_"))
         add(f"--{flag}", type=kind, default=default, metavar=kind.__name__.upper(), help=f"default: {default}")
@@ -89,6 +94,11 @@ def options(args: argparse.Namespace, *, ca_pem: str | None) -> Options:
         terminated_pod_gc_threshold=args.terminated_pod_gc_threshold,
         max_endpoints_per_slice=args.max_endpoints_per_slice,
         mirroring_max_endpoints_per_subset=args.mirroring_max_endpoints_per_subset,
+        horizontal_pod_autoscaler_sync_period=args.horizontal_pod_autoscaler_sync_period,
+        horizontal_pod_autoscaler_downscale_stabilization=args.horizontal_pod_autoscaler_downscale_stabilization,
+        horizontal_pod_autoscaler_tolerance=args.horizontal_pod_autoscaler_tolerance,
+        horizontal_pod_autoscaler_cpu_initialization_period=args.horizontal_pod_autoscaler_cpu_initialization_period,
+        horizontal_pod_autoscaler_initial_readiness_delay=args.horizontal_pod_autoscaler_initial_readiness_delay,
         root_ca=Path(args.root_ca_file).read_text() if args.root_ca_file else ca_pem,
         concurrent_syncs={
             name: getattr(args, entry.flag.replace("-", "_"))
