@@ -204,17 +204,17 @@ class StatefulSetController:
         claims: dict[str, Object] = {}
         if claim_templates(stateful_set):
             claims = {name(one): one for one in self._claims.by_index(BY_NAMESPACE, namespace(stateful_set))}
-        current_set, update_set = (
-            history.with_revision(STATEFULSETS, stateful_set, one) for one in (current, update)
-        )
+        # The newest revision is what the set says now: only an earlier one has to be brought back.
+        same = name(current) == name(update)
+        current_set = stateful_set if same else history.with_revision(STATEFULSETS, stateful_set, current)
         now = self._clock.now()
-        return View(stateful_set, current_set, update_set, name(current), name(update), claims, now)
+        return View(stateful_set, current_set, name(current), name(update), claims, now)
 
     def _as_it_leaves(self, stateful_set: Object) -> View:
         """A set that is being deleted makes no more history: its revisions are those that it last told of."""
         told = stateful_set.get("status") or {}
         names = (told.get("currentRevision", ""), told.get("updateRevision", ""))
-        return View(stateful_set, stateful_set, stateful_set, *names, {}, self._clock.now())
+        return View(stateful_set, stateful_set, *names, {}, self._clock.now())
 
     async def _tell_status(
         self, view: View, pods: Sequence[Object], updating: Iterable[Object], collision_count: int

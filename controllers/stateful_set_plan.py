@@ -46,11 +46,10 @@ Stages = tuple[tuple[Step, ...], ...]
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A StatefulSet as it is to be seen in one pass: its two revisions, as sets, with their names."""
+    """A StatefulSet as it is to be seen in one pass, as it was at its current revision, and the names of both."""
 
     stateful_set: Object
     current_set: Object
-    update_set: Object
     current: str
     update: str
     # The claims of the namespace, by name.
@@ -143,7 +142,7 @@ def versioned_pod(view: View, number: int) -> Object:
             kept = get_path(stateful_set, "status", "currentReplicas", default=0)
         if number < start(stateful_set) + kept:
             return new_pod(view.current_set, number, view.current)
-    return new_pod(view.update_set, number, view.update)
+    return new_pod(stateful_set, number, view.update)
 
 
 def _next_step(view: View, pod: Object) -> tuple[Step | None, bool]:

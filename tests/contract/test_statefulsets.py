@@ -14,7 +14,15 @@ import pytest
 
 from apiclient.rest import Client
 from apimachinery.meta import Object, controller_of, deletion_requested, get_path, labels, name
-from apimachinery.resources import CONTROLLERREVISIONS, EVENTS, NAMESPACES, PERSISTENTVOLUMECLAIMS, PODS, STATEFULSETS
+from apimachinery.resources import (
+    CONTROLLERREVISIONS,
+    EVENTS,
+    NAMESPACES,
+    NODES,
+    PERSISTENTVOLUMECLAIMS,
+    PODS,
+    STATEFULSETS,
+)
 from controllers.controller_history import REVISION_LABEL
 from controllers.pods import is_ready
 from controllers.stateful_set_identity import POD_INDEX_LABEL, POD_NAME_LABEL, ordinal
@@ -189,6 +197,22 @@ async def test_an_ended_pod_is_gone_before_another_takes_its_name(client: Client
 
         await until(client, PODS, scope, replaced)
         await rolled_out(client, scope, 2)
+
+
+async def test_a_pod_that_can_not_be_ended_keeps_its_name(client: Client, scope: str) -> None:
+    # Nobody answers for this node: what was bound to it may run for all anybody knows.
+    node = name(await client.create(NODES, {"metadata": {"generateName": "lost-"}}))
+    web = stateful_set(scope, replicas=2, podManagementPolicy="Parallel")
+    web["spec"]["template"]["spec"]["nodeName"] = node
+    await client.create(STATEFULSETS, web)
+    before = await until(client, PODS, scope, lambda found: len(found) == 2)
+    await client.delete(PODS, "web-0", scope)
+    await client.patch(STATEFULSETS, "web", {"spec": {"replicas": 3}}, scope)
+    after = await until(client, PODS, scope, lambda found: "web-2" in found)
+    assert after["web-0"]["metadata"]["uid"] == before["web-0"]["metadata"]["uid"]
+    assert deletion_requested(after["web-0"])
+    await client.delete(PODS, "web-0", scope, grace_period_seconds=0)
+    await until(client, PODS, scope, lambda found: "web-0" in found and not deletion_requested(found["web-0"]))
 
 
 async def test_an_update_goes_downwards_to_the_partition_and_no_further(client: Client, scope: str) -> None:

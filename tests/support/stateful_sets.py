@@ -41,8 +41,8 @@ def view(owner: Object, *, updating: bool = False, claims: Iterable[Object] = ()
     old = with_revision(STATEFULSETS, owner, new_revision(STATEFULSETS, before, number=1))
     named = {name(claim): claim for claim in claims}
     if not updating:
-        return View(owner, owner, owner, NEW, NEW, named, now)
-    return View(owner, old, owner, OLD, NEW, named, now)
+        return View(owner, owner, NEW, NEW, named, now)
+    return View(owner, old, OLD, NEW, named, now)
 
 
 def member(owner: Object, number: int, *, revision: str = NEW, phase: str = "Running", **state: Any) -> Object:

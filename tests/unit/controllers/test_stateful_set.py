@@ -98,6 +98,19 @@ async def test_a_pod_of_another_that_has_the_name_is_left_alone(clock: ManualClo
         assert pod["metadata"]["ownerReferences"][0]["kind"] == "StatefulSet"
 
 
+async def test_a_leader_that_does_not_know_yet_that_it_was_replaced_doubles_nothing(clock: ManualClock) -> None:
+    api = StagedApi()
+    async with running(api, clock, StatefulSetController, StatefulSetController):
+        api.hold(PODS)
+        await api.create(STATEFULSETS, parallel(3, claims=["data"]))
+        await clock.advance(5)
+        api.release(PODS)
+        await clock.advance(30)
+        assert sorted(map(name, api.objects(PODS))) == ["web-0", "web-1", "web-2"]
+        assert len(api.objects(PERSISTENTVOLUMECLAIMS)) == 3 and len(api.objects(CONTROLLERREVISIONS)) == 1
+        assert api.count("delete", PODS) == 0
+
+
 def test_only_changes_that_decisions_rest_on_are_looked_at() -> None:
     web = stateful_set(1)
     pod = member(web, 0)
