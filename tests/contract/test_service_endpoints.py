@@ -20,7 +20,7 @@ from controllers.endpoint_slice_plan import SERVICE_NAME
 from tests.support.apiserver import ApiServerProcess, own_address, running
 from tests.support.clients import kubectl_current, kubectl_on_path
 from tests.support.kubectl import Kubectl
-from tests.support.manager import managing, until
+from tests.support.manager import ManagerProcess, managing, until
 
 NODE = "n1"
 SECONDS_MAX = 30
@@ -35,8 +35,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServerProces
         tmp_path_factory.mktemp("endpoints"), ["--bind-address", "0.0.0.0", "--advertise-address", advertised]
     ) as process:
         asyncio.run(prepare(process))
-        with managing(process):
-            yield process
+        yield process
+
+
+@pytest.fixture(scope="module", autouse=True)
+def manager(server: ApiServerProcess) -> Iterator[ManagerProcess]:
+    with managing(server) as process:
+        yield process
 
 
 async def prepare(server: ApiServerProcess) -> None:
@@ -177,10 +182,15 @@ async def settled(client: Client, scope: str, marker: str) -> None:
     await expose(client, scope, marker, selector={"app": "web"})
     await until(client, ENDPOINTSLICES, scope, leads_to(marker, 1))
     await until(client, ENDPOINTS, scope, lambda found: get_path(found.get(marker), "subsets"))
-    await expose(client, scope, f"{marker}-by-hand")
+    await settled_by_hand(client, scope, f"{marker}-by-hand")
+
+
+async def settled_by_hand(client: Client, scope: str, which: str) -> None:
+    """A service whose Endpoints are written by hand, until they are mirrored."""
+    await expose(client, scope, which)
     subset = {"addresses": [{"ip": "10.9.0.1"}], "ports": [{"port": 80}]}
-    await client.create(ENDPOINTS, {"metadata": {"name": f"{marker}-by-hand"}, "subsets": [subset]}, scope)
-    await until(client, ENDPOINTSLICES, scope, leads_to(f"{marker}-by-hand", 1))
+    await client.create(ENDPOINTS, {"metadata": {"name": which}, "subsets": [subset]}, scope)
+    await until(client, ENDPOINTSLICES, scope, leads_to(which, 1))
 
 
 async def versions(client: Client, scope: str) -> dict[tuple[str, str], str]:
@@ -200,6 +210,44 @@ async def test_all_of_it_goes_with_the_service(client: Client, scope: str) -> No
     await client.delete(SERVICES, "web", scope)
     await until(client, ENDPOINTS, scope, lambda found: not found)
     await until(client, ENDPOINTSLICES, scope, lambda found: not found)
+
+
+async def test_a_namespace_goes_with_all_its_services(client: Client, scope: str) -> None:
+    await expose(client, scope, selector={"app": "web"})
+    await settled_by_hand(client, scope, "db")
+    await until(client, ENDPOINTSLICES, scope, leads_to("web", 0))
+    await client.delete(NAMESPACES, scope)
+    await until(client, NAMESPACES, None, lambda found: scope not in found)
+
+
+NOW_READY = ["kept", "new"]
+
+
+def pods_in(one: Object) -> list[str]:
+    """The pods that are ready in a slice."""
+    ready = [endpoint for endpoint in one["endpoints"] if endpoint["conditions"]["ready"]]
+    return sorted(get_path(endpoint, "targetRef", "name", default="") for endpoint in ready)
+
+
+async def test_what_happens_while_nobody_manages_is_caught_up_with(
+    client: Client, scope: str, manager: ManagerProcess
+) -> None:
+    for number, which in enumerate(("kept", "gone", "new")):
+        await run_pod(client, scope, which, f"10.1.0.{number + 2}", ready=which != "new")
+    for which in ("web", "ended"):
+        await expose(client, scope, which, selector={"app": "web"})
+        await until(client, ENDPOINTSLICES, scope, leads_to(which, 2))
+    await settled_by_hand(client, scope, "db")
+    await until(client, ENDPOINTS, scope, lambda found: {"web", "ended"} <= found.keys())
+    manager.kill()
+    await client.delete(PODS, "gone", scope, grace_period_seconds=0)
+    ready = {"type": "Ready", "status": "True", "lastTransitionTime": rfc3339(time.time())}
+    await client.patch(PODS, "new", {"status": {"conditions": [ready]}}, scope, subresource="status")
+    await client.delete(SERVICES, "ended", scope)
+    await client.delete(ENDPOINTS, "db", scope)
+    manager.start()
+    await until(client, ENDPOINTS, scope, lambda found: found.keys() == {"web"})
+    await until(client, ENDPOINTSLICES, scope, lambda found: [pods_in(one) for one in found.values()] == [NOW_READY])
 
 
 async def test_the_api_servers_own_service_is_left_to_it(client: Client, scope: str) -> None:
