@@ -35,6 +35,7 @@ from controllers.endpoint_slice_mirroring import EndpointSliceMirroring
 from controllers.endpoints import EndpointsController
 from controllers.ephemeral_volumes import EphemeralVolumes
 from controllers.garbage_collector import GarbageCollector
+from controllers.horizontal_pod_autoscaler import HorizontalPodAutoscalerController
 from controllers.job import JobController
 from controllers.local_path_provisioner import LocalPathProvisioner
 from controllers.namespace import NamespaceController
@@ -94,6 +95,9 @@ CONTROLLERS = {
     "endpoints-controller": Entry(EndpointsController, 5, "concurrent-endpoint-syncs"),
     "endpointslice-mirroring-controller": Entry(
         EndpointSliceMirroring, 5, "mirroring-concurrent-service-endpoint-syncs"
+    ),
+    "horizontal-pod-autoscaler-controller": Entry(
+        HorizontalPodAutoscalerController, 5, "concurrent-horizontal-pod-autoscaler-syncs"
     ),
     "node-lifecycle-controller": Entry(NodeLifecycleController, 8),
     "taint-eviction-controller": Entry(TaintEvictionController, 8),
