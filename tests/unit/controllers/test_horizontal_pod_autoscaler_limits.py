@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from controllers.horizontal_pod_autoscaler_limits import (
     READY,
@@ -210,3 +212,34 @@ def test_only_rules_have_changes_remembered() -> None:
     assert up == History(ups=(Moment(NOW, 3),))
     down = scaled(up, behavior, 4, 2, NOW + 1)
     assert down == History(ups=up.ups, downs=(Moment(NOW + 1, 2),))
+
+
+_policies = st.lists(
+    st.tuples(st.sampled_from([PODS, PERCENT]), st.integers(1, 200), st.integers(1, 600)), min_size=1, max_size=3
+)
+_rules = st.builds(
+    lambda policies, select, window: rules(*policies, select=select, window=window),
+    _policies,
+    st.sampled_from(["Max", "Min", "Disabled"]),
+    st.integers(0, 600),
+)
+_moments = st.lists(st.tuples(st.floats(0, 700), st.integers(0, 50)), max_size=6).map(lambda pairs: moments(*pairs))
+
+
+@given(
+    wanted=st.integers(0, 200),
+    current=st.integers(2, 40),
+    up=_rules,
+    down=_rules,
+    history=st.builds(History, _moments, _moments, _moments),
+)
+def test_whatever_was_before_bounds_are_kept_and_nothing_is_scaled_the_other_way(
+    wanted: int, current: int, up: dict[str, Any], down: dict[str, Any], history: History
+) -> None:
+    found = ruled(wanted, current, up=up, down=down, history=history, least=2, most=40)
+    assert 2 <= found.replicas <= 40
+    if wanted >= current:
+        assert current <= found.replicas <= wanted
+    else:
+        assert max(wanted, 2) <= found.replicas <= current
+    assert found.history.recommendations[-1] == (NOW, wanted)
