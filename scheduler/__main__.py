@@ -22,6 +22,7 @@ from apiclient.logs import setup
 from apiclient.process_identity import own_identity
 from apiclient.rest import Client
 from apimachinery.resources import (
+    NAMESPACES,
     NODES,
     PERSISTENTVOLUMECLAIMS,
     PERSISTENTVOLUMES,
@@ -50,7 +51,7 @@ async def run(options: Options, client: Client, *, clock: Clock, rng: random.Ran
     )
     groups = [
         Informer(client, resource, transform=trimmed_group, clock=clock, rng=rng)
-        for resource in (SERVICES, REPLICATIONCONTROLLERS, REPLICASETS, STATEFULSETS)
+        for resource in (SERVICES, REPLICATIONCONTROLLERS, REPLICASETS, STATEFULSETS, NAMESPACES)
     ]
     recorder = EventRecorder(client, options.scheduler_name, clock=clock)
     reporter = Reporter(client, pods, recorder, clock=clock)

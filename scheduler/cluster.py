@@ -16,6 +16,7 @@ import orjson
 from apiclient.informer import DELETED
 from apiclient.logs import kv
 from apimachinery.meta import Object, deletion_requested, labels, name, namespace, namespaced_key, uid
+from scheduler.affinity_terms import terms_of
 from scheduler.evaluation import Evaluations, Turn
 from scheduler.framework import Diagnosis, News, PodClass, Profile, diagnose, still_against, still_against_for_storage
 from scheduler.pods import Usage, is_terminal, node_name, usage_fields, usage_of
@@ -91,7 +92,7 @@ class Cluster:
         self._storage_changed = True
 
     def group_changed(self, old: Object | None, new: Object | None) -> None:
-        """Take an event of a service or a controller that pods belong to."""
+        """Take an event of a service, a controller or a namespace that pods belong to."""
         self.snapshot.groups.changed(old, new)
 
     def _take(self, pod: Object, now: float) -> None:
@@ -123,8 +124,8 @@ class Cluster:
                 now,
             )
         queued = self.queue.pop(now)
-        if queued is not None and queued.described != self.snapshot.groups.version:
-            queued.described = self.snapshot.groups.version
+        if queued is not None and queued.described != self.snapshot.circumstances:
+            queued.described = self.snapshot.circumstances
             self.queue.describe_anew(queued, self._profile.describe(queued.pod, self.snapshot), now)
         return queued
 
@@ -226,7 +227,7 @@ class Cluster:
         else:
             self.queue.add(pod, pod_class, now)
         if (queued := self.queue.get(uid(pod))) is not None:
-            queued.described = self.snapshot.groups.version
+            queued.described = self.snapshot.circumstances
 
     def _note(self, change: Change, node: str) -> None:
         """Something on a node has changed: before the next placement it is asked which pods that may help."""
@@ -261,10 +262,12 @@ class Cluster:
     def _resident(self, pod: Object) -> Resident:
         """The pod as others ask for it; one object for all pods that are the same in that."""
         own, terminating = labels(pod), deletion_requested(pod)
-        signature = orjson.dumps([namespace(pod), own, terminating])
+        signature = orjson.dumps([namespace(pod), own, terminating, pod["spec"].get("affinity")])
         known = self._residents.get(signature)
         if known is None:
-            known = self._residents[signature] = Resident(namespace(pod), resident_labels(own), terminating)
+            known = self._residents[signature] = Resident(
+                namespace(pod), resident_labels(own), terminating, terms_of(pod)
+            )
             if len(self._residents) > RESIDENTS_REMEMBERED:
                 self._residents.popitem(last=False)
         return known

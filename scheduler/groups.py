@@ -1,4 +1,4 @@
-"""What pods belong to: the Services that select them, and the controllers that own them.
+"""What pods belong to: the Services that select them, the controllers that own them, and their namespaces.
 
 Pods that say nothing about how they are to be spread are spread by the selectors of these, as far as that costs
 nothing else. Pure: events go in, selectors come out.
@@ -7,6 +7,8 @@ Source: kubernetes/pkg/scheduler/framework/plugins/helper/spread.go
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 from apimachinery.meta import Object, get_path, labels, name, namespace
 from apimachinery.selectors import Requirement, Selector, selector_from_object
@@ -19,20 +21,24 @@ CONTROLLERS = {
 
 
 class Groups:
-    """The selectors of Services, ReplicationControllers, ReplicaSets and StatefulSets.
+    """The selectors of Services, ReplicationControllers, ReplicaSets and StatefulSets, and the labels of namespaces.
 
     `version` grows with every change.
     """
 
     def __init__(self) -> None:
         self.version = 0
+        self.namespaces: dict[str, Mapping[str, str]] = {}
         self._services: dict[str, dict[str, Selector]] = {}
         self._controllers: dict[tuple[str, str, str], Selector] = {}
 
     def changed(self, old: Object | None, new: Object | None) -> None:
-        """A service or a controller is new, has changed or is gone."""
+        """A service, a controller or a namespace is new, has changed or is gone."""
         obj = new or old
         assert obj is not None, "something has changed"
+        if obj["kind"] == "Namespace":
+            self._namespace_changed(obj, new)
+            return
         selector = None if new is None else _selector(new)
         if obj["kind"] == "Service":
             known = self._services.setdefault(namespace(obj), {})
@@ -51,6 +57,14 @@ class Groups:
             else:
                 self._controllers.pop(key, None)
         self.version += differs
+
+    def _namespace_changed(self, obj: Object, new: Object | None) -> None:
+        known = self.namespaces.get(name(obj))
+        if new is None:
+            self.namespaces.pop(name(obj), None)
+        else:
+            self.namespaces[name(obj)] = labels(new)
+        self.version += known != self.namespaces.get(name(obj))
 
     def selector_of(self, pod: Object) -> Selector | None:
         """What the pods of the same groups have in common; None for a pod that is in none."""

@@ -1,13 +1,13 @@
 """The pods on nodes, as other pods ask for them: how many of those that are meant are on each node.
 
-Pods in the same namespace with the same labels are one kind of resident. A question (which pods are meant) is
-answered once a kind; its tally, a column, is made when the question is first asked, and kept up to date pod by pod
+Pods in the same namespace with the same labels and terms are one kind of resident. A question (which pods are meant)
+is answered once a kind; its tally, a column, is made when the question is first asked, and kept up to date pod by pod
 from then on. So a pod costs nothing here but its kind, until somebody asks.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
@@ -16,17 +16,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apimachinery.selectors import Selector
+from scheduler.affinity_terms import NO_TERMS, Terms
 from scheduler.columns import ROWS_FIRST, BoolColumn, CodedColumn, IntColumn, grown
 
 TALLIES_KEPT = 128
 
 
 class Resident(NamedTuple):
-    """What other pods may ask of a pod; `labels` are sorted."""
+    """What other pods may ask of a pod, and what it asks of them (`terms`); `labels` are sorted."""
 
     namespace: str
     labels: tuple[tuple[str, str], ...]
     terminating: bool = False
+    terms: Terms = NO_TERMS
 
 
 NOBODY = Resident("", ())
@@ -68,9 +70,17 @@ class _Kind:
 
 
 class Residents:
-    """All pods on nodes that exist, by kind."""
+    """All pods on nodes that exist, by kind.
+
+    The keys are those of the domains that some of them ask about, in required anti-affinity and with weights.
+    `version` grows when there come to be pods that ask, or none are left.
+    """
 
     def __init__(self) -> None:
+        self.version = 0
+        self.anti_affinity_keys: Counter[str] = Counter()
+        self.weighted_keys: Counter[str] = Counter()
+        self._kinds_with_terms = 0
         self._kinds: dict[Resident, _Kind] = {}
         self._tallies: OrderedDict[Question, _Tally] = OrderedDict()
         self._height = ROWS_FIRST
@@ -80,6 +90,8 @@ class Residents:
         kind = self._kinds.get(resident)
         if kind is None:
             kind = self._kinds[resident] = _Kind()
+            if resident.terms is not NO_TERMS:
+                self._count_terms(resident.terms, 1)
             for question, tally in self._tallies.items():
                 if weight := question.weigh(resident):
                     kind.tallies.append((tally, weight))
@@ -92,6 +104,24 @@ class Residents:
             tally.column[row] += sign * weight
         if not kind.rows:
             del self._kinds[resident]
+            if resident.terms is not NO_TERMS:
+                self._count_terms(resident.terms, -1)
+
+    @property
+    def with_terms(self) -> bool:
+        """Whether any pod that is there asks something of others."""
+        return self._kinds_with_terms > 0
+
+    def _count_terms(self, terms: Terms, sign: int) -> None:
+        before = self.with_terms
+        self._kinds_with_terms += sign
+        self.version += before != self.with_terms
+        keys = Counter(term.key for term in terms.anti_affinity), Counter(term.key for _, term in terms.weighted)
+        for counts, changes in zip((self.anti_affinity_keys, self.weighted_keys), keys, strict=True):
+            for key, number in changes.items():
+                counts[key] += sign * number
+                if not counts[key]:
+                    del counts[key]
 
     def tally(self, question: Question) -> IntColumn:
         """The sum of the weights of the pods on each node."""

@@ -89,6 +89,11 @@ class Snapshot:
         """How many nodes there are."""
         return len(self._rows)
 
+    @property
+    def circumstances(self) -> int:
+        """Grows whenever pods may have to be described anew though they are the same."""
+        return self.groups.version + self.residents.version
+
     def row(self, node: str) -> int | None:
         """The row of a node."""
         return self._rows.get(node)

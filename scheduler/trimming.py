@@ -71,7 +71,7 @@ def trimmed_storage(obj: Object) -> Object:
 
 
 def trimmed_group(obj: Object) -> Object:
-    """A service or a controller: its name and its selector."""
+    """A service, a controller or a namespace: its name, its labels and its selector."""
     return {**_identity(obj), "spec": _kept(obj.get("spec") or {}, ("selector",))}
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from scheduler.framework import Profile
 from scheduler.plugins import (
     balanced_allocation,
+    inter_pod_affinity,
     node_affinity,
     node_name,
     node_ports,
@@ -31,6 +32,7 @@ DEFAULT_PLUGINS = (
     (volume_binding.PLUGIN, 0),
     (volume_zone.PLUGIN, 0),
     (pod_topology_spread.PLUGIN, 2),
+    (inter_pod_affinity.PLUGIN, 2),
     (balanced_allocation.PLUGIN, 1),
 )
 

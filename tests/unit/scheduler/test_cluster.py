@@ -30,6 +30,7 @@ from tests.unit.scheduler.factories import (
     place_next,
 )
 
+MUST, RATHER = "requiredDuringSchedulingIgnoredDuringExecution", "preferredDuringSchedulingIgnoredDuringExecution"
 SSD = [{"weight": 10, "preference": {"matchExpressions": [{"key": "disk", "operator": "In", "values": ["ssd"]}]}}]
 
 
@@ -59,6 +60,10 @@ def spread(key: str, skew_max: int = 1, app: str = "web", **fields: Any) -> Obje
     return {"whenUnsatisfiable": "DoNotSchedule", **told, **fields}
 
 
+def near(key: str, app: str) -> Object:
+    return {"topologyKey": key, "labelSelector": {"matchLabels": {"app": app}}}
+
+
 TEMPLATES: list[dict[str, Any]] = [
     {},
     {"cpu": "500m"},
@@ -71,6 +76,15 @@ TEMPLATES: list[dict[str, Any]] = [
         "affinity": {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": SSD}},
     },
     {"labels": {"app": "web"}, "topologySpreadConstraints": [spread("topology.kubernetes.io/zone")]},
+    {"labels": {"app": "db"}, "affinity": {"podAntiAffinity": {MUST: [near("kubernetes.io/hostname", "db")]}}},
+    {
+        "labels": {"app": "web"},
+        "affinity": {
+            "podAffinity": {RATHER: [{"weight": 5, "podAffinityTerm": near("topology.kubernetes.io/zone", "db")}]},
+            "podAntiAffinity": {RATHER: [{"weight": 3, "podAffinityTerm": near("kubernetes.io/hostname", "web")}]},
+        },
+    },
+    {"labels": {"app": "web"}, "affinity": {"podAffinity": {MUST: [near("topology.kubernetes.io/zone", "web")]}}},
     {
         "labels": {"app": "web"},
         "cpu": "250m",
