@@ -65,8 +65,8 @@ NO_TERMS = Terms()
 
 def terms_of(pod: Object) -> Terms:
     """The terms of a pod."""
-    affinity = pod["spec"].get("affinity") or {}
-    if not (affinity.get("podAffinity") or affinity.get("podAntiAffinity")):
+    affinity = pod["spec"].get("affinity")
+    if affinity is None or not (affinity.get("podAffinity") or affinity.get("podAntiAffinity")):
         return NO_TERMS
     near, away = affinity.get("podAffinity") or {}, affinity.get("podAntiAffinity") or {}
     found = Terms(

@@ -223,11 +223,9 @@ class Cluster:
             return  # bound by us, but this version of the pod is from before that
         pod_class = self._profile.describe(pod, self.snapshot)
         if known:
-            self.queue.update(pod, pod_class, now)
+            self.queue.update(pod, pod_class, now, described=self.snapshot.circumstances)
         else:
-            self.queue.add(pod, pod_class, now)
-        if (queued := self.queue.get(uid(pod))) is not None:
-            queued.described = self.snapshot.circumstances
+            self.queue.add(pod, pod_class, now, described=self.snapshot.circumstances)
 
     def _note(self, change: Change, node: str) -> None:
         """Something on a node has changed: before the next placement it is asked which pods that may help."""
@@ -262,7 +260,7 @@ class Cluster:
     def _resident(self, pod: Object) -> Resident:
         """The pod as others ask for it; one object for all pods that are the same in that."""
         own, terminating = labels(pod), deletion_requested(pod)
-        signature = orjson.dumps([namespace(pod), own, terminating, pod["spec"].get("affinity")])
+        signature = orjson.dumps((namespace(pod), own, terminating, pod["spec"].get("affinity")))
         known = self._residents.get(signature)
         if known is None:
             known = self._residents[signature] = Resident(

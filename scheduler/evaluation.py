@@ -75,6 +75,7 @@ class Evaluation:
         self._wave: list[int] = []
         self._seen = -1
         self._without_wave = 0
+        self._nowhere = -1
 
     def best(self, snapshot: Snapshot, turn: Turn) -> int | None:
         """The row of the node with the highest score, of several the one whose turn it is; None if there is none."""
@@ -84,9 +85,7 @@ class Evaluation:
             candidates = rows[_highest(self._total_among_others(snapshot, rows) if self._relations else self._total)]
             return int(turn.order(candidates)[0]) if len(candidates) else None
         if self._relations:
-            self._refresh(snapshot)
-            candidates = _highest(self._total_among_others(snapshot, slice(0, snapshot.height)))
-            return int(turn.order(candidates)[0]) if len(candidates) else None
+            return self._best_among_others(snapshot, turn)
         # One change since the last choice: that choice itself. Then equal pods follow each other.
         in_sequence = snapshot.journal.position == self._seen + 1
         self._seen = snapshot.journal.position
@@ -105,6 +104,16 @@ class Evaluation:
         if len(self._wave) < WAVE_ROWS_WORTHWHILE:
             self._without_wave = CHOICES_WITHOUT_WAVE
         return self._wave.pop()
+
+    def _best_among_others(self, snapshot: Snapshot, turn: Turn) -> int | None:
+        if self._nowhere == snapshot.journal.position:
+            return None  # equal pods that fail one after the other
+        self._refresh(snapshot)
+        candidates = _highest(self._total_among_others(snapshot, slice(0, snapshot.height)))
+        if not len(candidates):
+            self._nowhere = snapshot.journal.position
+            return None
+        return int(turn.order(candidates)[0])
 
     def _total_among_others(self, snapshot: Snapshot, rows: Rows) -> IntColumn:
         """The weighted sum of all scores of all rows that are kept, with what goes by the pods on all nodes."""

@@ -44,6 +44,7 @@ class Choice(NamedTuple):
 
 
 Demand: TypeAlias = Any
+DemandAmong: TypeAlias = Callable[[Object, Snapshot], Demand | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ class Plugin:
 
     name: str
     demand: Callable[[Object], Demand | None] | None = None
-    demand_among: Callable[[Object, Snapshot], Demand | None] | None = None
+    demand_among: DemandAmong | None = None
     filter: Callable[[Demand, Snapshot, Rows], Sequence[Rejection]] | None = None
     score: Callable[[Demand, Snapshot, Rows], IntColumn] | None = None
     normalize: Callable[[IntColumn, int, int], IntColumn] | None = None
@@ -120,17 +121,26 @@ class Profile:
     """The plugins that a scheduler places pods with, each with the weight of its score."""
 
     plugins: tuple[tuple[Plugin, int], ...]
+    _among: list[tuple[int, DemandAmong]] = field(init=False)
     _classes: dict[Hashable, PodClass] = field(default_factory=dict)
     _known: OrderedDict[Hashable, PodClass] = field(default_factory=OrderedDict)
 
+    def __post_init__(self) -> None:
+        asked = ((index, plugin.demand_among) for index, (plugin, _) in enumerate(self.plugins))
+        self._among = [(index, demand_among) for index, demand_among in asked if demand_among is not None]
+
     def describe(self, pod: Object, snapshot: Snapshot) -> PodClass:
         """The class of a pod. Raises ValueError, KeyError or TypeError for one that can't be understood."""
-        among = {p.name: p.demand_among(pod, snapshot) for p, _ in self.plugins if p.demand_among is not None}
-        signature = _signature(pod), *among.values()
+        among = [(index, demand_among(pod, snapshot)) for index, demand_among in self._among]
+        asked = [each for each in among if each[1] is not None]
+        signature: Hashable = (_signature(pod), *asked) if asked else _signature(pod)
         known = self._known.get(signature)
         if known is not None:
             return known
-        demands = tuple(p.demand(pod) if p.demand is not None else among[p.name] for p, _ in self.plugins)
+        all_demands = [p.demand(pod) if p.demand is not None else None for p, _ in self.plugins]
+        for index, demand in asked:
+            all_demands[index] = demand
+        demands = tuple(all_demands)
         usage = usage_of(pod)
         if len(self._known) >= CLASSES_REMEMBERED:
             # Pods that wait keep their own class; forgetting all only makes equal pods of later a new one.

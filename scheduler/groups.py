@@ -68,11 +68,13 @@ class Groups:
 
     def selector_of(self, pod: Object) -> Selector | None:
         """What the pods of the same groups have in common; None for a pod that is in none."""
+        services, owner = self._services.get(namespace(pod)), controller_of(pod)
+        if services is None and owner is None:
+            return None
         requirements: list[Requirement] = []
-        for selector in self._services.get(namespace(pod), {}).values():
+        for selector in (services or {}).values():
             if selector.matches(labels(pod)):
                 requirements += selector.requirements
-        owner = controller_of(pod)
         if owner is not None:
             owning = self._controllers.get((owner["kind"], namespace(pod), owner["name"]))
             requirements += owning.requirements if owning is not None else ()
@@ -81,8 +83,8 @@ class Groups:
 
 def controller_of(pod: Object) -> Object | None:
     """The reference to the controller that owns a pod, if it is of those whose pods are spread."""
-    references: list[Object] = get_path(pod, "metadata", "ownerReferences", default=[])
-    for reference in references:
+    references: list[Object] | None = pod["metadata"].get("ownerReferences")
+    for reference in references or ():
         if reference.get("controller") and (reference["apiVersion"], reference["kind"]) in CONTROLLERS:
             return reference
     return None

@@ -126,13 +126,13 @@ class SchedulingQueue:
         """The pod, whichever part it is in."""
         return self._pods.get(pod_uid)
 
-    def add(self, pod: Object, pod_class: PodClass, now: float) -> None:
+    def add(self, pod: Object, pod_class: PodClass, now: float, *, described: int = 0) -> None:
         """Take in a pod that is new."""
-        queued = QueuedPod(pod, pod_class, since=now, due=now)
+        queued = QueuedPod(pod, pod_class, since=now, due=now, described=described)
         self._pods[queued.uid] = queued
         self._admit(queued)
 
-    def update(self, pod: Object, pod_class: PodClass, now: float) -> None:
+    def update(self, pod: Object, pod_class: PodClass, now: float, *, described: int = 0) -> None:
         """Take in another version of a pod; what it demands anew is tried at once."""
         queued = self._pods[uid(pod)]
         changed = not queued.pod_class.equals(pod_class) or priority(queued.pod) != priority(pod)
@@ -140,7 +140,7 @@ class SchedulingQueue:
         if again:
             self._leave(queued)
             self.follow(queued.pod_class, now)
-        queued.pod = pod
+        queued.pod, queued.described = pod, described
         if changed:
             queued.pod_class = pod_class
         if again:

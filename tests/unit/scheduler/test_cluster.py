@@ -246,7 +246,12 @@ def test_a_large_cluster_is_filled_alike_by_classes_and_one_by_one() -> None:
         for number in range(200):
             disk = shapes.choice(["ssd", "hdd"])
             taints = [{"key": "taint", "effect": "PreferNoSchedule"}] if number % 7 == 0 else []
-            node = make_node(f"n{number}", cpu=shapes.randint(1, 16), labels={"disk": disk}, taints=taints)
+            places = {
+                "disk": disk,
+                "kubernetes.io/hostname": f"n{number}",
+                "topology.kubernetes.io/zone": f"z{number % 3}",
+            }
+            node = make_node(f"n{number}", cpu=shapes.randint(1, 16), labels=places, taints=taints)
             add_node(world.cluster, node)
         return [world.do("pod", shapes.randrange(len(TEMPLATES))) or "" for _ in range(1500)]
 
