@@ -65,7 +65,7 @@ class _Validator:
         if schema.get("type") or schema.get("format") or schema.get("x-kubernetes-int-or-string"):
             self._type(value, schema, path, result)
             result.matches += 1
-        self._junctors(value, schema, path, correlated, result)
+        self._junctors(value, schema, path, result)
         result.matches += 1
         if isinstance(value, str):
             self._string(value, schema, path, result)
@@ -107,18 +107,17 @@ class _Validator:
         told = f'{path} in body must be of type {",".join(map(str, kinds))}: "{have}"'
         result.errors.append(wrong_type(self._at(path), have, told))
 
-    def _junctors(
-        self, value: Any, schema: Schema, path: str, correlated: Correlated | None, result: _Result
-    ) -> None:
+    def _junctors(self, value: Any, schema: Schema, path: str, result: _Result) -> None:
+        """What several schemas say together. Nothing in them passes as unchanged: that might fail others."""
         if schema.get("anyOf"):
-            results = self._each(value, schema["anyOf"], path, correlated)
+            results = self._each(value, schema["anyOf"], path)
             if all(one.errors for one in results):
                 self._whole(result, f'"{path}" must validate at least one schema (anyOf)')
                 result.merge(_best(results))
             else:
                 result.merge(next(one for one in results if not one.errors))
         if schema.get("oneOf"):
-            results = self._each(value, schema["oneOf"], path, correlated)
+            results = self._each(value, schema["oneOf"], path)
             valid = [one for one in results if not one.errors]
             if len(valid) == 1:
                 result.merge(valid[0])
@@ -128,19 +127,19 @@ class _Validator:
                 if not valid:
                     result.merge(_best(results))
         if schema.get("allOf"):
-            results = self._each(value, schema["allOf"], path, correlated)
+            results = self._each(value, schema["allOf"], path)
             for one in results:
                 result.merge(one)
             failed = sum(bool(one.errors) for one in results)
             if failed:
                 none = ". None validated" if failed == len(results) else ""
                 self._whole(result, f'"{path}" must validate all the schemas (allOf){none}')
-        if schema.get("not") is not None and not self._validate(value, schema["not"], path, correlated).errors:
+        if schema.get("not") is not None and not self._validate(value, schema["not"], path, None).errors:
             self._whole(result, f'"{path}" must not validate the schema (not)')
         result.matches += 1
 
-    def _each(self, value: Any, schemas: Iterable[Schema], path: str, correlated: Correlated | None) -> list[_Result]:
-        return [self._validate(value, one, path, correlated) for one in schemas]
+    def _each(self, value: Any, schemas: Iterable[Schema], path: str) -> list[_Result]:
+        return [self._validate(value, one, path, None) for one in schemas]
 
     def _whole(self, result: _Result, why: str) -> None:
         result.errors.append(invalid_value(self._root or NOWHERE, "", why))
