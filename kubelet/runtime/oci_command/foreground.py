@@ -30,6 +30,13 @@ def pass_signals_on(pidfd: int) -> None:
         signal.signal(signo, pass_on)
 
 
+def match_size(master: int) -> None:
+    """Give a container's terminal the size of ours, if we have one; before its program can ask for it."""
+    if master >= 0 and os.isatty(0):
+        size = os.get_terminal_size(0)
+        terminal.resize(master, size.columns, size.lines)
+
+
 def wait(pid: int, master: int) -> int:
     """Wait for a child's end, and be between its terminal (unless `master` is -1) and ours; its exit code."""
     if master >= 0:
@@ -48,12 +55,8 @@ def _be_between(master: int) -> None:
         saved = termios.tcgetattr(0)
         tty.setraw(0, termios.TCSANOW)  # what was typed before counts too
 
-        def resized(_signo: int, _frame: object) -> None:
-            size = os.get_terminal_size(0)
-            terminal.resize(master, size.columns, size.lines)
-
-        signal.signal(signal.SIGWINCH, resized)
-        resized(0, None)
+        signal.signal(signal.SIGWINCH, lambda _signo, _frame: match_size(master))
+        match_size(master)
     try:
         _copy(master)
     finally:

@@ -11,6 +11,7 @@ import signal
 
 from kubelet.runtime import child, launch, wire
 from kubelet.runtime import syscalls as sc
+from kubelet.runtime.oci_command import foreground
 from kubelet.runtime.oci_command.complaints import complain
 from kubelet.runtime.oci_command.lifecycle import send_console, write_pid_file
 from kubelet.runtime.oci_command.state import Failed, Record
@@ -49,8 +50,6 @@ def run(root: str, given: Arguments) -> int:
         raise
     if given.flag("detach"):
         return 0
-    from kubelet.runtime.oci_command import foreground
-
     return foreground.wait(pid, console)
 
 
@@ -116,8 +115,6 @@ def _fork(record: Record, plan: dict[str, Any], given: Arguments) -> tuple[int, 
         _become(plan, child_status.fileno(), target)
     child_status.close()
     if not given.flag("detach"):
-        from kubelet.runtime.oci_command import foreground
-
         foreground.pass_signals_on(pidfd)
     status.settimeout(START_SECONDS_MAX)
     console = -1
@@ -133,6 +130,8 @@ def _fork(record: Record, plan: dict[str, Any], given: Arguments) -> tuple[int, 
             complain(given, message["notice"], "warning")
         elif "console" in message:
             console = fds[0]
+            if not given.flag("detach"):
+                foreground.match_size(console)
         elif "failed" in message:
             os.waitpid(pid, 0)
             raise Failed(f"exec failed: {message['failed']['message']}")

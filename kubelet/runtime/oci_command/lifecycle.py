@@ -122,6 +122,7 @@ def run(root: str, given: Arguments) -> int:
         from kubelet.runtime.oci_command import foreground
 
         foreground.pass_signals_on(pidfd)
+        foreground.match_size(console)
         begin(record, given)
         code = foreground.wait(record.data["pid"], console)
     except BaseException:
