@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 DEFAULT_SCHEDULER_NAME = "default-scheduler"
 USAGES_REMEMBERED = RESIDENTS_REMEMBERED = 4096
 # How far the changes of nodes, pods and storage have been followed.
-State = tuple[int, int]
+State = tuple[int, int, int]
 Taker = Callable[[Object | None, Object | None], None]
 
 
@@ -240,7 +240,7 @@ class Cluster:
 
     def _diagnosis(self, pod_class: PodClass) -> Diagnosis:
         """Why this class fits nowhere; worked out once for all of its pods that fail in the same state."""
-        position = self.snapshot.journal.position, self.snapshot.storage.version
+        position = *self.snapshot.position, self.snapshot.storage.version
         known = self._diagnoses.get(pod_class)
         if known is None or known[0] != position:
             # What is known of other states is of no use any more.

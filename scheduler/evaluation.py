@@ -75,7 +75,7 @@ class Evaluation:
         self._wave: list[int] = []
         self._seen = -1
         self._without_wave = 0
-        self._nowhere = -1
+        self._nowhere: tuple[int, int] | None = None
 
     def best(self, snapshot: Snapshot, turn: Turn) -> int | None:
         """The row of the node with the highest score, of several the one whose turn it is; None if there is none."""
@@ -106,12 +106,12 @@ class Evaluation:
         return self._wave.pop()
 
     def _best_among_others(self, snapshot: Snapshot, turn: Turn) -> int | None:
-        if self._nowhere == snapshot.journal.position:
+        if self._nowhere == snapshot.position:
             return None  # equal pods that fail one after the other
         self._refresh(snapshot)
         candidates = _highest(self._total_among_others(snapshot, slice(0, snapshot.height)))
         if not len(candidates):
-            self._nowhere = snapshot.journal.position
+            self._nowhere = snapshot.position
             return None
         return int(turn.order(candidates)[0])
 

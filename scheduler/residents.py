@@ -73,11 +73,13 @@ class Residents:
     """All pods on nodes that exist, by kind.
 
     The keys are those of the domains that some of them ask about, in required anti-affinity and with weights.
-    `version` grows when there come to be pods that ask, or none are left.
+    `version` grows when there come to be pods that ask, or none are left; `renamed` with every pod that becomes of
+    another kind where it is.
     """
 
     def __init__(self) -> None:
         self.version = 0
+        self.renamed = 0
         self.anti_affinity_keys: Counter[str] = Counter()
         self.weighted_keys: Counter[str] = Counter()
         self._kinds_with_terms = 0
@@ -106,6 +108,12 @@ class Residents:
             del self._kinds[resident]
             if resident.terms is not NO_TERMS:
                 self._count_terms(resident.terms, -1)
+
+    def rename(self, row: int, old: Resident, new: Resident) -> None:
+        """One of a kind on a row has become another."""
+        self.count(row, old, -1)
+        self.count(row, new, 1)
+        self.renamed += 1
 
     @property
     def with_terms(self) -> bool:

@@ -90,6 +90,11 @@ class Snapshot:
         return len(self._rows)
 
     @property
+    def position(self) -> tuple[int, int]:
+        """Tells whether anything has changed that what nodes are asked depends on, storage aside."""
+        return self.journal.position, self.residents.renamed
+
+    @property
     def circumstances(self) -> int:
         """Grows whenever pods may have to be described anew though they are the same."""
         return self.groups.version + self.residents.version
@@ -226,8 +231,10 @@ class Snapshot:
     def place(self, uid: str, node: str, usage: Usage, resident: Resident = NOBODY, *, assumed: bool = False) -> None:
         """Count a pod on a node, and no longer where or as it was counted before."""
         old = self._pods.get(uid)
-        if old is not None and (old.node, old.usage, old.resident) == (node, usage, resident):
+        if old is not None and old.node == node and old.usage == usage:
             old.assumed = old.assumed and assumed
+            if old.resident != resident:
+                self._rename(old, resident)
             return
         self.remove(uid)
         placed = self._pods[uid] = PlacedPod(node, usage, resident, assumed)
@@ -236,6 +243,13 @@ class Snapshot:
         if row is not None:
             self._count(row, placed, 1)
             self.journal.append(row)
+
+    def _rename(self, pod: PlacedPod, resident: Resident) -> None:
+        """A pod is another for others, and for its node the same: zones become labels of pods once they are bound."""
+        row = self._rows.get(pod.node)
+        if row is not None:
+            self.residents.rename(row, pod.resident, resident)
+        pod.resident = resident
 
     def remove(self, uid: str) -> PlacedPod | None:
         """No longer count a pod; tells where and as what it was counted."""

@@ -328,3 +328,13 @@ def test_a_node_that_goes_or_changes_its_label_helps_pods_on_other_nodes() -> No
     cluster = one_zone_full()
     add_node(cluster, make_node("a", labels={"zone": "zone2"}, unschedulable=True))
     assert is_tried_again(cluster)
+
+
+def test_a_pod_that_gets_a_label_when_it_is_bound_stays_where_it_counts_for_its_node() -> None:
+    cluster = four_nodes()
+    position = cluster.snapshot.journal.position
+    populate(cluster, "a:bar")
+    counted = cluster.snapshot.journal.position
+    add_pod(cluster, make_pod("p0", node="a", labels={"foo": ""}))
+    assert position < counted == cluster.snapshot.journal.position
+    assert verdict(cluster, spread_pod(spread("node"))) == {"a": REASON}
