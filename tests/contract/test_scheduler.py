@@ -13,11 +13,12 @@ import pytest
 
 from apiclient.rest import Client
 from apimachinery.meta import Object, find_condition, get_path, name
-from apimachinery.resources import EVENTS, LEASES, NODES, PODS, SERVICEACCOUNTS
+from apimachinery.resources import EVENTS, LEASES, NODES, PODS, SERVICEACCOUNTS, SERVICES
 from tests.support.apiserver import ApiServerProcess, running
 from tests.support.scheduler import SchedulerProcess, scheduling
 
 WAIT_SECONDS_MAX = 60.0
+ZONE = "topology.kubernetes.io/zone"
 SERVICE_ACCOUNT = {
     "apiVersion": "v1",
     "kind": "ServiceAccount",
@@ -329,3 +330,35 @@ async def test_of_two_schedulers_one_leads_and_the_other_takes_over(client: Clie
     pods = (await client.list(PODS, "default"))["items"]
     assert len(pods) == 52
     assert max(Counter(p["spec"]["nodeName"] for p in pods).values()) <= 20
+
+
+async def test_pods_of_a_service_are_spread_and_pods_keep_away_from_each_other(
+    client: Client, scheduler: SchedulerProcess
+) -> None:
+    for number in range(4):
+        made = node(f"n{number}")
+        made["metadata"]["labels"] = {"kubernetes.io/hostname": f"n{number}", ZONE: f"z{number % 2}"}
+        await create_node(client, made)
+    metadata = {"name": "web", "namespace": "default"}
+    ports = {"selector": {"app": "web"}, "ports": [{"port": 80}]}
+    await client.create(SERVICES, {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": ports})
+    selector = {"labelSelector": {"matchLabels": {"app": "db"}}}
+    away = {"requiredDuringSchedulingIgnoredDuringExecution": [{"topologyKey": ZONE, **selector}]}
+    evenly = {"topologyKey": ZONE, "maxSkew": 1, "whenUnsatisfiable": "DoNotSchedule", **selector}
+    for name_of_pod, app, spec in (
+        *((f"web-{number}", "web", {}) for number in range(4)),
+        ("spread-0", "db", {"topologySpreadConstraints": [evenly]}),
+        ("spread-1", "db", {"topologySpreadConstraints": [evenly]}),
+        ("alone", "db", {"affinity": {"podAntiAffinity": away}}),
+    ):
+        wanted = pod(name_of_pod, **spec)
+        wanted["metadata"]["labels"] = {"app": app}
+        await client.create(PODS, wanted)
+        if name_of_pod != "alone":
+            await node_of(client, name_of_pod)
+    assert len({await node_of(client, f"web-{number}") for number in range(4)}) == 4
+    assert {int((await node_of(client, f"spread-{number}"))[1:]) % 2 for number in range(2)} == {0, 1}
+    condition = await unscheduled(client, "alone")
+    assert condition["message"] == "0/4 nodes are available: 4 node(s) didn't match pod anti-affinity rules."
+    await client.delete(PODS, "spread-0", "default", grace_period_seconds=0)
+    assert await node_of(client, "alone")
