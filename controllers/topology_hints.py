@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from apimachinery.meta import Object, get_path, labels
+from apimachinery.meta import Object, get_path, labels, name
 from apimachinery.quantity import milli_value
 from controllers.pods import is_ready
 
@@ -88,7 +88,8 @@ def add_hints(
         return without_hints(changed, untouched), why
     allocated: Counter[str] = Counter()
     wrong = []
-    for one in untouched:
+    # Always in one order: which slices keep their hints would else depend on which were written last.
+    for one in sorted(untouched, key=name):
         hinted = _hinted(one, allocated, allocations)
         if hinted is None:
             wrong.append(one)

@@ -24,6 +24,8 @@ from controllers.topology_hints import (
 )
 from tests.support.workloads import EPOCH, metadata, pod
 
+# The first looks may each move what the one before has left uneven.
+LOOKS_MAX = 4
 HALVES = {"a": 0.5, "b": 0.5}
 
 
@@ -143,26 +145,35 @@ def plan(numbers: Iterable[tuple[int, str]], slices: Iterable[Object], ratios: d
     return plan_slices(auto_service(), pods, slices, lambda name: name, ratios=ratios, endpoints_max=5)
 
 
+def carried_out(made: SlicePlan, slices: list[Object]) -> list[Object]:
+    """The slices as they are once a plan has been carried out, those that were written last."""
+    gone = {one["metadata"]["name"] for one in (*made.update, *made.delete)}
+    slices = [one for one in slices if one["metadata"]["name"] not in gone] + made.update
+    slices += [{**one, "metadata": {**metadata("x"), **one["metadata"]}} for one in made.create]
+    for one in slices:
+        one["metadata"]["name"] = f"s-{one['metadata']['uid']}"
+    return slices
+
+
 @given(
     st.lists(st.dictionaries(st.integers(0, 30), st.sampled_from(["a", "b", "c"])), min_size=1, max_size=4),
     st.sampled_from([{}, HALVES, {"a": 0.6, "b": 0.3, "c": 0.1}, {"a": 0.34, "b": 0.33, "c": 0.33}]),
 )
-def test_whatever_comes_and_goes_the_next_look_has_nothing_to_write(
+def test_whatever_comes_and_goes_a_few_looks_later_there_is_nothing_to_write(
     steps: list[dict[int, str]], ratios: dict[str, float]
 ) -> None:
     slices: list[Object] = []
     for step in steps:
-        made = plan(step.items(), slices, ratios)
-        gone = {one["metadata"]["name"] for one in (*made.update, *made.delete)}
-        slices = [one for one in slices if one["metadata"]["name"] not in gone] + made.update
-        slices += [{**one, "metadata": {**metadata("x"), **one["metadata"]}} for one in made.create]
-        for one in slices:
-            one["metadata"]["name"] = f"s-{one['metadata']['uid']}"
-        every = [endpoint for one in slices for endpoint in one["endpoints"]]
-        assert len({"hints" in endpoint for endpoint in every}) <= 1  # all have hints, or none
-        assert every == [] or ("hints" in every[0]) == (made.hints["IPv4"] == "")
-        again = plan(step.items(), slices, ratios)
-        assert not (again.create or again.update or again.delete)
+        for _ in range(LOOKS_MAX):
+            made = plan(step.items(), slices, ratios)
+            if not (made.create or made.update or made.delete):
+                break
+            slices = carried_out(made, slices)
+            every = [endpoint for one in slices for endpoint in one["endpoints"]]
+            assert len({"hints" in endpoint for endpoint in every}) <= 1  # all have hints, or none
+            assert every == [] or ("hints" in every[0]) == (made.hints["IPv4"] == "")
+        else:
+            raise AssertionError(f"still something to write after {LOOKS_MAX} looks: {made}")
 
 
 def test_the_annotation_goes_before_the_field() -> None:
