@@ -5,8 +5,9 @@
     VOLUME/key -> ..data/key       what a container reads
 
 A new set is written beside the old one; then `..data` is replaced by a rename, which is one step for every
-reader. Whoever waits for changes watches `..data`, as programs that run on Kubernetes do. What a crash leaves
-behind is named `..` something and goes with the next write.
+reader. One that was on its way through the old link would find nothing if the old set were gone: it goes with the
+next write, as does what a crash leaves behind, which is named `..` something. Whoever waits for changes watches
+`..data`, as programs that run on Kubernetes do.
 
 Source: https://kubernetes.io/docs/concepts/configuration/configmap/#mounted-configmaps-are-updated-automatically
 """
@@ -51,6 +52,9 @@ def write(directory: Path, payload: Payload, *, fs_group: int | None = None, kee
     current = _current(directory)
     if current is not None and _read(current) == payload:
         return False
+    replaced = {current.name} if current is not None else set()
+    # Room first: no more than two versions are there at a time.
+    _sweep(directory, keep={name for name in os.listdir(directory) if name[:2] != ".."} | {_DATA} | replaced)
     version = Path(tempfile.mkdtemp(prefix="..version-", dir=directory))
     for folder in (version, *_write_files(version, payload)):
         give(folder, 0o755 if fs_group is None else 0o755 | _GROUP_ENTERS | _SET_GROUP, fs_group)
@@ -59,7 +63,7 @@ def write(directory: Path, payload: Payload, *, fs_group: int | None = None, kee
     _link(directory, names)
     _point(directory, version.name)
     folders = {name for name in keep if (directory / name).is_dir() and not (directory / name).is_symlink()}
-    _sweep(directory, keep={_DATA, version.name, *names, *folders})
+    _sweep(directory, keep={_DATA, version.name, *replaced, *names, *folders})
     return True
 
 

@@ -62,14 +62,15 @@ def shown(directory: Path) -> dict[str, str]:
     return found
 
 
-def test_files_are_replaced_as_a_whole_and_nothing_old_stays(tmp_path: Path) -> None:
+def test_files_are_replaced_as_a_whole_and_nothing_older_than_the_last_stays(tmp_path: Path) -> None:
     assert atomic_writer.write(tmp_path, files(a="1", b="1"))
     data = tmp_path / "..data"
-    before = data.readlink()
     assert atomic_writer.write(tmp_path, files(a="2", c="2"))
-    assert shown(tmp_path) == {"a": "2", "c": "2"}
+    before = data.readlink()
+    assert atomic_writer.write(tmp_path, files(a="3", c="3"))
+    assert shown(tmp_path) == {"a": "3", "c": "3"}
     assert data.readlink() != before
-    assert sorted(os.listdir(tmp_path)) == sorted(["..data", str(data.readlink()), "a", "c"])
+    assert sorted(os.listdir(tmp_path)) == sorted(["..data", str(data.readlink()), str(before), "a", "c"])
     assert (tmp_path / "a").readlink() == Path("..data/a")
 
 
@@ -89,6 +90,13 @@ def test_a_reader_who_holds_the_old_files_open_reads_them_to_the_end(tmp_path: P
         assert reader.read() == "old"
 
 
+def test_a_reader_on_its_way_through_the_old_link_finds_the_old_files(tmp_path: Path) -> None:
+    atomic_writer.write(tmp_path, files(a="old"))
+    followed = tmp_path / (tmp_path / "..data").readlink()
+    atomic_writer.write(tmp_path, files(a="new"))
+    assert (followed / "a").read_text() == "old"
+
+
 def test_paths_may_lie_in_folders(tmp_path: Path) -> None:
     atomic_writer.write(tmp_path, {"x/y/z": File(b"1", 0o644), "x/w": File(b"2", 0o644)})
     assert (tmp_path / "x").readlink() == Path("..data/x")
@@ -105,7 +113,7 @@ def test_what_a_crash_left_behind_goes_with_the_next_write(tmp_path: Path) -> No
     (tmp_path / "b").symlink_to("..data/b")
     atomic_writer.write(tmp_path, files(a="2"))
     assert shown(tmp_path) == {"a": "2"}
-    assert len(os.listdir(tmp_path)) == 3
+    assert len(os.listdir(tmp_path)) == 4
 
 
 @pytest.mark.parametrize(
