@@ -277,11 +277,11 @@ async def test_other_mounts_find_their_folders_in_volumes_that_show_objects(tmp_
     manager = manager_of(tmp_path, objects)
     nesting = pod(*volumes, containers=containers, initContainers=inits)
     path = (await manager.set_up(nesting))["v"]
-    assert sorted(os.listdir(path))[2:] == ["a", "deep", "gone", "other"]
+    assert [name for name in sorted(os.listdir(path)) if name[:2] != ".."] == ["a", "deep", "gone", "other"]
     assert os.listdir(path / "deep") == ["inner"] and os.listdir(path / "deep" / "inner") == []
     objects.config_maps["c"] = {"data": {"a": "2"}}
     await manager.set_up(nesting)
-    assert sorted(os.listdir(path))[2:] == ["a", "deep", "other"]
+    assert [name for name in sorted(os.listdir(path)) if name[:2] != ".."] == ["a", "deep", "other"]
     assert (path / "a").read_text() == "2"
 
 
