@@ -55,7 +55,7 @@ async def run(options: Options, client: Client, *, clock: Clock, rng: random.Ran
     ]
     recorder = EventRecorder(client, options.scheduler_name, clock=clock)
     reporter = Reporter(client, pods, recorder, clock=clock)
-    cluster = Cluster(default_profile(), scheduler_name=options.scheduler_name, rng=rng)
+    cluster = Cluster(default_profile(options.scheduler_name), rng=rng)
     storage = claims, volumes, classes
     scheduler = Scheduler(
         client, cluster, reporter, nodes=nodes, pods=pods, storage=storage, groups=groups, clock=clock

@@ -18,7 +18,16 @@ from apiclient.logs import kv
 from apimachinery.meta import Object, deletion_requested, labels, name, namespace, namespaced_key, uid
 from scheduler.affinity_terms import terms_of
 from scheduler.evaluation import Evaluations, Turn
-from scheduler.framework import Diagnosis, News, PodClass, Profile, diagnose, still_against, still_against_for_storage
+from scheduler.framework import (
+    DEFAULT_SCHEDULER_NAME,
+    Diagnosis,
+    News,
+    PodClass,
+    Profile,
+    diagnose,
+    still_against,
+    still_against_for_storage,
+)
 from scheduler.pods import Usage, is_terminal, node_name, usage_fields, usage_of
 from scheduler.queue import QueuedPod, SchedulingQueue
 from scheduler.residents import Resident, resident_labels
@@ -27,7 +36,6 @@ from scheduler.storage import Decision, decide, options_for, wanted_claims
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_SCHEDULER_NAME = "default-scheduler"
 USAGES_REMEMBERED = RESIDENTS_REMEMBERED = 4096
 # How far the changes of nodes, pods and storage have been followed.
 State = tuple[int, int, int]
@@ -47,14 +55,14 @@ class Placement:
 
 
 class Cluster:
-    """The nodes, the pods on them, and the pods that wait."""
+    """The nodes, the pods on them, and the pods that wait; those whose scheduler no profile is of are left alone."""
 
-    def __init__(self, profile: Profile, *, scheduler_name: str, rng: random.Random) -> None:
+    def __init__(self, *profiles: Profile, rng: random.Random) -> None:
         self.snapshot = Snapshot()
         self.queue = SchedulingQueue()
-        self.scheduler_name = scheduler_name
-        self._profile = profile
-        self._evaluations = Evaluations(profile)
+        self._profiles = {profile.scheduler_name: profile for profile in profiles}
+        self._relations = frozenset[str]().union(*(profile.relations for profile in profiles))
+        self._evaluations = Evaluations(self._profiles)
         self._turn = Turn(rng)
         self._usages: OrderedDict[bytes, Usage] = OrderedDict()
         self._news = News()
@@ -101,8 +109,8 @@ class Cluster:
         elif node_name(pod):
             self.queue.remove(uid(pod), now)
             self._pod_assigned(pod)
-        elif (pod["spec"].get("schedulerName") or DEFAULT_SCHEDULER_NAME) == self.scheduler_name:
-            self._pod_waits(pod, now)
+        elif (profile := self._profiles.get(scheduler_of(pod))) is not None:
+            self._pod_waits(profile, pod, now)
 
     def next_pod(self, now: float) -> QueuedPod | None:
         """The pod to place next."""
@@ -110,23 +118,26 @@ class Cluster:
             news, self._news = self._news, News()
             self.queue.move(
                 lambda pod_class, rejectors: self._may_help(
-                    pod_class, still_against(self._profile, pod_class, rejectors, news, self.snapshot)
+                    pod_class, still_against(self._profile_of(pod_class), pod_class, rejectors, news, self.snapshot)
                 ),
                 now,
             )
-            self._others_matter = self._others_matter and self.queue.any_rejected_by(self._profile.relations)
+            self._others_matter = self._others_matter and self.queue.any_rejected_by(self._relations)
         if self._storage_changed:
             self._storage_changed = False
             self.queue.move(
                 lambda pod_class, rejectors: self._may_help(
-                    pod_class, still_against_for_storage(self._profile, pod_class, rejectors, self.snapshot)
+                    pod_class,
+                    still_against_for_storage(self._profile_of(pod_class), pod_class, rejectors, self.snapshot),
                 ),
                 now,
             )
         queued = self.queue.pop(now)
         if queued is not None and queued.described != self.snapshot.circumstances:
             queued.described = self.snapshot.circumstances
-            self.queue.describe_anew(queued, self._profile.describe(queued.pod, self.snapshot), now)
+            self.queue.describe_anew(
+                queued, self._profile_of(queued.pod_class).describe(queued.pod, self.snapshot), now
+            )
         return queued
 
     def _may_help(self, pod_class: PodClass, against: frozenset[str] | None) -> bool:
@@ -137,7 +148,7 @@ class Cluster:
         return against is None
 
     def _turned_down_by(self, plugins: frozenset[str]) -> None:
-        self._others_matter = self._others_matter or bool(plugins & self._profile.relations)
+        self._others_matter = self._others_matter or bool(plugins & self._relations)
 
     def place(self, queued: QueuedPod, now: float) -> Placement | Diagnosis:
         """Find a node for a pod and assume it there, or say why there is none."""
@@ -213,7 +224,7 @@ class Cluster:
         if before is not None and (before.node, before.usage) != (node_name(pod), usage):
             self._note(Change.POD_REMOVED, before.node)
 
-    def _pod_waits(self, pod: Object, now: float) -> None:
+    def _pod_waits(self, profile: Profile, pod: Object, now: float) -> None:
         if deletion_requested(pod):
             self.queue.remove(uid(pod), now)
             return
@@ -221,7 +232,7 @@ class Cluster:
         known = uid(pod) in self.queue
         if placed is not None and not known:
             return  # bound by us, but this version of the pod is from before that
-        pod_class = self._profile.describe(pod, self.snapshot)
+        pod_class = profile.describe(pod, self.snapshot)
         if known:
             self.queue.update(pod, pod_class, now, described=self.snapshot.circumstances)
         else:
@@ -245,8 +256,12 @@ class Cluster:
         if known is None or known[0] != position:
             # What is known of other states is of no use any more.
             self._diagnoses = {c: k for c, k in self._diagnoses.items() if k[0] == position}
-            known = self._diagnoses[pod_class] = position, diagnose(self._profile, pod_class, self.snapshot)
+            diagnosis = diagnose(self._profile_of(pod_class), pod_class, self.snapshot)
+            known = self._diagnoses[pod_class] = position, diagnosis
         return known[1]
+
+    def _profile_of(self, pod_class: PodClass) -> Profile:
+        return self._profiles[pod_class.scheduler_name]
 
     def _usage(self, pod: Object) -> Usage:
         signature = orjson.dumps(usage_fields(pod))
@@ -269,3 +284,8 @@ class Cluster:
             if len(self._residents) > RESIDENTS_REMEMBERED:
                 self._residents.popitem(last=False)
         return known
+
+
+def scheduler_of(pod: Object) -> str:
+    """The name of the scheduler that a pod waits for."""
+    return pod["spec"].get("schedulerName") or DEFAULT_SCHEDULER_NAME

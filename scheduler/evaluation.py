@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import random
 from collections import OrderedDict
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -211,22 +212,25 @@ def _highest(total: IntColumn) -> NDArray[np.intp]:
 
 
 class Evaluations:
-    """The evaluations of the classes that were last placed."""
+    """The evaluations of the classes that were last placed; the profiles are by their schedulers' names."""
 
-    def __init__(self, profile: Profile) -> None:
-        self._profile = profile
+    def __init__(self, profiles: Mapping[str, Profile]) -> None:
+        self._profiles = profiles
         self._kept: OrderedDict[PodClass, Evaluation] = OrderedDict()
 
     def of(self, pod_class: PodClass) -> Evaluation:
         """The evaluation of a class."""
         if pod_class.choice is not None or pod_class.fleeting:
             # A few nodes are soon looked at; and there may be such a class for every node of a cluster, or every pod.
-            return Evaluation(self._profile, pod_class)
+            return self._made(pod_class)
         found = self._kept.get(pod_class)
         if found is None:
-            found = self._kept[pod_class] = Evaluation(self._profile, pod_class)
+            found = self._kept[pod_class] = self._made(pod_class)
             if len(self._kept) > EVALUATIONS_KEPT:
                 self._kept.popitem(last=False)
         else:
             self._kept.move_to_end(pod_class)
         return found
+
+    def _made(self, pod_class: PodClass) -> Evaluation:
+        return Evaluation(self._profiles[pod_class.scheduler_name], pod_class)

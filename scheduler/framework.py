@@ -24,6 +24,7 @@ from scheduler.residents import Resident
 from scheduler.snapshot import NOTHING, Change, Snapshot
 from scheduler.storage import wanted_claims
 
+DEFAULT_SCHEDULER_NAME = "default-scheduler"
 SCORE_MAX = 100
 CLASSES_REMEMBERED = 4096
 NO_NODES_MESSAGE = "no nodes available to schedule pods"
@@ -94,7 +95,7 @@ def normalize_down(rates: IntColumn, lowest: int, highest: int) -> IntColumn:
 class PodClass:
     """Pods that demand the same: one object a class, compared by identity.
 
-    Demands stand in the profile's order. `choice` is the only nodes that come into question, if a plugin named some,
+    Demands stand in the order of the profile of `scheduler_name`. `choice` is the only nodes that come into question, if a plugin named some,
     and that plugin's name. The verdicts on a `fleeting` class hold for one pod only.
     """
 
@@ -102,10 +103,14 @@ class PodClass:
     usage: Usage
     choice: tuple[str, Choice] | None = None
     fleeting: bool = False
+    scheduler_name: str = DEFAULT_SCHEDULER_NAME
 
     def equals(self, other: PodClass) -> bool:
         """Whether the pods of both demand the same, though the classes were not made in the same generation."""
-        return self is other or (self.demands, self.usage) == (other.demands, other.usage)
+        return self is other or self._identity() == other._identity()
+
+    def _identity(self) -> Hashable:
+        return self.scheduler_name, self.demands, self.usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +123,10 @@ class Diagnosis:
 
 @dataclass(slots=True)
 class Profile:
-    """The plugins that a scheduler places pods with, each with the weight of its score."""
+    """The plugins that the pods of one `schedulerName` are placed with, each with the weight of its score."""
 
     plugins: tuple[tuple[Plugin, int], ...]
+    scheduler_name: str = DEFAULT_SCHEDULER_NAME
     _among: list[tuple[int, DemandAmong]] = field(init=False)
     _classes: dict[Hashable, PodClass] = field(default_factory=dict)
     _known: OrderedDict[Hashable, PodClass] = field(default_factory=OrderedDict)
@@ -149,7 +155,7 @@ class Profile:
         found = self._classes.get((demands, usage))
         if found is None:
             choice, fleeting = self._choice(demands), self._fleeting(demands)
-            found = self._classes[demands, usage] = PodClass(demands, usage, choice, fleeting)
+            found = self._classes[demands, usage] = PodClass(demands, usage, choice, fleeting, self.scheduler_name)
         self._known[signature] = found
         return found
 

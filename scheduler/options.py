@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from apimachinery.duration import parse_seconds
-from scheduler.cluster import DEFAULT_SCHEDULER_NAME
+from scheduler.framework import DEFAULT_SCHEDULER_NAME
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ Source: https://kubernetes.io/docs/reference/scheduling/config/#scheduling-plugi
 
 from __future__ import annotations
 
-from scheduler.framework import Profile
+from scheduler.framework import DEFAULT_SCHEDULER_NAME, Profile
 from scheduler.plugins import (
     balanced_allocation,
     inter_pod_affinity,
@@ -37,6 +37,6 @@ DEFAULT_PLUGINS = (
 )
 
 
-def default_profile() -> Profile:
+def default_profile(scheduler_name: str = DEFAULT_SCHEDULER_NAME) -> Profile:
     """A profile with the default plugins."""
-    return Profile(DEFAULT_PLUGINS)
+    return Profile(DEFAULT_PLUGINS, scheduler_name)

@@ -80,7 +80,7 @@ def make_pod(
 
 def make_cluster(*nodes: Object, seed: int = 1) -> Cluster:
     """A cluster of these nodes."""
-    cluster = Cluster(default_profile(), scheduler_name="default-scheduler", rng=random.Random(seed))
+    cluster = Cluster(default_profile(), rng=random.Random(seed))
     for node in nodes:
         add_node(cluster, node)
     return cluster

@@ -90,7 +90,7 @@ class World:
     def scheduler(self) -> tuple[Scheduler, Reporter]:
         parts: Any = (self, self.pods, self)
         reporter = Reporter(*parts, clock=self.clock)
-        cluster = Cluster(default_profile(), scheduler_name="default-scheduler", rng=random.Random(1))
+        cluster = Cluster(default_profile(), rng=random.Random(1))
         client: Any = self
         nodes: Any = self.nodes
         pods: Any = self.pods
