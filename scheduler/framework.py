@@ -95,8 +95,8 @@ def normalize_down(rates: IntColumn, lowest: int, highest: int) -> IntColumn:
 class PodClass:
     """Pods that demand the same: one object a class, compared by identity.
 
-    Demands stand in the order of the profile of `scheduler_name`. `choice` is the only nodes that come into question, if a plugin named some,
-    and that plugin's name. The verdicts on a `fleeting` class hold for one pod only.
+    Demands stand in the order of the profile of `scheduler_name`. `choice` is the only nodes that come into question,
+    if a plugin named some, and that plugin's name. The verdicts on a `fleeting` class hold for one pod only.
     """
 
     demands: tuple[Demand | None, ...]
