@@ -212,6 +212,8 @@ APISERVICES = _v1(
 )
 RUNTIMECLASSES = _v1("node.k8s.io", "RuntimeClass", "runtimeclasses", namespaced=False)
 PRIORITYCLASSES = _v1("scheduling.k8s.io", "PriorityClass", "priorityclasses", "pc", namespaced=False)
+# Alpha in Kubernetes still, and off there unless somebody asks for it.
+WORKLOADS = replace(_v1("scheduling.k8s.io", "Workload", "workloads"), version="v1alpha1")
 STORAGECLASSES = _storage("StorageClass", "storageclasses", "sc", returns_deleted=True)
 CSIDRIVERS = _storage("CSIDriver", "csidrivers", returns_deleted=True)
 CSINODES = _storage("CSINode", "csinodes", returns_deleted=True)

@@ -98,6 +98,7 @@ SCHEDULER = (
     _core(READ, "replicationcontrollers", "services", "persistentvolumeclaims", "persistentvolumes"),
     _apps(READ, "replicasets", "statefulsets"),
     Rule(READ, ("policy",), ("poddisruptionbudgets",)),
+    Rule(READ, ("scheduling.k8s.io",), ("workloads",)),
     Rule(READ, ("storage.k8s.io",), ("csinodes", "csidrivers", "csistoragecapacities", "storageclasses")),
 )
 

@@ -40,6 +40,7 @@ PACKAGES = (
     "rbac/v1",
     "resource/v1",
     "scheduling/v1",
+    "scheduling/v1alpha1",
     "storage/v1",
 )
 OTHERS = (

@@ -13,7 +13,10 @@ from apiserver.registry.strategy import Strategy
 # All that can be read: reviews and the like are only answered.
 _KEYS = frozenset(resource.key for resource in BUILTIN if "get" in resource.verbs)
 # The others' modules are called as the resources are.
-_MODULES = {("events.k8s.io", "events"): "events_events"}
+_MODULES = {
+    ("events.k8s.io", "events"): "events_events",
+    ("scheduling.k8s.io", "workloads"): "scheduling_workloads",
+}
 _found: dict[tuple[str, str], Strategy] = {}
 
 

@@ -195,3 +195,11 @@ def validate_gates(gates: Sequence[Fields], path: str, errors: Errors) -> None:
         if name in seen:
             errors.append(duplicate(f"{path}[{number}]", name))
         seen.add(name)
+
+
+def validate_workload_reference(reference: Fields, path: str, errors: Errors) -> None:
+    """The group of a Workload that the pod is placed with; neither need exist yet."""
+    checks.dns_subdomain(reference.get("name") or "", f"{path}.name", errors)
+    checks.dns_label(reference.get("podGroup") or "", f"{path}.podGroup", errors)
+    if reference.get("podGroupReplicaKey"):
+        checks.dns_label(reference["podGroupReplicaKey"], f"{path}.podGroupReplicaKey", errors)

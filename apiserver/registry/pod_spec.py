@@ -25,6 +25,7 @@ from apiserver.registry.pod_scheduling import (
     validate_gates,
     validate_spread,
     validate_tolerations,
+    validate_workload_reference,
 )
 from apiserver.registry.pod_security import validate_host_users, validate_os, validate_pod_security
 from apiserver.registry.pod_volumes import validate_volumes
@@ -142,6 +143,8 @@ def _validate_names(spec: Fields, path: str, errors: Errors) -> None:
         checks.dns_label(spec["hostname"], f"{path}.hostname", errors)
     if spec.get("subdomain"):
         checks.dns_label(spec["subdomain"], f"{path}.subdomain", errors)
+    if spec.get("workloadRef") is not None:
+        validate_workload_reference(spec["workloadRef"], f"{path}.workloadRef", errors)
 
 
 def _validate_rest(spec: Fields, path: str, errors: Errors) -> None:

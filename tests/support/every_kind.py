@@ -133,6 +133,9 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     },
     ("node.k8s.io/v1", "RuntimeClass"): {"handler": "h"},
     ("scheduling.k8s.io/v1", "PriorityClass"): {"value": 5},
+    ("scheduling.k8s.io/v1alpha1", "Workload"): {
+        "spec": {"podGroups": [{"name": "workers", "policy": {"gang": {"minCount": 2}}}]}
+    },
     ("storage.k8s.io/v1", "StorageClass"): {"provisioner": "example.com/p"},
     ("storage.k8s.io/v1", "CSIDriver"): {"spec": {"attachRequired": False}},
     ("storage.k8s.io/v1", "CSINode"): {"spec": {"drivers": []}},
