@@ -58,13 +58,15 @@ class Plugin:
     need be looked at. `objection` tells why a pod can't be placed at all, "" if it can. All of them look at nothing
     but their arguments.
 
+    What a pod asks may depend on what else there is: then `demand_among` stands in place of `demand`, and is asked
+    again whenever the snapshot's `circumstances` have changed.
+
     `helped_by` says which changes of a node can turn its "no" into a "yes". What a `fleeting` plugin says of a node
     may change though nothing about the node does: it is asked anew for every pod.
 
-    A plugin that goes by the pods on all nodes has `demand_among` in place of `demand`, for what a pod asks may
-    depend on what else there is. Its `filter` is asked about all nodes for every pod, and so is `compare`, its score
-    of 0 … 100 given which nodes are feasible. `heeds` says whether a pod that comes or goes, wherever that is, can
-    turn its "no" into a "yes".
+    A plugin that goes by the pods on all nodes has `heeds`: whether a pod that comes or goes, wherever that is, can
+    turn its "no" into a "yes". Its `filter` is asked about all nodes for every pod, and so is `compare`, its score of
+    0 … 100 given which nodes are feasible.
     """
 
     name: str

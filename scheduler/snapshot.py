@@ -19,6 +19,7 @@ from apimachinery.meta import Object, get_path, labels, name
 from apimachinery.taints import Taint
 from scheduler.columns import ROWS_FIRST, BoolColumn, CodedColumn, IntColumn, Journal, grown
 from scheduler.groups import Groups
+from scheduler.images import Images
 from scheduler.pods import CPU, EPHEMERAL_STORAGE, MEMORY, PODS, HostPort, Requests, Usage, amounts
 from scheduler.residents import NOBODY, Resident, Residents
 from scheduler.storage import Storage
@@ -63,6 +64,7 @@ class Snapshot:
         self.storage = Storage()
         self.groups = Groups()
         self.residents = Residents()
+        self.images = Images()
         self.present: BoolColumn = np.zeros(ROWS_FIRST, dtype=np.bool_)
         self.unschedulable: BoolColumn = np.zeros(ROWS_FIRST, dtype=np.bool_)
         self.scored_cpu: IntColumn = np.zeros(ROWS_FIRST, dtype=np.int64)
@@ -97,7 +99,7 @@ class Snapshot:
     @property
     def circumstances(self) -> int:
         """Grows whenever pods may have to be described anew though they are the same."""
-        return self.groups.version + self.residents.version
+        return self.groups.version + self.residents.version + self.images.version
 
     def row(self, node: str) -> int | None:
         """The row of a node."""
@@ -142,13 +144,15 @@ class Snapshot:
         """Take a node as it now is; tells what about it is new and may matter to a pod."""
         row = self._rows.get(name(node))
         if row is None:
-            row = self._take_row(node)
+            row, before = self._take_row(node), None
             change = Change.NODE_ADDED
         else:
-            change = _difference(self._known(row), node)
+            before = self._known(row)
+            change = _difference(before, node)
             self._nodes[row] = node
         if change:
             self._write_node(row, node)
+        if self.images.changed(row, before, node) or change:
             self.journal.append(row)
         return change
 
@@ -164,6 +168,7 @@ class Snapshot:
         for labelled in self._labels.values():
             labelled.set(row, None)
         self.taints.set(row, None)
+        self.images.changed(row, self._known(row), None)
         self.present[row] = self.unschedulable[row] = False
         self._nodes[row] = None
         self._free.append(row)

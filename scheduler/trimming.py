@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from apimachinery.meta import Object
+import sys
+from functools import lru_cache
+
+from apimachinery.meta import Object, get_path
 
 _METADATA = (
     "name",
@@ -35,6 +38,7 @@ _CLAIM_VOLUME = ("name", "persistentVolumeClaim", "ephemeral")
 _CLAIMS = frozenset(_CLAIM_VOLUME[1:])
 _NODE_SPEC = ("taints", "unschedulable")
 _NODE_STATUS = ("allocatable",)
+IMAGES_SHARED_MAX = 4096
 
 
 def trimmed_pod(pod: Object) -> Object:
@@ -43,7 +47,7 @@ def trimmed_pod(pod: Object) -> Object:
     kept = _kept(spec, _POD_SPEC)
     for field in ("containers", "initContainers"):
         if spec.get(field):
-            kept[field] = [_kept(container, _CONTAINER) for container in spec[field]]
+            kept[field] = [_container(container, waits=not spec.get("nodeName")) for container in spec[field]]
     claims = [_kept(volume, _CLAIM_VOLUME) for volume in spec.get("volumes") or () if volume.keys() & _CLAIMS]
     if claims:
         kept["volumes"] = claims
@@ -59,10 +63,26 @@ def trimmed_pod(pod: Object) -> Object:
     return {**identity, "spec": kept, "status": told}
 
 
+def _container(container: Object, *, waits: bool) -> Object:
+    kept = _kept(container, _CONTAINER)
+    if waits and (image := container.get("image")):
+        kept["image"] = sys.intern(image)
+    return kept
+
+
 def trimmed_node(node: Object) -> Object:
-    """A node without what it reports of itself beyond its resources."""
+    """A node without what it reports of itself beyond its resources and images."""
     spec, status = node.get("spec") or {}, node.get("status") or {}
-    return {**_identity(node), "spec": _kept(spec, _NODE_SPEC), "status": _kept(status, _NODE_STATUS)}
+    told = _kept(status, _NODE_STATUS)
+    if images := get_path(status, "images"):
+        told["images"] = [_image(tuple(image.get("names") or ()), image.get("sizeBytes") or 0) for image in images]
+    return {**_identity(node), "spec": _kept(spec, _NODE_SPEC), "status": told}
+
+
+@lru_cache(maxsize=IMAGES_SHARED_MAX)
+def _image(names: tuple[str, ...], size_bytes: int) -> Object:
+    """An image of a node: one object for all nodes that have it."""
+    return {"names": names, "sizeBytes": size_bytes}
 
 
 def trimmed_storage(obj: Object) -> Object:

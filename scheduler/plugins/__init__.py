@@ -8,6 +8,7 @@ from __future__ import annotations
 from scheduler.framework import DEFAULT_SCHEDULER_NAME, Profile
 from scheduler.plugins import (
     balanced_allocation,
+    image_locality,
     inter_pod_affinity,
     node_affinity,
     node_name,
@@ -34,6 +35,7 @@ DEFAULT_PLUGINS = (
     (pod_topology_spread.PLUGIN, 2),
     (inter_pod_affinity.PLUGIN, 2),
     (balanced_allocation.PLUGIN, 1),
+    (image_locality.PLUGIN, 1),
 )
 
 

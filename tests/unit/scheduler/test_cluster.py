@@ -43,7 +43,7 @@ def random_nodes(draw: st.DrawFn, node: str) -> Object:
     places = {"disk": draw(st.sampled_from(["ssd", "hdd"])), "kubernetes.io/hostname": node}
     if zone := draw(st.sampled_from(["", "x", "y", "z"])):
         places["topology.kubernetes.io/zone"] = zone
-    return make_node(
+    made = make_node(
         node,
         cpu=draw(st.integers(1, 8)),
         memory=draw(st.sampled_from(["1Gi", "4Gi", "16Gi"])),
@@ -52,6 +52,9 @@ def random_nodes(draw: st.DrawFn, node: str) -> Object:
         taints=taints,
         unschedulable=draw(st.integers(0, 9)) == 0,
     )
+    if draw(st.booleans()):
+        made["status"]["images"] = [{"names": ["large:1"], "sizeBytes": 900 * 2**20}]
+    return made
 
 
 def spread(key: str, skew_max: int = 1, app: str = "web", **fields: Any) -> Object:
@@ -67,6 +70,7 @@ def near(key: str, app: str) -> Object:
 TEMPLATES: list[dict[str, Any]] = [
     {},
     {"cpu": "500m"},
+    {"containers": [container(requests={"cpu": "500m"}, image="large:1")]},
     {"cpu": "1", "memory": "512Mi"},
     {"cpu": "2", "memory": "2Gi", "nodeSelector": {"disk": "ssd"}},
     {"cpu": "250m", "ports": [80]},
