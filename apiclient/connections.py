@@ -122,8 +122,11 @@ class Connection(asyncio.Protocol):
         if self._doing != _IDLE or self._transport.is_closing():
             return False
         if self._poll is None:
+            raw = self._transport.get_extra_info("socket")
+            if raw is None:
+                return True  # no socket is behind it: what arrives is heard at once
             self._poll = select.poll()
-            self._poll.register(self._transport.get_extra_info("socket"), select.POLLIN)
+            self._poll.register(raw, select.POLLIN)
         return not self._poll.poll(0)
 
     async def ask(

@@ -234,10 +234,18 @@ class Informer:
 class InformerFactory:
     """One informer a collection, shared by all who ask."""
 
-    def __init__(self, client: Client, *, transform: Transform | None = None, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        client: Client,
+        *,
+        transform: Transform | None = None,
+        clock: Clock | None = None,
+        rng: random.Random | None = None,
+    ) -> None:
         self._client = client
         self._transform = transform
         self._clock = clock
+        self._rng = rng
         self._informers: dict[tuple[Resource, str | None, str | None], Informer] = {}
 
     def informer(
@@ -253,6 +261,7 @@ class InformerFactory:
                 field_selector=field_selector,
                 transform=self._transform,
                 clock=self._clock,
+                rng=self._rng,
             )
         return self._informers[key]
 

@@ -11,10 +11,13 @@ import gc
 import logging
 import signal
 import socket
+import ssl
 import sys
 import time
+from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import uvloop
 
@@ -34,6 +37,7 @@ from apiserver.aggregation.trust import Trust
 from apiserver.authentication import TokenFileError
 from apiserver.catalog import Catalog
 from apiserver.components import component_statuses
+from apiserver.connection import Trusted
 from apiserver.customresources.keeper import Keeper
 from apiserver.customresources.serving import Serving
 from apiserver.discovery import Discovery
@@ -97,7 +101,6 @@ async def _run(options: Options, listener: socket.socket) -> None:
     served_with, calling = _serving_files(options), (keys / "kubelet-client.crt", keys / "kubelet-client.key")
     authority, proxies = keys / "ca.crt", options.front_proxy
     tls, node_tls = tls_context(*served_with, authority, proxies.authority), node_context(*calling, authority)
-    known_by = trust.required(authority, proxies)
     store = Store(options.data_dir / "cluster.db", now=time.time)
     await store.open()
     # What has been loaded stays: the collector of cycles need not go through it again and again.
@@ -105,69 +108,94 @@ async def _run(options: Options, listener: socket.socket) -> None:
     gc.set_threshold(*GC_THRESHOLDS)
     gc.enable()
     try:
-        await bootstrap.create_initial_objects(store, _place(options), known_by, now=time.time)
-        health = Health()
-        # Probes and balancers know the store by this name: `/readyz?exclude=etcd`.
-        health.add("etcd", lambda: store.failure)
-        health.add("shutdown", lambda: "process is shutting down" if stop.is_set() else None, ["readyz"])
-        nodes = Proxying(StoredCluster(store), node_tls)
-        webhooks = WebhookClient(StoredCluster(store))
-        catalog = Catalog()
-        catalog.define(resourcemetrics.GROUP, resourcemetrics.endpoints())
-        used = ResourceMetrics(StoredCluster(store), node_tls, time.time)
-        serving, own = Serving(store, catalog, webhooks), OwnWrites(store, time.time)
-        keeper = Keeper(store, serving, own, time.time)
-        services = ApiServices(store)
-        local = LocalServices(store, services, serving, own, time.time)
-        aggregator = Aggregator(store, services, own, proxies, time.time)
-        metrics = Metrics(catalog.resource)
-        who = access(options, store, now=time.time)
-        flows, upkeep = flow_control(
-            store,
-            seats=options.max_requests_inflight + options.max_mutating_requests_inflight,
-            wait_seconds_max=options.request_timeout_seconds * WAIT_SHARE_MAX,
-            now=time.time,
-        )
-        paths = _paths(options, store, catalog, services, health, metrics, who, flows)
-        plugins = _plugins(options, store, catalog, who, webhooks)
-        pipeline = _pipeline(options, store, catalog, nodes, aggregator, paths, who, flows, plugins, used)
-        server = Server(
-            pipeline.handle,
-            metrics,
-            trusted=trusted(authority, proxies),
-            request_timeout_seconds=options.request_timeout_seconds,
-        )
-        await server.start(listener, tls)
-        log.info(kv("listening", address=options.bind_address, port=options.secure_port, revision=store.revision))
-        async with asyncio.TaskGroup() as tasks:
-            background = [
-                tasks.create_task(store.compact_forever(options.compaction_interval_seconds)),
-                tasks.create_task(flows.adjust_forever()),
-                tasks.create_task(upkeep.run(time.time)),
-                tasks.create_task(keeper.run()),
-                tasks.create_task(local.run()),
-                tasks.create_task(aggregator.run()),
-                tasks.create_task(
-                    follow(store, CONFIGMAPS, Trust(own, known_by, time.time).changed, trust.SELECTION)
-                ),
-                tasks.create_task(expire_forever(store, storage_key(EVENTS), EVENT_SECONDS)),
-                tasks.create_task(renew_forever(options, [(tls, *served_with), (node_tls, *calling)], time.time)),
-                *(tasks.create_task(loop()) for loop in who.loops),
-            ]
-            await stop.wait()
-            log.info(kv("stopping"))
-            await asyncio.sleep(options.shutdown_delay_seconds)
-            server.refuse()
-            store.end_watches()
-            await nodes.close()
-            await used.close()
-            await aggregator.close()
-            await server.finish()
-            await webhooks.close()  # those that still run may have needed them
-            for task in background:
-                task.cancel()
+        renew = partial(renew_forever, options, [(tls, *served_with), (node_tls, *calling)], time.time)
+        port = Port(listener, tls, trusted(authority, proxies), renew)
+        await serve(options, store, port, node_tls, trust.required(authority, proxies), stop=stop, now=time.time)
     finally:
         await store.close()
+
+
+class Port(NamedTuple):
+    """Where the server listens, with which TLS (None: none), what certificates of clients are good for, and what
+    renews the server's own for as long as it runs.
+    """
+
+    listener: socket.socket
+    tls: ssl.SSLContext | None
+    trusted: Trusted
+    renew: Callable[[], Coroutine[Any, Any, None]] | None = None
+
+
+async def serve(
+    options: Options,
+    store: Store,
+    port: Port,
+    node_tls: ssl.SSLContext,
+    known_by: Mapping[str, str],
+    *,
+    stop: asyncio.Event,
+    now: Callable[[], float],
+) -> None:
+    """Serve what is in an open store until told to stop; all but the process, its signals and its keys is here.
+
+    `known_by` is what extension servers read (`trust`).
+    """
+    await bootstrap.create_initial_objects(store, _place(options), known_by, now=now)
+    health = Health()
+    # Probes and balancers know the store by this name: `/readyz?exclude=etcd`.
+    health.add("etcd", lambda: store.failure)
+    health.add("shutdown", lambda: "process is shutting down" if stop.is_set() else None, ["readyz"])
+    nodes = Proxying(StoredCluster(store), node_tls)
+    webhooks = WebhookClient(StoredCluster(store))
+    catalog = Catalog()
+    catalog.define(resourcemetrics.GROUP, resourcemetrics.endpoints())
+    used = ResourceMetrics(StoredCluster(store), node_tls, now)
+    serving, own = Serving(store, catalog, webhooks), OwnWrites(store, now)
+    keeper = Keeper(store, serving, own, now)
+    services = ApiServices(store)
+    local = LocalServices(store, services, serving, own, now)
+    aggregator = Aggregator(store, services, own, options.front_proxy, now)
+    metrics = Metrics(catalog.resource)
+    who = access(options, store, now=now)
+    flows, upkeep = flow_control(
+        store,
+        seats=options.max_requests_inflight + options.max_mutating_requests_inflight,
+        wait_seconds_max=options.request_timeout_seconds * WAIT_SHARE_MAX,
+        now=now,
+    )
+    paths = _paths(options, store, catalog, services, health, metrics, who, flows, now)
+    plugins = _plugins(options, store, catalog, who, webhooks, now)
+    pipeline = _pipeline(options, store, catalog, nodes, aggregator, paths, who, flows, plugins, used, now)
+    server = Server(
+        pipeline.handle, metrics, trusted=port.trusted, request_timeout_seconds=options.request_timeout_seconds
+    )
+    await server.start(port.listener, port.tls)
+    log.info(kv("listening", address=options.bind_address, port=options.secure_port, revision=store.revision))
+    async with asyncio.TaskGroup() as tasks:
+        background = [
+            tasks.create_task(store.compact_forever(options.compaction_interval_seconds)),
+            tasks.create_task(flows.adjust_forever()),
+            tasks.create_task(upkeep.run(now)),
+            tasks.create_task(keeper.run()),
+            tasks.create_task(local.run()),
+            tasks.create_task(aggregator.run()),
+            tasks.create_task(follow(store, CONFIGMAPS, Trust(own, known_by, now).changed, trust.SELECTION)),
+            tasks.create_task(expire_forever(store, storage_key(EVENTS), EVENT_SECONDS)),
+            *(tasks.create_task(loop()) for loop in who.loops),
+            *([tasks.create_task(port.renew())] if port.renew is not None else ()),
+        ]
+        await stop.wait()
+        log.info(kv("stopping"))
+        await asyncio.sleep(options.shutdown_delay_seconds)
+        server.refuse()
+        store.end_watches()
+        await nodes.close()
+        await used.close()
+        await aggregator.close()
+        await server.finish()
+        await webhooks.close()  # those that still run may have needed them
+        for task in background:
+            task.cancel()
 
 
 def _paths(
@@ -179,6 +207,7 @@ def _paths(
     metrics: Metrics,
     who: Access,
     flows: FlowControl,
+    now: Callable[[], float],
 ) -> Paths:
     def page() -> bytes:
         objects = [(resource, len(store.objects(storage_key(resource)))) for resource in catalog.stored()]
@@ -196,12 +225,17 @@ def _paths(
         health=health,
         metrics=page,
         openid=who.openid,
-        flows=lambda name, details: dumps.page(name, flows, time.time(), details=details),
+        flows=lambda name, details: dumps.page(name, flows, now(), details=details),
     )
 
 
 def _plugins(
-    options: Options, store: Store, catalog: Catalog, who: Access, webhooks: WebhookClient
+    options: Options,
+    store: Store,
+    catalog: Catalog,
+    who: Access,
+    webhooks: WebhookClient,
+    now: Callable[[], float],
 ) -> admission.Chain:
     file = options.admission_control_config_file
     settings = admission.Settings(
@@ -212,7 +246,7 @@ def _plugins(
         enabled=options.enable_admission_plugins,
         disabled=options.disable_admission_plugins,
     )
-    return admission.plugins(settings, who.authorizer, StoredCluster(store), Served(catalog), webhooks)
+    return admission.plugins(settings, who.authorizer, StoredCluster(store), Served(catalog), webhooks, now=now)
 
 
 def _pipeline(
@@ -226,11 +260,12 @@ def _pipeline(
     flows: FlowControl,
     plugins: admission.Chain,
     used: ResourceMetrics,
+    now: Callable[[], float],
 ) -> Pipeline:
     cluster = StoredCluster(store)
 
     async def statuses(namespace: str, name: str) -> list[Object]:
-        return component_statuses(cluster, store.failure, time.time())
+        return component_statuses(cluster, store.failure, now())
 
     return Pipeline(
         store,
@@ -245,7 +280,7 @@ def _pipeline(
         flows=flows,
         found_out={COMPONENTSTATUSES.key: statuses, **used.found_out()},
         watch_seconds_min=options.min_request_timeout_seconds,
-        now=time.time,
+        now=now,
     )
 
 

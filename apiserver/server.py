@@ -64,10 +64,14 @@ class Server:
         self._http = _Http(self._serve, trusted, request_factory=self._request, handler_cancellation=True)
         self._listening: asyncio.Server | None = None
 
-    async def start(self, listener: socket.socket, tls: ssl.SSLContext) -> None:
+    async def start(self, listener: socket.socket, tls: ssl.SSLContext | None) -> None:
         """Accept connections from now on."""
         self._listening = await self._loop.create_server(
-            self._http, sock=listener, ssl=tls, backlog=BACKLOG_CONNECTIONS, ssl_handshake_timeout=HANDSHAKE_SECONDS
+            self._http,
+            sock=listener,
+            ssl=tls,
+            backlog=BACKLOG_CONNECTIONS,
+            ssl_handshake_timeout=HANDSHAKE_SECONDS if tls is not None else None,
         )
 
     def refuse(self) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -138,11 +139,14 @@ def _only(obj: Object, part: str, keys: tuple[str, ...]) -> Object:
 class Informers:
     """The shared informers: whole objects of some resources, metadata alone of the others."""
 
-    def __init__(self, client: Client, metadata_client: Client, *, clock: Clock) -> None:
-        self.whole = InformerFactory(client, transform=as_controllers_need, clock=clock)
+    def __init__(
+        self, client: Client, metadata_client: Client, *, clock: Clock, rng: random.Random | None = None
+    ) -> None:
+        self.whole = InformerFactory(client, transform=as_controllers_need, clock=clock, rng=rng)
         self._metadata_client = metadata_client
         self._metadata: dict[Resource, Informer] = {}
         self._clock = clock
+        self._rng = rng
         self._custom: CustomResources | None = None
         self._service_pods: ServicePods | None = None
 
@@ -171,7 +175,7 @@ class Informers:
         return self._metadata[resource]
 
     def _informer(self, resource: Resource) -> Informer:
-        return Informer(self._metadata_client, resource, transform=metadata_alone, clock=self._clock)
+        return Informer(self._metadata_client, resource, transform=metadata_alone, clock=self._clock, rng=self._rng)
 
     def start(self, group: asyncio.TaskGroup) -> None:
         """Run all informers as tasks of this group."""

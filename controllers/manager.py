@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -148,13 +149,15 @@ async def run(config: Config, options: Options, names: Sequence[str], election: 
             await elector.run(lead)
 
 
-async def run_controllers(config: Config, options: Options, names: Sequence[str], clock: Clock) -> None:
+async def run_controllers(
+    config: Config, options: Options, names: Sequence[str], clock: Clock, rng: random.Random | None = None
+) -> None:
     """Run these controllers until cancelled."""
     async with (
         await Client.connect(config, user_agent=COMPONENT) as client,
         await Client.connect(config, user_agent=COMPONENT, metadata_only=True) as metadata_client,
     ):
-        informers = Informers(client, metadata_client, clock=clock)
+        informers = Informers(client, metadata_client, clock=clock, rng=rng)
         recorder = EventRecorder(client, COMPONENT, clock=clock)
         context = Context(client, metadata_client, informers, recorder, clock, options)
         controllers = {name: CONTROLLERS[name].make(context) for name in names}

@@ -41,7 +41,7 @@ from scheduler.scheduler import Scheduler
 from scheduler.trimming import trimmed_group, trimmed_node, trimmed_pod, trimmed_storage
 
 
-async def run(options: Options, client: Client, *, clock: Clock, rng: random.Random) -> None:
+async def run(options: Options, client: Client, *, identity: str, clock: Clock, rng: random.Random) -> None:
     """Follow the cluster, and place its pods whenever this scheduler leads, until cancelled."""
     nodes = Informer(client, NODES, transform=trimmed_node, clock=clock, rng=rng)
     pods = Informer(client, PODS, transform=trimmed_pod, clock=clock, rng=rng)
@@ -71,7 +71,7 @@ async def run(options: Options, client: Client, *, clock: Clock, rng: random.Ran
             client,
             options.lease_namespace,
             options.lease_name,
-            own_identity(),
+            identity,
             clock=clock,
             lease_duration_seconds=options.lease_duration_seconds,
             renew_deadline_seconds=options.renew_deadline_seconds,
@@ -88,7 +88,7 @@ async def main(options: Options) -> None:
     for signo in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signo, work.cancel)
     async with await Client.connect(load(options.kubeconfig), user_agent="wherry-scheduler") as client:
-        await run(options, client, clock=SystemClock(), rng=random.Random())
+        await run(options, client, identity=own_identity(), clock=SystemClock(), rng=random.Random())
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +19,7 @@ from typing import Any
 from apimachinery.errors import ApiError, invalid
 from apimachinery.field import FieldError, invalid_value
 from apimachinery.resources import SERVICES
+from apiserver import chance
 from apiserver.admission.plugin import CREATE, UPDATE, Attributes, Cluster, Plugin
 from apiserver.registry.service_addresses import (
     FAMILIES,
@@ -102,7 +102,7 @@ class _Allocation:
         return found if found is not None else next(filter(is_free, range(start, stop)), None)
 
 
-def plugin(cidr: str, choose: Callable[[int], int] = random.randrange) -> Plugin:
+def plugin(cidr: str, choose: Callable[[int], int] = chance.below) -> Plugin:
     """The plugin for a range of addresses; `choose(n)` is a number below n."""
     network = ipaddress.ip_network(cidr)
     reservations = Reservations()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -24,7 +25,8 @@ def flow_control(
         return (entry.obj for entry in store.objects(storage_key(resource)))
 
     schemas, levels = partial(objects, FLOWSCHEMAS), partial(objects, PRIORITYLEVELCONFIGURATIONS)
-    control = FlowControl(schemas, levels, seats=seats, wait_seconds_max=wait_seconds_max)
+    clock = asyncio.get_running_loop().time
+    control = FlowControl(schemas, levels, seats=seats, wait_seconds_max=wait_seconds_max, clock=clock)
     upkeep = Upkeep(OwnWrites(store, now), schemas, levels)
     for resource in (FLOWSCHEMAS, PRIORITYLEVELCONFIGURATIONS):
         for listener in (control, upkeep):

@@ -10,7 +10,6 @@ Source: https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-d
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -19,7 +18,7 @@ from aiohttp import web
 
 from apimachinery.errors import ApiError, not_acceptable
 from apimachinery.field import FieldError, forbidden_field, not_supported
-from apiserver import encoding, tables
+from apiserver import chance, encoding, tables
 from apiserver.catalog import Catalog
 from apiserver.rest import reading, views
 from apiserver.rest.call import Call, options_error
@@ -45,7 +44,7 @@ async def watch(
     selected = reading.selection(call)
     lines = _Lines(call, negotiate(call.http.headers.get("Accept", ""), stream=True), now)
     bookmarks = bool(call.flag("allowWatchBookmarks"))
-    seconds = float(call.number("timeoutSeconds") or seconds_min * random.uniform(1.0, 2.0))
+    seconds = float(call.number("timeoutSeconds") or seconds_min * chance.between(1.0, 2.0))
     since, with_initial = await _beginning(store, call)
     early = views.early(call, selected)
     known = with_initial or early is not selected

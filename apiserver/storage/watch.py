@@ -171,17 +171,18 @@ class Dispatch:
     """All watchers of a resource, under the keys by which events find them."""
 
     def __init__(self) -> None:
-        self._watchers: dict[IndexKey, set[Watcher]] = {}
+        # Dictionaries for sets: what happens to watchers happens in the order in which they came.
+        self._watchers: dict[IndexKey, dict[Watcher, None]] = {}
 
     def add(self, watcher: Watcher) -> None:
         """Hand events to a watcher from now on."""
-        self._watchers.setdefault(watcher.selection.index_key(), set()).add(watcher)
+        self._watchers.setdefault(watcher.selection.index_key(), {})[watcher] = None
 
     def remove(self, watcher: Watcher) -> None:
         """Forget a watcher."""
         key = watcher.selection.index_key()
-        found = self._watchers.get(key, set())
-        found.discard(watcher)
+        found = self._watchers.get(key, {})
+        found.pop(watcher, None)
         if not found:
             self._watchers.pop(key, None)
 
@@ -191,7 +192,7 @@ class Dispatch:
             return
         keys: Iterable[IndexKey] = index_keys(event.entry)
         if event.previous is not None and event.previous.node != event.entry.node:
-            keys = {*keys, *index_keys(event.previous)}
+            keys = dict.fromkeys((*keys, *index_keys(event.previous)))
         for key in keys:
             for watcher in self._watchers.get(key, ()):
                 watcher.offer(event)
