@@ -114,6 +114,9 @@ def advance(pod: Object, state: HollowPod, now: Moment) -> Step:
             break
         state = _started(pod, state, actions.start, now)
     state = replace(state, backing_off=frozenset(actions.backing_off), stopped=actions.finished)
+    if state.stopped:
+        # Sidecars are ended once all others have.
+        state = _ended(state, dict.fromkeys(_running(state), 0), now)
     return Step(state, _wait(pod, state, actions, now))
 
 
