@@ -14,8 +14,6 @@ from apimachinery.selectors import Requirement, Selector, selector_from_object
 
 REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
-# What the required affinity of a pod that is there adds to the score of nodes near it, for pods that it means.
-REQUIRED_WEIGHT = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +51,9 @@ class Terms(NamedTuple):
     anti_affinity: tuple[Term, ...] = ()
     preferred: tuple[tuple[int, Term], ...] = ()
 
-    @property
-    def weighted(self) -> Iterable[tuple[int, Term]]:
+    def weighted(self, required_weight: int) -> Iterable[tuple[int, Term]]:
         """What these terms are worth to pods that they mean, once their own pod is there."""
-        yield from ((REQUIRED_WEIGHT, term) for term in self.affinity)
+        yield from ((required_weight, term) for term in self.affinity)
         yield from self.preferred
 
 

@@ -124,7 +124,7 @@ class Residents:
         before = self.with_terms
         self._kinds_with_terms += sign
         self.version += before != self.with_terms
-        keys = Counter(term.key for term in terms.anti_affinity), Counter(term.key for _, term in terms.weighted)
+        keys = Counter(term.key for term in terms.anti_affinity), Counter(term.key for _, term in terms.weighted(1))
         for counts, changes in zip((self.anti_affinity_keys, self.weighted_keys), keys, strict=True):
             for key, number in changes.items():
                 counts[key] += sign * number

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +21,7 @@ from scheduler.framework import SCORE_MAX, Plugin, Rejection
 from scheduler.residents import Question, Resident, resident_labels, sums
 from scheduler.snapshot import Change, Snapshot
 
+NAME = "InterPodAffinity"
 REASON_AFFINITY = "node(s) didn't match pod affinity rules"
 REASON_ANTI_AFFINITY = "node(s) didn't match pod anti-affinity rules"
 REASON_EXISTING = "node(s) didn't satisfy existing pods anti-affinity rules"
@@ -68,12 +70,13 @@ class Fond:
 
     key: str
     newcomer: Newcomer
+    required_weight: int
 
     def weigh(self, resident: Resident) -> int:
         """The sum of the weights of the terms that say so."""
         return sum(
             weight
-            for weight, term in resident.terms.weighted
+            for weight, term in resident.terms.weighted(self.required_weight)
             if term.key == self.key and self.newcomer.is_meant_by(term)
         )
 
@@ -157,14 +160,25 @@ def _shunned(demand: Demand, snapshot: Snapshot, rows: Rows) -> BoolColumn | Non
     return found
 
 
-def score_nodes(demand: Demand, snapshot: Snapshot, rows: Rows, passed: BoolColumn) -> IntColumn:
+class Args(NamedTuple):
+    """InterPodAffinityArgs: what the required affinity of pods that are there is worth to those that they mean.
+
+    And whether their preferences count for nothing unless the pod has some of its own.
+    """
+
+    hard_pod_affinity_weight: int = 1
+    ignore_preferred_terms_of_existing_pods: bool = False
+
+
+def score_nodes(args: Args, demand: Demand, snapshot: Snapshot, rows: Rows, passed: BoolColumn) -> IntColumn:
     """The weights of the preferences that pods near each node meet, this one's and their own; from 0 to 100."""
     rates = np.zeros(len(passed), dtype=np.int64)
     for weight, term in demand.preferred:
         rates += weight * _by_domain(Meant((term,)), term.key, snapshot)[snapshot.label(term.key).codes[rows]]
-    if demand.newcomer is not None:
+    if demand.newcomer is not None and (demand.preferred or not args.ignore_preferred_terms_of_existing_pods):
         for key in snapshot.residents.weighted_keys:
-            rates += _by_domain(Fond(key, demand.newcomer), key, snapshot)[snapshot.label(key).codes[rows]]
+            fond = Fond(key, demand.newcomer, args.hard_pod_affinity_weight)
+            rates += _by_domain(fond, key, snapshot)[snapshot.label(key).codes[rows]]
     among = rates[passed]
     lowest, highest = (int(among.min()), int(among.max())) if len(among) else (0, 0)
     if lowest == highest:
@@ -194,11 +208,16 @@ def heeds(demand: Demand, resident: Resident) -> bool:
     return newcomer is not None and any(newcomer.is_meant_by(term) for term in resident.terms.anti_affinity)
 
 
-PLUGIN = Plugin(
-    "InterPodAffinity",
-    demand_among=demand,
-    filter=filter_nodes,
-    compare=score_nodes,
-    heeds=heeds,
-    helped_by=Change.NODE_ADDED | Change.NODE_REMOVED | Change.NODE_LABELS,
-)
+def plugin(args: Args) -> Plugin:
+    """The plugin with these arguments."""
+    return Plugin(
+        NAME,
+        demand_among=demand,
+        filter=filter_nodes,
+        compare=partial(score_nodes, args),
+        heeds=heeds,
+        helped_by=Change.NODE_ADDED | Change.NODE_REMOVED | Change.NODE_LABELS,
+    )
+
+
+PLUGIN = plugin(Args())

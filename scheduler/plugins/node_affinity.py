@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,9 @@ from scheduler.columns import BoolColumn, IntColumn, Rows
 from scheduler.framework import Choice, Plugin, Rejection, normalize_up
 from scheduler.snapshot import Change, Snapshot
 
+NAME = "NodeAffinity"
 REASON = "node(s) didn't match Pod's node affinity/selector"
+REASON_ENFORCED = "node(s) didn't match scheduler-enforced node affinity"
 REASON_CONFLICT = "pod affinity terms conflict"
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 
@@ -69,13 +72,23 @@ class Demand:
     preferred: tuple[tuple[int, Term], ...]
 
 
+NOTHING_ASKED = Demand((), None, ())
+
+
 def demand(pod: Object) -> Demand | None:
     """What a pod says about nodes; None if nothing."""
     spec = pod["spec"]
     selector = tuple(
         Requirement(key, "In", (value,)) for key, value in sorted((spec.get("nodeSelector") or {}).items())
     )
-    affinity = get_path(spec, "affinity", "nodeAffinity", default={})
+    required, preferred = parse_affinity(get_path(spec, "affinity", "nodeAffinity", default={}))
+    if not selector and required is None and not preferred:
+        return None
+    return Demand(selector, required, preferred)
+
+
+def parse_affinity(affinity: Mapping[str, Any]) -> tuple[tuple[Term, ...] | None, tuple[tuple[int, Term], ...]]:
+    """The required terms of a node affinity, None if it names none, and the preferred ones with their weights."""
     must = affinity.get("requiredDuringSchedulingIgnoredDuringExecution")
     required = None if must is None else tuple(parse_term(term) for term in must.get("nodeSelectorTerms") or ())
     preferred = tuple(
@@ -83,9 +96,7 @@ def demand(pod: Object) -> Demand | None:
         for preference in affinity.get("preferredDuringSchedulingIgnoredDuringExecution") or ()
         if (term := parse_term(preference.get("preference") or {})) and preference["weight"]
     )
-    if not selector and required is None and not preferred:
-        return None
-    return Demand(selector, required, preferred)
+    return required, preferred
 
 
 def parse_term(term: Mapping[str, Any]) -> Term:
@@ -141,12 +152,29 @@ def score_nodes(demand: Demand, snapshot: Snapshot, rows: Rows) -> IntColumn:
     return rates
 
 
-PLUGIN = Plugin(
-    "NodeAffinity",
-    demand,
-    filter=filter_nodes,
-    score=score_nodes,
-    normalize=normalize_up,
-    choose=choose_nodes,
-    helped_by=Change.NODE_ADDED | Change.NODE_LABELS,
-)
+def _demand_beside(added: Demand, pod: Object) -> Demand:
+    """What the pod says, with the preferences that all pods of the profile have."""
+    own = demand(pod) or NOTHING_ASKED
+    return replace(own, preferred=(*own.preferred, *added.preferred))
+
+
+def _filter_beside(added: Demand, demand: Demand, snapshot: Snapshot, rows: Rows) -> Sequence[Rejection]:
+    """Turn down nodes that the profile's own affinity leaves out, and of the others those that the pod's does."""
+    (enforced,), (own,) = filter_nodes(added, snapshot, rows), filter_nodes(demand, snapshot, rows)
+    return [enforced._replace(reason=REASON_ENFORCED), own._replace(nodes=own.nodes & ~enforced.nodes)]
+
+
+def plugin(added: Demand | None = None) -> Plugin:
+    """The plugin, with an affinity that every pod of the profile has beside its own (`addedAffinity`)."""
+    return Plugin(
+        NAME,
+        demand if added is None else partial(_demand_beside, added),
+        filter=filter_nodes if added is None else partial(_filter_beside, added),
+        score=score_nodes,
+        normalize=normalize_up,
+        choose=choose_nodes,
+        helped_by=Change.NODE_ADDED | Change.NODE_LABELS,
+    )
+
+
+PLUGIN = plugin()

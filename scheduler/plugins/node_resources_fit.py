@@ -6,15 +6,40 @@ Source: https://kubernetes.io/docs/concepts/scheduling-eviction/resource-bin-pac
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from scheduler.columns import IntColumn, Rows
-from scheduler.framework import SCORE_MAX, Plugin, Rejection
-from scheduler.pods import CPU, MEMORY, PODS, Usage, usage_of
+from scheduler.framework import Plugin, Rejection
+from scheduler.plugins.resource_scoring import Strategy, least_allocated
+from scheduler.pods import CPU, EPHEMERAL_STORAGE, MEMORY, PODS, Usage, usage_of
 from scheduler.snapshot import Change, Snapshot
 
+NAME = "NodeResourcesFit"
 REASON_PODS = "Too many pods"
+
+
+@dataclass(frozen=True, slots=True)
+class Args:
+    """NodeResourcesFitArgs: extended resources that nodes are not turned down for, and how nodes are scored."""
+
+    strategy: Strategy
+    ignored: frozenset[str] = frozenset()
+    ignored_groups: frozenset[str] = frozenset()
+
+    def ignores(self, resource: str) -> bool:
+        """Whether this is an extended resource that somebody else looks after."""
+        if not is_extended(resource):
+            return False
+        return resource in self.ignored or resource.partition("/")[0] in self.ignored_groups
+
+
+def is_extended(resource: str) -> bool:
+    """Whether a resource is none of Kubernetes' own."""
+    group, slash, _ = resource.partition("/")
+    return bool(slash) and not group.endswith("kubernetes.io") and not resource.startswith("requests.")
 
 
 def filter_nodes(demand: Usage, snapshot: Snapshot, rows: Rows) -> Sequence[Rejection]:
@@ -27,26 +52,38 @@ def filter_nodes(demand: Usage, snapshot: Snapshot, rows: Rows) -> Sequence[Reje
     return rejections
 
 
-def score_nodes(demand: Usage, snapshot: Snapshot, rows: Rows) -> IntColumn:
-    """LeastAllocated: the share of cpu and of memory that would be left, in percent, averaged."""
-    shares: IntColumn = np.zeros(len(snapshot.present[rows]), dtype=np.int64)
-    weights = np.zeros_like(shares)
-    for resource, requested, wanted in (
-        (CPU, snapshot.scored_cpu, demand.scored_cpu),
-        (MEMORY, snapshot.scored_memory, demand.scored_memory),
-    ):
-        has = snapshot.allocatable(resource)[rows]
-        left = np.maximum(has - requested[rows] - wanted, 0)
-        # A node that says nothing of a resource is rated by the other one alone.
-        shares += SCORE_MAX * left // np.maximum(has, 1)
-        weights += has > 0
-    return shares // np.maximum(weights, 1)
+def _filter_some(args: Args, demand: Usage, snapshot: Snapshot, rows: Rows) -> Sequence[Rejection]:
+    """The same, but for resources that are ignored."""
+    minded = tuple(request for request in demand.requests if not args.ignores(request[0]))
+    return filter_nodes(Usage(minded, demand.scored_cpu, demand.scored_memory), snapshot, rows)
 
 
-PLUGIN = Plugin(
-    "NodeResourcesFit",
-    usage_of,
-    filter=filter_nodes,
-    score=score_nodes,
-    helped_by=Change.NODE_ADDED | Change.NODE_ALLOCATABLE | Change.POD_REMOVED,
-)
+def score_nodes(strategy: Strategy, demand: Usage, snapshot: Snapshot, rows: Rows) -> IntColumn:
+    """What the strategy makes of all resources with the pod on the node."""
+    scored: list[tuple[int, IntColumn, IntColumn]] = []
+    for resource, weight in strategy.resources:
+        if resource == CPU:
+            requested, wanted = snapshot.scored_cpu, demand.scored_cpu
+        elif resource == MEMORY:
+            requested, wanted = snapshot.scored_memory, demand.scored_memory
+        else:
+            requested, wanted = snapshot.requested(resource), demand.request(resource)
+            if not wanted and resource != EPHEMERAL_STORAGE:
+                continue  # a pod that asks nothing of it need not go where much of it is left
+        allocatable = snapshot.allocatable(resource)[rows]
+        scored.append((weight, allocatable, strategy.score(requested[rows] + wanted, allocatable)))
+    return strategy.combine(scored) if scored else np.zeros(len(snapshot.present[rows]), dtype=np.int64)
+
+
+def plugin(args: Args) -> Plugin:
+    """The plugin with these arguments."""
+    return Plugin(
+        NAME,
+        usage_of,
+        filter=partial(_filter_some, args) if args.ignored or args.ignored_groups else filter_nodes,
+        score=partial(score_nodes, args.strategy),
+        helped_by=Change.NODE_ADDED | Change.NODE_ALLOCATABLE | Change.POD_REMOVED,
+    )
+
+
+PLUGIN = plugin(Args(least_allocated()))

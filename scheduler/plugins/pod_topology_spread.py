@@ -9,8 +9,9 @@ Source: https://kubernetes.io/docs/concepts/scheduling-eviction/topology-spread-
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,13 +24,17 @@ from scheduler.plugins import node_affinity, taint_toleration
 from scheduler.residents import Living, Resident, occupied, sums
 from scheduler.snapshot import Change, Snapshot
 
+NAME = "PodTopologySpread"
 REASON = "node(s) didn't match pod topology spread constraints"
 REASON_LABEL = f"{REASON} (missing required label)"
 HOSTNAME = "kubernetes.io/hostname"
 ZONE = "topology.kubernetes.io/zone"
 REQUIRED, PREFERRED = "DoNotSchedule", "ScheduleAnyway"
-# The key and the skew of what is preferred for pods of Services and controllers that say nothing themselves.
-SYSTEM_DEFAULTS = ((HOSTNAME, 3), (ZONE, 5))
+# What holds for pods of Services and controllers that say nothing themselves, unless the profile says otherwise.
+SYSTEM_DEFAULTS: tuple[Object, ...] = tuple(
+    {"topologyKey": key, "maxSkew": skew_max, "whenUnsatisfiable": PREFERRED}
+    for key, skew_max in ((HOSTNAME, 3), (ZONE, 5))
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,20 +64,19 @@ class Demand:
     tolerations: taint_toleration.Tolerations
 
 
-def demand(pod: Object, snapshot: Snapshot) -> Demand | None:
-    """The constraints of a pod, or those that it has because of what it belongs to; None if there are none."""
-    asked: list[Any] = pod["spec"].get("topologySpreadConstraints") or []
+def demand_by(defaults: Sequence[Object] | None, pod: Object, snapshot: Snapshot) -> Demand | None:
+    """The constraints of a pod, or (None: the system's) defaults for what it belongs to; None if there are none."""
+    asked: Sequence[Any] = pod["spec"].get("topologySpreadConstraints") or []
     if asked:
-        required = tuple(_constraint(entry, pod) for entry in asked if entry["whenUnsatisfiable"] == REQUIRED)
-        preferred = tuple(_constraint(entry, pod) for entry in asked if entry["whenUnsatisfiable"] == PREFERRED)
+        constraints = [(entry["whenUnsatisfiable"], _constraint(entry, pod)) for entry in asked]
     else:
-        selector = snapshot.groups.selector_of(pod)
+        told = SYSTEM_DEFAULTS if defaults is None else defaults
+        selector = snapshot.groups.selector_of(pod) if told else None
         if selector is None:
             return None
-        counted = Living(namespace(pod), selector)
-        itself = int(selector.matches(labels(pod)))
-        required = ()
-        preferred = tuple(Constraint(key, skew_max, counted, itself) for key, skew_max in SYSTEM_DEFAULTS)
+        constraints = [(entry["whenUnsatisfiable"], _constraint(entry, pod, selector)) for entry in told]
+    required = tuple(constraint for action, constraint in constraints if action == REQUIRED)
+    preferred = tuple(constraint for action, constraint in constraints if action == PREFERRED)
     affinity = node_affinity.demand(pod)
     if affinity is not None and not affinity.selector and affinity.required is None:
         affinity = None
@@ -80,18 +84,16 @@ def demand(pod: Object, snapshot: Snapshot) -> Demand | None:
     return Demand(
         required,
         preferred,
-        every_key=bool(asked),
+        every_key=bool(asked) or defaults is not None,
         affinity=replace(affinity, preferred=()) if affinity is not None else None,
         tolerations=taint_toleration.tolerations_of(pod) if honors_taints else (),
     )
 
 
-def _constraint(entry: Object, pod: Object) -> Constraint:
-    selector = entry.get("labelSelector")
+def _constraint(entry: Object, pod: Object, default: Selector | None = None) -> Constraint:
+    """One constraint; for one of the defaults, the selector of what the pod belongs to tells which pods count."""
     own = labels(pod)
-    keyed = tuple(Requirement(key, "in", (own[key],)) for key in entry.get("matchLabelKeys") or () if key in own)
-    # No selector means no pods; one of the keys can't change that.
-    chosen = Selector((*selector_from_object(selector).requirements, *keyed)) if selector is not None else _NOTHING
+    chosen = _selector(entry, own) if default is None else default
     return Constraint(
         entry["topologyKey"],
         entry["maxSkew"],
@@ -101,6 +103,13 @@ def _constraint(entry: Object, pod: Object) -> Constraint:
         honors_affinity=entry.get("nodeAffinityPolicy") != "Ignore",
         honors_taints=entry.get("nodeTaintsPolicy") == "Honor",
     )
+
+
+def _selector(entry: Object, own: Mapping[str, str]) -> Selector:
+    selector = entry.get("labelSelector")
+    keyed = tuple(Requirement(key, "in", (own[key],)) for key in entry.get("matchLabelKeys") or () if key in own)
+    # No selector means no pods; one of the keys can't change that.
+    return Selector((*selector_from_object(selector).requirements, *keyed)) if selector is not None else _NOTHING
 
 
 _NOTHING = Selector((Requirement("", "in", ()),))
@@ -182,11 +191,17 @@ def heeds(demand: Demand, resident: Resident) -> bool:
     return any(constraint.counted.weigh(living) for constraint in demand.required)
 
 
-PLUGIN = Plugin(
-    "PodTopologySpread",
-    demand_among=demand,
-    filter=filter_nodes,
-    compare=score_nodes,
-    heeds=heeds,
-    helped_by=Change.NODE_ADDED | Change.NODE_REMOVED | Change.NODE_LABELS | Change.NODE_TAINTS,
-)
+def plugin(defaults: Sequence[Object] | None = None) -> Plugin:
+    """The plugin, with what holds for pods that say nothing (`defaultConstraints`); None: the system's defaults."""
+    return Plugin(
+        NAME,
+        demand_among=partial(demand_by, defaults),
+        filter=filter_nodes,
+        compare=score_nodes,
+        heeds=heeds,
+        helped_by=Change.NODE_ADDED | Change.NODE_REMOVED | Change.NODE_LABELS | Change.NODE_TAINTS,
+    )
+
+
+demand = partial(demand_by, None)
+PLUGIN = plugin()

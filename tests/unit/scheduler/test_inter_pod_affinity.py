@@ -14,6 +14,7 @@ from scheduler.plugins.inter_pod_affinity import (
     REASON_AFFINITY,
     REASON_ANTI_AFFINITY,
     REASON_EXISTING,
+    Args,
     demand,
     filter_nodes,
     score_nodes,
@@ -95,7 +96,7 @@ def scores(cluster: Cluster, pod: Object) -> list[int]:
     asked = demand(pod, snapshot)
     assert asked is not None
     passed = snapshot.present[: snapshot.height]
-    return [int(score) for score in score_nodes(asked, snapshot, slice(0, snapshot.height), passed)]
+    return [int(score) for score in score_nodes(Args(), asked, snapshot, slice(0, snapshot.height), passed)]
 
 
 # On one node: (told, the pod's labels, its affinity, the labels and affinity of the one there, reason).
