@@ -20,6 +20,9 @@ from typing import cast
 
 from apiclient.http1 import Headers, ProtocolError, ResponseParser, gunzip
 
+# Raises whatever forbids a request.
+Check = Callable[[], None]
+
 CONNECT_TIMEOUT_SECONDS = 5.0
 # Less than servers wait before they close an idle connection themselves (this project's API server: 180 s).
 IDLE_SECONDS_MAX = 90.0
@@ -300,10 +303,13 @@ class Pool:
         self._all_gone = asyncio.Event()
 
     async def request(
-        self, method: str, head: bytes, body: bytes = b"", *, seconds: float
+        self, method: str, head: bytes, body: bytes = b"", *, seconds: float, check: Check | None = None
     ) -> tuple[int, Headers, bytes]:
-        """Send a request; `head` is without its last, empty line. Raises OSError."""
-        connection = await self._ask(method, head, body, seconds=seconds)
+        """Send a request; `head` is without its last, empty line. Raises OSError.
+
+        `check` is called at the last moment before it is sent, and may raise.
+        """
+        connection = await self._ask(method, head, body, seconds=seconds, check=check)
         answer, data = connection.parser, connection.take()
         self._done(connection)
         if data and answer.encoding not in PLAIN:
@@ -344,8 +350,18 @@ class Pool:
                 await self._all_gone.wait()
 
     async def _ask(
-        self, method: str, head: bytes, body: bytes, *, seconds: float, stream: bool = False, upgrades: bool = False
+        self,
+        method: str,
+        head: bytes,
+        body: bytes,
+        *,
+        seconds: float,
+        stream: bool = False,
+        upgrades: bool = False,
+        check: Check | None = None,
     ) -> Connection:
+        if check is not None:
+            check()
         connection = self._reusable()
         if connection is not None:
             try:
@@ -357,6 +373,12 @@ class Pool:
                 if connection.heard or method not in REPEATABLE or upgrades or self._closed:
                     raise
         connection = await self._connect()
+        try:
+            if check is not None:
+                check()  # connecting has taken its time
+        except BaseException:
+            connection.abort()
+            raise
         await connection.ask(method, head, body, seconds=seconds, stream=stream, upgrades=upgrades)
         return connection
 

@@ -2,8 +2,9 @@
 
 A candidate takes the Lease over when it has not changed for its whole duration as measured by the candidate's
 own monotonic clock, so that clocks need not agree. A leader that can't renew stops leading before another may
-begin. A candidate need not wait for a leader of its own machine whose process has certainly ended: what is killed
-is followed at once by what is started in its place.
+begin; one that was stopped, and so can't notice in time, must ask `leads` before it does anything. A candidate
+need not wait for a leader of its own machine whose process has certainly ended: what is killed is followed at once
+by what is started in its place.
 
 Source: https://kubernetes.io/docs/concepts/architecture/leases/ and client-go's leaderelection package.
 """
@@ -13,9 +14,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+import math
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
 from apiclient.clock import Clock, SystemClock
+from apiclient.events import EventRecorder
 from apiclient.logs import kv
 from apiclient.process_identity import has_ended
 from apiclient.rest import Client
@@ -25,6 +29,8 @@ from apimachinery.resources import LEASES
 from apimachinery.time import rfc3339_micro
 
 logger = logging.getLogger(__name__)
+
+_KIND = {"apiVersion": LEASES.api_version, "kind": LEASES.kind}
 
 
 class LeaderElector:
@@ -54,14 +60,32 @@ class LeaderElector:
         self._retry = retry_period_seconds
         self._observed: tuple[object, float] = (None, 0.0)
         self._told = ""
+        self._lease: Object | None = None
+        # Until when nobody else can lead, by the monotonic clock.
+        self._safe_until = -math.inf
         self._has_ended = has_ended
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process leads at this very moment."""
+        return self._clock.monotonic() < self._safe_until
+
+    @property
+    def overdue_seconds(self) -> float:
+        """For how long a leader has failed to renew after it should have stopped; 0 for all others."""
+        return 0.0 if self._safe_until == -math.inf else max(0.0, self._clock.monotonic() - self._safe_until)
+
+    def tell(self, recorder: EventRecorder) -> None:
+        """Record an event about the Lease that says who leads now."""
+        if self._lease is not None:
+            recorder.event({**self._lease, **_KIND}, "Normal", "LeaderElection", f"{self.identity} became leader")
 
     async def run(self, lead: Callable[[], Awaitable[None]]) -> None:
         """Wait to become the leader, then run `lead` until it ends or the leadership is lost; then return.
 
         Loss cancels `lead`; an orderly end releases the Lease, so that another candidate follows at once.
         """
-        while not await self._try():
+        while not await self._take():
             await self._clock.sleep(self._retry)
         logger.info(kv("leading", lease=self._name, identity=self.identity))
         work = asyncio.ensure_future(lead())
@@ -77,19 +101,27 @@ class LeaderElector:
                 task.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await task
-            await self._release()
+            self._safe_until = -math.inf
+            await self._within(self._renew_deadline, self._release())
+
+    async def _take(self) -> bool:
+        """Take the Lease or renew it; what counts is when that was begun, not when the answer came."""
+        before = self._clock.monotonic()
+        if not await self._try():
+            return False
+        self._safe_until = before + self._renew_deadline
+        return True
 
     async def _renew(self) -> None:
-        renewed = self._clock.monotonic()
-        while (left := renewed + self._renew_deadline - self._clock.monotonic()) > 0:
+        while (left := self._safe_until - self._clock.monotonic()) > 0:
             await self._clock.sleep(min(self._retry, left))
-            before = self._clock.monotonic()
-            if await self._try_within(renewed + self._renew_deadline - before):
-                renewed = before
+            # Too late is lost: somebody else may have led meanwhile, even if nobody does now.
+            if self.leads:
+                await self._within(self._safe_until - self._clock.monotonic(), self._take())
 
-    async def _try_within(self, seconds: float) -> bool:
-        """Renew, or be refused, or give up: a server that does not answer must not keep us from stopping in time."""
-        attempt = asyncio.ensure_future(self._try())
+    async def _within(self, seconds: float, call: Coroutine[Any, Any, bool]) -> bool:
+        """Succeed, or be refused, or give up: a server that hangs must not keep us from stopping in time."""
+        attempt = asyncio.ensure_future(call)
         alarm = asyncio.ensure_future(self._clock.sleep(max(0.0, seconds)))
         try:
             await asyncio.wait({attempt, alarm}, return_when=asyncio.FIRST_COMPLETED)
@@ -133,10 +165,10 @@ class LeaderElector:
         try:
             if lease is None:
                 metadata = {"name": self._name, "namespace": self._namespace}
-                new = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": spec}
-                await self._client.create(LEASES, new, self._namespace)
+                new = {**_KIND, "metadata": metadata, "spec": spec}
+                self._lease = await self._client.create(LEASES, new, self._namespace)
             else:
-                await self._client.update(LEASES, {**lease, "spec": spec})
+                self._lease = await self._client.update(LEASES, {**lease, "spec": spec})
             return True
         except ApiError as error:
             # A conflict means that another candidate was faster: daily business.
@@ -149,10 +181,17 @@ class LeaderElector:
             logger.warning(kv("lease not to be had", lease=self._name, error=error.message))
         return False
 
-    async def _release(self) -> None:
-        with contextlib.suppress(ApiError):
+    async def _release(self) -> bool:
+        """Give the Lease back, if it is ours; who can't is followed when it is over."""
+        try:
             lease = await self._client.get(LEASES, self._name, self._namespace)
             spec = lease.get("spec") or {}
-            if spec.get("holderIdentity") == self.identity:
-                released = {**spec, "holderIdentity": "", "leaseDurationSeconds": 1}
-                await self._client.update(LEASES, {**lease, "spec": released})
+            if spec.get("holderIdentity") != self.identity:
+                return False
+            stamp = rfc3339_micro(self._clock.now())
+            free = {"holderIdentity": "", "leaseDurationSeconds": 1, "renewTime": stamp, "acquireTime": stamp}
+            await self._client.update(LEASES, {**lease, "spec": {**spec, **free}})
+        except ApiError as error:
+            logger.debug(kv("lease not released", lease=self._name, error=error.message))
+            return False
+        return True

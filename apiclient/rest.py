@@ -11,13 +11,13 @@ from __future__ import annotations
 import asyncio
 import math
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, quote_plus, urlsplit
 
 import orjson
 
-from apiclient.connections import Answer, Pool
+from apiclient.connections import REPEATABLE, Answer, Check, Pool
 from apiclient.http1 import header_lines, request_line
 from apiclient.kubeconfig import Config, KubeconfigError
 from apiclient.tls import client_context
@@ -79,6 +79,7 @@ class Client:
         self._under_way = 0
         self._calm = asyncio.Event()
         self._calm.set()
+        self._check: Check | None = None
 
     @classmethod
     async def connect(cls, config: Config, *, user_agent: str = "wherry", metadata_only: bool = False) -> Client:
@@ -109,6 +110,19 @@ class Client:
     async def close(self) -> None:
         """Close all connections."""
         await self._pool.close()
+
+    def write_while(self, leads: Callable[[], bool]) -> None:
+        """From now on write only as long as this process `leads`; any other attempt is an ApiError 503.
+
+        Who was stopped in the middle of something, and goes on when somebody else leads already, must not get as far
+        as the server: what was decided then may not be true any more.
+        """
+
+        def check() -> None:
+            if not leads():
+                raise ApiError(503, "ServiceUnavailable", "nothing is written any more: this process leads no longer")
+
+        self._check = check
 
     async def calm(self) -> None:
         """Wait until few requests are under way: for whoever has some that can wait."""
@@ -276,7 +290,11 @@ class Client:
         try:
             async with self._slots:
                 status, fields, data = await self._pool.request(
-                    method, head, body or b"", seconds=REQUEST_TIMEOUT_SECONDS
+                    method,
+                    head,
+                    body or b"",
+                    seconds=REQUEST_TIMEOUT_SECONDS,
+                    check=None if method in REPEATABLE else self._check,
                 )
         except OSError as error:
             raise ApiUnavailable(self.server, error) from error

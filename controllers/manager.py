@@ -129,9 +129,8 @@ class LeaderElection:
 async def run(config: Config, options: Options, names: Sequence[str], election: LeaderElection) -> None:
     """Run these controllers, whenever it is this process' turn, until cancelled."""
     clock = SystemClock()
-    lead = partial(run_controllers, config, options, names, clock)
     if not election.wanted:
-        await lead()
+        await run_controllers(config, options, names, clock)
         return
     identity = own_identity()
     async with await Client.connect(config, user_agent=COMPONENT) as client:
@@ -145,20 +144,30 @@ async def run(config: Config, options: Options, names: Sequence[str], election: 
             renew_deadline_seconds=election.renew_deadline,
             retry_period_seconds=election.retry_period,
         )
+        lead = partial(run_controllers, config, options, names, clock, elector=elector)
         while True:
             await elector.run(lead)
 
 
 async def run_controllers(
-    config: Config, options: Options, names: Sequence[str], clock: Clock, rng: random.Random | None = None
+    config: Config,
+    options: Options,
+    names: Sequence[str],
+    clock: Clock,
+    rng: random.Random | None = None,
+    *,
+    elector: LeaderElector | None = None,
 ) -> None:
-    """Run these controllers until cancelled."""
+    """Run these controllers until cancelled, while the elector leads, if there is one."""
     async with (
         await Client.connect(config, user_agent=COMPONENT) as client,
         await Client.connect(config, user_agent=COMPONENT, metadata_only=True) as metadata_client,
     ):
         informers = Informers(client, metadata_client, clock=clock, rng=rng)
         recorder = EventRecorder(client, COMPONENT, clock=clock)
+        if elector is not None:
+            client.write_while(lambda: elector.leads)
+            elector.tell(recorder)
         context = Context(client, metadata_client, informers, recorder, clock, options)
         controllers = {name: CONTROLLERS[name].make(context) for name in names}
         async with asyncio.TaskGroup() as group:

@@ -41,8 +41,19 @@ from scheduler.scheduler import Scheduler
 from scheduler.trimming import trimmed_group, trimmed_node, trimmed_pod, trimmed_storage
 
 
-async def run(options: Options, client: Client, *, identity: str, clock: Clock, rng: random.Random) -> None:
-    """Follow the cluster, and place its pods whenever this scheduler leads, until cancelled."""
+async def run(
+    options: Options,
+    client: Client,
+    *,
+    identity: str,
+    clock: Clock,
+    rng: random.Random,
+    electing: Client | None = None,
+) -> None:
+    """Follow the cluster, and place its pods whenever this scheduler leads, until cancelled.
+
+    With a client of its own for the lead, `electing`, the other one writes nothing while another process leads.
+    """
     nodes = Informer(client, NODES, transform=trimmed_node, clock=clock, rng=rng)
     pods = Informer(client, PODS, transform=trimmed_pod, clock=clock, rng=rng)
     claims, volumes, classes = (
@@ -68,7 +79,7 @@ async def run(options: Options, client: Client, *, identity: str, clock: Clock, 
         if not options.leader_elect:
             await scheduler.lead()
         elector = LeaderElector(
-            client,
+            electing or client,
             options.lease_namespace,
             options.lease_name,
             identity,
@@ -77,8 +88,15 @@ async def run(options: Options, client: Client, *, identity: str, clock: Clock, 
             renew_deadline_seconds=options.renew_deadline_seconds,
             retry_period_seconds=options.retry_period_seconds,
         )
+        if electing is not None:
+            client.write_while(lambda: elector.leads)
+
+        async def lead() -> None:
+            elector.tell(recorder)
+            await scheduler.lead()
+
         while True:
-            await elector.run(scheduler.lead)
+            await elector.run(lead)
 
 
 async def main(options: Options) -> None:
@@ -87,8 +105,13 @@ async def main(options: Options) -> None:
     assert work is not None, "this is a task"
     for signo in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signo, work.cancel)
-    async with await Client.connect(load(options.kubeconfig), user_agent="wherry-scheduler") as client:
-        await run(options, client, identity=own_identity(), clock=SystemClock(), rng=random.Random())
+    config = load(options.kubeconfig)
+    async with (
+        await Client.connect(config, user_agent="wherry-scheduler") as client,
+        await Client.connect(config, user_agent="wherry-scheduler") as electing,
+    ):
+        identity, clock, rng = own_identity(), SystemClock(), random.Random()
+        await run(options, client, identity=identity, clock=clock, rng=rng, electing=electing)
 
 
 if __name__ == "__main__":

@@ -50,6 +50,12 @@ class ManagerProcess:
         assert self.process is not None
         self.process.send_signal(signo)
 
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        assert self.process is not None
+        return self.process.pid
+
     def log(self) -> str:
         """What it has logged."""
         return self.log_path.read_text(errors="replace")

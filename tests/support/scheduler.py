@@ -32,6 +32,17 @@ class SchedulerProcess:
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, cwd=REPOSITORY)
 
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        assert self.process is not None
+        return self.process.pid
+
+    def send(self, signo: int) -> None:
+        """Send the process a signal."""
+        assert self.process is not None
+        self.process.send_signal(signo)
+
     def log(self) -> str:
         """What it has logged."""
         return self.log_path.read_text(errors="replace")

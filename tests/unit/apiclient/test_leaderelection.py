@@ -13,6 +13,7 @@ import pytest
 from apiclient.leaderelection import LeaderElector
 from apimachinery.errors import ApiError, already_exists, conflict, forbidden, not_found
 from apimachinery.meta import Object
+from apimachinery.time import rfc3339_micro
 from tests.support.clock import ManualClock
 
 
@@ -191,3 +192,57 @@ async def test_a_candidate_that_waits_sees_the_leader_end() -> None:
     await clock.advance(2)
     assert two.leads
     await two.stop()
+
+
+async def test_a_leader_that_was_stopped_knows_at_once_that_it_may_lead_no_longer() -> None:
+    server, clock = Server(), ManualClock()
+    one = Candidate(server, "one", clock)
+    await clock.advance(5)
+    assert one.elector.leads
+    # Nothing of it runs while time goes on, as after SIGSTOP; what comes first then must not rely on its renewal.
+    clock._now += 10.5
+    assert one.leads and not one.elector.leads
+    assert one.elector.overdue_seconds > 0
+    await clock.advance(0.1)
+    assert not one.leads
+    assert server.lease is not None and server.lease["spec"]["holderIdentity"] == ""
+    await one.stop()
+
+
+async def test_a_lead_counts_from_when_the_lease_was_asked_for_not_from_the_answer() -> None:
+    server, clock = Server(), ManualClock()
+    server.answering.clear()
+    one = Candidate(server, "one", clock)
+    await clock.advance(8)
+    server.answering.set()
+    await clock.advance(1.9)
+    assert one.leads and one.elector.leads
+    server.answering.clear()
+    await clock.advance(0.2)
+    assert not one.elector.leads and not one.leads
+    await clock.advance(20)
+    await one.stop()
+
+
+async def test_a_leader_that_ends_waits_for_a_server_that_hangs_no_longer_than_it_would_renew() -> None:
+    server, clock = Server(), ManualClock()
+    one = Candidate(server, "one", clock)
+    await clock.settle()
+    server.answering.clear()
+    one.task.cancel()
+    await clock.advance(9.9)
+    assert not one.task.done()
+    await clock.advance(0.2)
+    assert one.task.done()
+
+
+async def test_a_lease_that_is_given_back_says_when_and_keeps_count_of_its_leaders() -> None:
+    server, clock = Server(), ManualClock()
+    for transitions, identity in enumerate(("one", "two", "one")):
+        candidate = Candidate(server, identity, clock)
+        await clock.advance(3)
+        assert server.lease is not None and server.lease["spec"]["leaseTransitions"] == transitions
+        await candidate.stop()
+        released = server.lease["spec"]
+        assert (released["holderIdentity"], released["leaseDurationSeconds"]) == ("", 1)
+        assert released["renewTime"] == released["acquireTime"] == rfc3339_micro(clock.now())

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack
 
+import pytest
 from aiohttp import web
 
 from apiclient.kubeconfig import Config
 from apiclient.rest import BUSY_REQUESTS, REQUESTS_MAX, Client
+from apimachinery.errors import ApiError
 from apimachinery.resources import NODES, PODS
 from tests.support.raw_server import Peer, raw_server
 
@@ -71,3 +73,41 @@ async def test_who_can_wait_is_told_when_little_is_under_way() -> None:
         answering.set()
         await waiting
         await asyncio.gather(*requests)
+
+
+async def test_who_leads_no_longer_reads_but_does_not_write() -> None:
+    methods: list[str] = []
+
+    async def answer(peer: Peer) -> None:
+        while True:
+            methods.append((await peer.request()).method)
+            await peer.answer()
+
+    leads = True
+    async with (
+        raw_server(answer) as server,
+        asyncio.timeout(20),
+        await Client.connect(Config(server=server.url)) as client,
+    ):
+        client.write_while(lambda: leads)
+        await client.delete(NODES, "node-1")
+        leads = False
+        await client.get(NODES, "node-1")
+        with pytest.raises(ApiError, match="leads no longer"):
+            await client.delete(NODES, "node-1")
+    assert methods == ["DELETE", "GET"]
+
+
+async def test_who_stops_leading_while_it_connects_writes_nothing() -> None:
+    async def answer(peer: Peer) -> None:
+        await peer.gone()
+
+    answers = iter((True, False))
+    async with (
+        raw_server(answer) as server,
+        asyncio.timeout(20),
+        await Client.connect(Config(server=server.url)) as client,
+    ):
+        client.write_while(lambda: next(answers))
+        with pytest.raises(ApiError, match="leads no longer"):
+            await client.delete(NODES, "node-1")
