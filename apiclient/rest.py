@@ -128,6 +128,20 @@ class Client:
         """Wait until few requests are under way: for whoever has some that can wait."""
         await self._calm.wait()
 
+    async def create_each(
+        self, resource: Resource, objects: Sequence[Object], namespace: str | None = None
+    ) -> list[ApiError | None]:
+        """Create many objects by one request: for each the error, None for what is written.
+
+        Raises ApiError where all fail together; with code 400 if the server takes only one at a time.
+        """
+        listed = {"kind": "List", "apiVersion": "v1", "items": objects}
+        answer = await self._call("POST", resource.path(namespace), None, listed)
+        found = [None if status["code"] < 400 else ApiError.from_status(status) for status in answer["items"]]
+        if len(found) != len(objects):
+            raise ApiUnavailable(self.server, ValueError(f"{len(found)} answers for {len(objects)} objects"))
+        return found
+
     async def get(
         self,
         resource: Resource,

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from aiohttp import web
 
@@ -42,6 +42,7 @@ from apiserver.responses import set_headers, with_headers
 from apiserver.rest import (
     admitting,
     answers,
+    batches,
     decode,
     deletion,
     eviction,
@@ -239,8 +240,27 @@ class Pipeline:
         if call.name or (call.resource.namespaced and not call.namespace):
             raise method_not_allowed()
         managers.check_options(call)
-        sent = await decode.sent(call, call.resource, await decode.read_body(call.http))
-        return await self._encode(call, OBJECT, await self._write_new(call, sent), 201)
+        body = await decode.read_body(call.http)
+        if (listed := batches.items(call, body)) is not None:
+            return await self._each(call, listed, self._create_one)
+        return await self._encode(call, OBJECT, await self._create_one(call, body), 201)
+
+    async def _create_one(self, call: Call, body: bytes) -> Entry:
+        return await self._write_new(call, await decode.sent(call, call.resource, body))
+
+    async def _each(
+        self, call: Call, listed: list[Any], create: Callable[[Call, bytes], Awaitable[Entry]]
+    ) -> web.StreamResponse:
+        """Many objects that were posted together, each as if it had been posted alone."""
+
+        async def create_one(body: bytes) -> Entry:
+            own = call.alone()
+            try:
+                return await create(own, body)
+            finally:
+                call.warnings += own.warnings
+
+        return await answers.document(call, await batches.create_each(listed, create_one), 201)
 
     async def _update(self, call: Call) -> web.StreamResponse:
         part = subresources.find(call)
@@ -302,31 +322,42 @@ class Pipeline:
         return await self._encode(call, part, await self._edit(call, part, applied))
 
     async def _bind(self, call: Call) -> web.StreamResponse:
-        """A Binding that is posted to a namespace and not to the pod that it names."""
+        """Bindings that are posted to a namespace and not to the pods that they name."""
         body = await decode.read_body(call.http)
-        sent = await decode.sent(call, call.resource, body)
-        name = (sent.get("metadata") or {}).get("name") or ""
         if not call.namespace or call.name:
             raise method_not_allowed()
+        if (listed := batches.items(call, body)) is not None:
+            return await self._each(call, listed, self._bind_one)
+        await self._bind_one(call, body)
+        return await answers.document(call, subresources.CREATED, 201)
+
+    async def _bind_one(self, call: Call, body: bytes) -> Entry:
+        sent = await decode.sent(call, call.resource, body)
+        name = (sent.get("metadata") or {}).get("name") or ""
         if not name:
             raise bad_request("name is required")
         info = call.info._replace(resource=PODS.plural, name=name, subresource="binding")
         pod = resolve(self._catalog, call.http, info, call.user, call.query)
-        return await self._post(pod, body)
+        return await self._change(pod, subresources.find(pod), body, sent)
 
     async def _post(self, call: Call, body: bytes) -> web.StreamResponse:
         """A create of a subresource: something is done to the object, and a Status tells that it is done."""
         part = subresources.find(call)
-        kind = part.kind or call.resource
         if part.becomes is None:
-            await self._evict(call, await decode.sent(call, kind, body))
+            await self._evict(call, await decode.sent(call, part.kind or call.resource, body))
         else:
-
-            async def posted(shown: Entry, stored: Entry) -> Edited:
-                return Edited(await decode.sent(call, kind, body))
-
-            await self._edit(call, part, posted)
+            await self._change(call, part, body)
         return await answers.document(call, subresources.CREATED, 201)
+
+    async def _change(self, call: Call, part: Subresource, body: bytes, sent: Object | None = None) -> Entry:
+        """Change an object by what was posted to a part of it, which may have been decoded once already."""
+
+        async def posted(shown: Entry, stored: Entry) -> Edited:
+            nonlocal sent
+            taken, sent = sent, None  # what is edited is not as it was sent any more
+            return Edited(taken if taken is not None else await decode.sent(call, part.kind or call.resource, body))
+
+        return await self._edit(call, part, posted)
 
     async def _edit(self, call: Call, part: Subresource, edit: Edit) -> Entry:
         """Change an object; again from the start when others were quicker. Raises ApiError 409 in the end.
@@ -410,6 +441,7 @@ class Pipeline:
             managed=managed,
             deleted=removed,
             also=change.also,
+            obj=obj,
         )
 
     async def _encode(self, call: Call, part: Subresource, entry: Entry, status: int = 200) -> web.StreamResponse:

@@ -1,4 +1,6 @@
-"""Tells the API server of placements: a fixed number of workers post `pods/binding`, as many at once.
+"""Tells the API server of placements: a fixed number of workers post bindings, each all that wait at that moment.
+
+Bindings that wait travel together in one request; a server that takes no list of them gets them one by one.
 
 A pod is assumed to be on its node from the moment it is placed, so the next one does not wait for the answer. An
 answer that does not come leaves open whether the binding was made: it is asked for again, and a conflict is looked
@@ -18,13 +20,15 @@ from apiclient.clock import Clock
 from apiclient.rest import Client
 from apimachinery.errors import ApiError, is_conflict, is_not_found
 from apimachinery.meta import Object, name, namespace, uid
-from apimachinery.resources import PODS
+from apimachinery.resources import BINDINGS, PODS
 from scheduler.cluster import Placement
 from scheduler.pods import node_name
 from scheduler.volume_binder import VolumeBinder
 
-WORKERS = 32
+WORKERS = 8
 QUEUED_MAX = 4 * WORKERS
+# Of one request: what one of them waits for, all of them do.
+TOGETHER_MAX = 32
 TRIES = 8
 RETRY_FIRST_SECONDS, RETRY_MAX_SECONDS = 0.05, 4.0
 
@@ -53,6 +57,7 @@ class Binder:
         self._unprepared: asyncio.Queue[Placement] = asyncio.Queue(QUEUED_MAX)
         self._waiting: asyncio.Queue[Placement] = asyncio.Queue(QUEUED_MAX)
         self._unfinished: dict[str, Placement] = {}
+        self._takes_lists = True
 
     async def submit(self, placement: Placement) -> None:
         """Hand over a placement; waits while very many are on their way."""
@@ -76,9 +81,43 @@ class Binder:
 
     async def _work(self) -> None:
         while True:
-            placement = await self._waiting.get()
-            outcome, message = await bind(self._client, placement.queued.pod, placement.node, clock=self._clock)
-            self._finish(placement, outcome, message)
+            placements = [await self._waiting.get()]
+            while len(placements) < TOGETHER_MAX and not self._waiting.empty():
+                placements.append(self._waiting.get_nowait())
+            by_namespace: dict[str, list[Placement]] = {}
+            for placement in placements:
+                by_namespace.setdefault(namespace(placement.queued.pod), []).append(placement)
+            for scope, some in by_namespace.items():
+                await self._bind_together(scope, some)
+
+    async def _bind_together(self, scope: str, placements: list[Placement]) -> None:
+        """Bind pods of one namespace by one request, and those by requests of their own of which that failed."""
+        if self._takes_lists and len(placements) > 1:
+            bindings = [binding(placement.queued.pod, placement.node) for placement in placements]
+            try:
+                errors = await self._client.create_each(BINDINGS, bindings, scope)
+            except ApiError as error:
+                self._takes_lists = will_pass(error)
+            else:
+                answered = zip(placements, errors, strict=True)
+                placements = [one for one, error in answered if not self._settled(one, error)]
+        async with asyncio.TaskGroup() as group:
+            for placement in placements:
+                group.create_task(self._bind(placement))
+
+    def _settled(self, placement: Placement, error: ApiError | None) -> bool:
+        """Whether an answer leaves nothing open."""
+        if error is None:
+            self._finish(placement, Outcome.BOUND, "")
+        elif is_conflict(error) or will_pass(error):
+            return False
+        else:
+            self._finish(placement, Outcome.GONE if is_not_found(error) else Outcome.FAILED, error.message)
+        return True
+
+    async def _bind(self, placement: Placement) -> None:
+        outcome, message = await bind(self._client, placement.queued.pod, placement.node, clock=self._clock)
+        self._finish(placement, outcome, message)
 
     async def _prepare(self, placement: Placement) -> None:
         """Have the claims of a pod bound, and then the pod."""
@@ -93,20 +132,29 @@ class Binder:
         self._done(placement, outcome, message)
 
 
-async def bind(client: Client, pod: Object, node: str, *, clock: Clock) -> tuple[Outcome, str]:
-    """Bind a pod to a node; tells what became of it, and the server's words if it failed."""
-    scope, pod_name = namespace(pod), name(pod)
-    binding = {
+def binding(pod: Object, node: str) -> Object:
+    """What puts this very pod onto a node."""
+    return {
         "apiVersion": "v1",
         "kind": "Binding",
-        "metadata": {"name": pod_name, "namespace": scope, "uid": uid(pod)},
+        "metadata": {"name": name(pod), "namespace": namespace(pod), "uid": uid(pod)},
         "target": {"apiVersion": "v1", "kind": "Node", "name": node},
     }
+
+
+def will_pass(error: ApiError) -> bool:
+    """Whether the same request may do better later on."""
+    return error.code >= 500 or error.code == 429
+
+
+async def bind(client: Client, pod: Object, node: str, *, clock: Clock) -> tuple[Outcome, str]:
+    """Bind a pod to a node; tells what became of it, and the server's words if it failed."""
+    wanted = binding(pod, node)
     delay = RETRY_FIRST_SECONDS
     message = ""
     for _ in range(TRIES):
         try:
-            await client.create(PODS, binding, scope, name=pod_name, subresource="binding")
+            await client.create(PODS, wanted, namespace(pod), name=name(pod), subresource="binding")
             return Outcome.BOUND, ""
         except ApiError as error:
             message = error.message
@@ -114,7 +162,7 @@ async def bind(client: Client, pod: Object, node: str, *, clock: Clock) -> tuple
                 return Outcome.GONE, message
             if is_conflict(error):
                 break
-            if error.code < 500 and error.code != 429:
+            if not will_pass(error):
                 return Outcome.FAILED, message
         await clock.sleep(delay)
         delay = min(2 * delay, RETRY_MAX_SECONDS)

@@ -54,6 +54,10 @@ class Call:
         """The same request for one object of its collection."""
         return replace(self, namespace=entry.namespace, name=entry.name)
 
+    def alone(self) -> Call:
+        """The same request, with warnings of its own: for one of several that were sent together."""
+        return replace(self, warnings=[])
+
     @property
     def dry_run(self) -> bool:
         """Whether nothing may be written. Raises ApiError 422 for anything but `All`."""

@@ -70,18 +70,18 @@ class Entry:
     def labels(self) -> Mapping[str, str]:
         """`metadata.labels`."""
         if self._labels is None:
-            self._look()
+            self.look(self.obj)
         return self._labels or _NO_LABELS
 
     @property
     def node(self) -> str:
         """`spec.nodeName`, or ""."""
         if self._node is None:
-            self._look()
+            self.look(self.obj)
         return self._node or ""
 
-    def _look(self) -> None:
-        obj = self.obj
+    def look(self, obj: Object) -> None:
+        """Learn labels and node from the object that the bytes were made of, which saves parsing them for that."""
         labels = obj["metadata"].get("labels")
         self._labels = _shared(tuple(labels.items())) if labels else _NO_LABELS
         spec = obj.get("spec")

@@ -21,6 +21,7 @@ from typing import Protocol, TypeVar
 
 from apimachinery.errors import internal, request_entity_too_large, service_unavailable
 from apimachinery.managedfields.entries import Managed
+from apimachinery.meta import Object
 from apiserver.logs import kv
 from apiserver.storage.encryption import Encryption
 from apiserver.storage.entry import Entry
@@ -84,6 +85,7 @@ class _Write:
     encode: Encode
     managed: Managed
     also: Also | None
+    obj: Object | None
     done: asyncio.Future[Entry]
 
 
@@ -131,15 +133,17 @@ class GroupCommit:
         managed: Managed = (),
         deleted: bool,
         also: Also | None = None,
+        obj: Object | None = None,
     ) -> Entry:
         """Write a version; durable and visible when this returns. Raises Conflict or ApiError.
 
-        A caller that is cancelled takes nothing back.
+        `obj` is what will be encoded, where that is at hand. A caller that is cancelled takes nothing back.
         """
         if self._closed:
             raise service_unavailable("the server is shutting down")
         done: asyncio.Future[Entry] = asyncio.get_running_loop().create_future()
-        self._pending.append(_Write(resource, namespace, name, expected, deleted, encode, managed, also, done))
+        write = _Write(resource, namespace, name, expected, deleted, encode, managed, also, obj, done)
+        self._pending.append(write)
         if self._committer is None:
             self._committer = asyncio.create_task(self._commit_groups())
         return await done
@@ -257,6 +261,8 @@ class _Group:
         sides = write.also(self.look) if write.also is not None else ()
         revision = self._revision + 1
         entry = Entry(write.namespace, write.name, revision, write.encode(revision), write.managed)
+        if write.obj is not None:
+            entry.look(write.obj)
         if len(entry.raw) > OBJECT_BYTES_MAX and not write.deleted:
             raise request_entity_too_large(
                 f"Request entity is too large: an object may have {OBJECT_BYTES_MAX} bytes"

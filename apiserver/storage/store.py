@@ -19,6 +19,7 @@ from typing import NamedTuple, TypeVar
 
 from apimachinery.errors import expired
 from apimachinery.managedfields.entries import Managed
+from apimachinery.meta import Object
 from apiserver.logs import kv
 from apiserver.storage.collection import Collection, Key, Listener
 from apiserver.storage.encryption import Encryption, is_sealed
@@ -204,15 +205,25 @@ class Store:
         managed: Managed = (),
         deleted: bool = False,
         also: Also | None = None,
+        obj: Object | None = None,
     ) -> Entry:
         """Write a version in place of revision `expected` (0: there must be none); durable when this returns.
 
-        `encode` gets the new revision and returns the bytes of the version; `managed` are the managers of its fields;
-        `also` says what changes along with it, or refuses it. Raises Conflict once what was in the way is visible, or
-        ApiError when `also` or the disk refuses. A caller that is cancelled takes nothing back.
+        `encode` gets the new revision and returns the bytes of the version (of `obj`, if that is said); `managed` are
+        the managers of its fields; `also` says what changes along with it, or refuses it. Raises Conflict once what
+        was in the way is visible, or ApiError when `also` or the disk refuses. A caller that is cancelled takes
+        nothing back.
         """
         return await self._commits.write(
-            resource, namespace, name, expected=expected, encode=encode, managed=managed, deleted=deleted, also=also
+            resource,
+            namespace,
+            name,
+            expected=expected,
+            encode=encode,
+            managed=managed,
+            deleted=deleted,
+            also=also,
+            obj=obj,
         )
 
     def current(self, resource: str, namespace: str, name: str) -> tuple[int, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from apiclient.rest import ApiUnavailable
 from apimachinery import errors
 from apimachinery.meta import Object
-from scheduler.binding import QUEUED_MAX, WORKERS, Binder, Outcome, bind
+from scheduler.binding import QUEUED_MAX, TOGETHER_MAX, WORKERS, Binder, Outcome, bind
 from scheduler.cluster import Placement
 from scheduler.framework import PodClass
 from scheduler.pods import Usage
@@ -25,11 +26,21 @@ NOT_FOUND = errors.not_found("pods", "pod")
 
 
 class Server:
-    """Answers bindings with the given answers in turn (None: done), and shows one pod."""
+    """Answers bindings with the given answers in turn (None: done), and shows one pod.
 
-    def __init__(self, *answers: Exception | None, pod: Object | None = None) -> None:
+    `together` answers lists of them: by an error, or with the errors of those that it names.
+    """
+
+    def __init__(
+        self,
+        *answers: Exception | None,
+        pod: Object | None = None,
+        together: errors.ApiError | dict[str, errors.ApiError] | None = None,
+    ) -> None:
         self.answers = list(answers)
+        self.together = together or {}
         self.posted: list[Object] = []
+        self.lists: list[list[str]] = []
         self.pod = pod
         self.gate: asyncio.Event | None = None
         self.under_way = self.under_way_max = 0
@@ -51,6 +62,21 @@ class Server:
             if answer is not None:
                 raise answer
             return {}
+        finally:
+            self.under_way -= 1
+
+    async def create_each(self, resource: Any, objects: list[Object], namespace: str) -> list[errors.ApiError | None]:
+        assert resource.plural == "bindings"
+        names = [obj["metadata"]["name"] for obj in objects]
+        assert {obj["metadata"]["namespace"] for obj in objects} == {namespace}
+        self.lists.append(names)
+        self.under_way += 1
+        try:
+            if self.gate is not None:
+                await self.gate.wait()
+            if isinstance(self.together, errors.ApiError):
+                raise self.together
+            return [self.together.get(name) for name in names]
         finally:
             self.under_way -= 1
 
@@ -124,16 +150,59 @@ async def test_bindings_go_out_together_but_never_too_many_at_once() -> None:
     server.gate = asyncio.Event()
     binder = binder_to(server, done)
     running = asyncio.create_task(binder.run())
-    for number in range(QUEUED_MAX + WORKERS):
+    room = WORKERS * TOGETHER_MAX + QUEUED_MAX
+    for number in range(room):
         await binder.submit(placement(number))
     one_more = asyncio.create_task(binder.submit(placement(9999)))
     await ManualClock().run_until(lambda: server.under_way == WORKERS)
     assert not one_more.done(), "the loop is held up instead of piling up placements"
     server.gate.set()
     await one_more
-    await ManualClock().run_until(lambda: len(done) == QUEUED_MAX + WORKERS + 1)
-    assert server.under_way_max == WORKERS
+    await ManualClock().run_until(lambda: len(done) == room + 1)
+    assert max(map(len, server.lists)) == TOGETHER_MAX
     assert {outcome for _, outcome, _ in done} == {Outcome.BOUND}
+    await stop(running)
+
+
+async def bound_together(server: Server, pods: int) -> dict[str, Outcome]:
+    """What becomes of so many pods that wait at the same time, by name."""
+    done: list[Any] = []
+    binder = binder_to(server, done)
+    running = asyncio.create_task(binder.run())
+    for number in range(pods):
+        await binder.submit(placement(number))
+    await ManualClock().run_until(lambda: len(done) == pods)
+    await stop(running)
+    return {told.queued.pod["metadata"]["name"]: outcome for told, outcome, _ in done}
+
+
+async def test_each_of_those_that_travelled_together_has_its_own_outcome() -> None:
+    refused = {"p1": NOT_FOUND, "p2": errors.forbidden("no"), "p3": errors.internal("not now"), "p4": ASSIGNED}
+    server = Server(None, ASSIGNED, pod=make_pod("p4", node="elsewhere"), together=refused)
+    outcomes = await bound_together(server, 6)
+    assert outcomes["p0"] is outcomes["p5"] is Outcome.BOUND
+    assert (outcomes["p1"], outcomes["p2"]) == (Outcome.GONE, Outcome.FAILED)
+    assert [posted["metadata"]["name"] for posted in server.posted] == ["p3", "p4"], "what is open is asked again"
+    assert (outcomes["p3"], outcomes["p4"]) == (Outcome.BOUND, Outcome.FAILED)
+
+
+async def test_a_server_that_takes_one_binding_at_a_time_is_not_asked_for_more_again() -> None:
+    server = Server(together=errors.bad_request("List cannot be handled as a Binding"))
+    outcomes = await bound_together(server, TOGETHER_MAX * WORKERS * 2)
+    assert set(outcomes.values()) == {Outcome.BOUND}
+    assert len(server.posted) == TOGETHER_MAX * WORKERS * 2
+    assert len(server.lists) <= WORKERS
+
+
+async def test_a_server_that_is_away_for_a_moment_gets_lists_again() -> None:
+    server, done = Server(together=BROKEN), []
+    binder = binder_to(server, done)
+    running = asyncio.create_task(binder.run())
+    for expected in (2, 4):
+        for number in range(2):
+            await binder.submit(placement(number))
+        await ManualClock().run_until(partial(lambda count: len(done) == count, expected))
+    assert len(server.lists) == 2
     await stop(running)
 
 
@@ -142,8 +211,9 @@ async def test_what_is_unfinished_when_the_lead_is_lost_is_called_off() -> None:
     server.gate = asyncio.Event()
     binder = binder_to(server, done)
     running = asyncio.create_task(binder.run())
-    for number in range(WORKERS + 5):
+    pods = WORKERS * TOGETHER_MAX + 5
+    for number in range(pods):
         await binder.submit(placement(number))
     await ManualClock().run_until(lambda: server.under_way == WORKERS)
     await stop(running)
-    assert [outcome for _, outcome, _ in done] == [Outcome.CALLED_OFF] * (WORKERS + 5)
+    assert [outcome for _, outcome, _ in done] == [Outcome.CALLED_OFF] * pods

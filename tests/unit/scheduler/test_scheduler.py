@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from apimachinery.errors import conflict, forbidden
+from apimachinery.errors import ApiError, conflict, forbidden
 from apimachinery.meta import Object, name, namespaced_key
 from scheduler.cluster import Cluster
 from scheduler.plugins import default_profile
@@ -74,6 +74,16 @@ class World:
         self.bound[name(obj)] = obj["target"]["name"]
         self.pods.set({**pod, "spec": {**pod["spec"], "nodeName": obj["target"]["name"]}})
         return {}
+
+    async def create_each(self, resource: Any, objects: list[Object], namespace: str) -> list[ApiError | None]:
+        answers: list[ApiError | None] = []
+        for obj in objects:
+            try:
+                await self.create(resource, obj, namespace)
+                answers.append(None)
+            except ApiError as error:
+                answers.append(error)
+        return answers
 
     async def get(self, resource: Any, pod: str, namespace: str) -> Object:
         return self.pods.objects[f"{namespace}/{pod}"]
