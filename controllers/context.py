@@ -20,6 +20,7 @@ from apiclient.informer import Informer, InformerFactory
 from apiclient.logs import kv
 from apiclient.rest import Client
 from apiclient.workqueue import WorkQueue
+from apimachinery.errors import ApiError
 from apimachinery.meta import Object, controller_of, get_path
 from apimachinery.resources import (
     APISERVICES,
@@ -51,6 +52,7 @@ from apimachinery.resources import (
     Resource,
 )
 from controllers.custom_resources import TURN_SECONDS_MAX, CustomResources
+from controllers.requests import namespace_terminating
 from controllers.service_pods import ServicePods
 
 _POD_SPEC = ("nodeName", "tolerations", "hostname", "subdomain")
@@ -250,4 +252,13 @@ async def run_controller(
         missing = [one.resource.group_resource for one in controller.informers if not one.has_synced]
         logger.warning(kv("starting without some caches", controller=name, missing=",".join(missing)))
     logger.info(kv("controller started", controller=name, workers=workers))
-    await run_workers(controller.queue, controller.reconcile, name=name, workers=workers)
+
+    async def reconcile(key: str) -> None:
+        try:
+            await controller.reconcile(key)
+        except ApiError as error:
+            # In a namespace that is going nothing can be created ever again: trying would only hold up its end.
+            if not namespace_terminating(error):
+                raise
+
+    await run_workers(controller.queue, reconcile, name=name, workers=workers)

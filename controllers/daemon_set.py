@@ -26,7 +26,7 @@ from apimachinery.meta import (
     uid,
 )
 from apimachinery.resources import CONTROLLERREVISIONS, DAEMONSETS, NODES, PODS
-from apimachinery.selectors import selector_from_object
+from apimachinery.selectors import Selector, selector_from_object
 from controllers import controller_history as history
 from controllers import taints
 from controllers.context import Context
@@ -46,7 +46,7 @@ from controllers.ownership import claim, plan_claims
 from controllers.pod_backoff import PodBackoff
 from controllers.pods import BY_CONTROLLER, by_controller, is_finished, orphans_of, phase
 from controllers.replicaset import replica_facts
-from controllers.requests import namespace_terminating, settle, write_status
+from controllers.requests import namespace_terminating, outcome_unknown, settle, write_status
 
 # A pass creates, and deletes, this many pods at most; then the status tells how far it is.
 BURST_PODS = 250
@@ -138,6 +138,7 @@ class DaemonSetController:
         # Of one that is being deleted pods and revisions go or become orphans in any order: nothing can be told.
         if daemon_set is None or deletion_requested(daemon_set):
             return
+        await self._expectations.clear_doubts(self._client, key, daemon_set, _selector(daemon_set))
         if not self._expectations.satisfied(key):
             self.queue.add_after(key, STALE_RETRY_SECONDS)
             return
@@ -220,6 +221,8 @@ class DaemonSetController:
             for result in results:
                 if isinstance(result, ApiError):
                     failure = result
+                    if outcome_unknown(result):
+                        self._expectations.doubt(key)
                 else:
                     self._expectations.written(key, result)
                     self._tell(daemon_set, "Normal", "SuccessfulCreate", f"Created pod: {name(result)}")
@@ -253,7 +256,7 @@ class DaemonSetController:
         self._recorder.event({**daemon_set, **KIND}, kind, reason, message)
 
 
-def _selector(daemon_set: Object) -> Any:
+def _selector(daemon_set: Object) -> Selector:
     return selector_from_object(daemon_set["spec"]["selector"])
 
 

@@ -3,7 +3,7 @@
 Between a write and the event that tells of it the cache is stale: a controller that counts pods then would create
 them twice. So it remembers what it did and counts again only once the cache has caught up: with creations and
 updates, when it has seen the version that the server answered with; with deletions, when each pod shows that it is
-leaving.
+leaving. Where an answer was lost, nobody knows whether there is a new object: the server is asked first.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 
 from apiclient.clock import Clock
 from apiclient.informer import Informer
-from apimachinery.meta import Object, deletion_requested, namespaced_key, uid
+from apiclient.rest import Client
+from apimachinery.meta import Object, deletion_requested, is_controlled_by, namespace, namespaced_key, uid
+from apimachinery.selectors import Selector
 
 # A server whose database was set back never reaches the expected version: don't wait for it forever.
 EXPIRE_SECONDS = 300.0
@@ -26,6 +28,7 @@ class _Expected:
     version: int = 0
     deletions: dict[str, str] = field(default_factory=dict)
     since: float = 0.0
+    in_doubt: bool = False
 
 
 class Expectations:
@@ -53,6 +56,21 @@ class Expectations:
         """The deletion failed after all."""
         self._at(key).deletions.pop(uid(obj), None)
 
+    def doubt(self, key: str) -> None:
+        """The answer to a creation was lost: it may have been done all the same."""
+        self._at(key).in_doubt = True
+
+    async def clear_doubts(self, client: Client, key: str, owner: Object, selector: Selector) -> None:
+        """Ask the server what the owner has, if an answer was lost. Raises ApiError if that can't be told yet."""
+        expected = self._expected.get(key)
+        if expected is None or not expected.in_doubt:
+            return
+        page = await client.list(self._informer.resource, namespace(owner), label_selector=str(selector))
+        expected.in_doubt = False
+        for obj in page["items"]:
+            if is_controlled_by(obj, owner):
+                self.written(key, obj)
+
     def satisfied(self, key: str) -> bool:
         """True if the cache shows all that was done for this key."""
         expected = self._expected.get(key)
@@ -64,7 +82,7 @@ class Expectations:
         return False
 
     def _shown(self, expected: _Expected) -> bool:
-        if self._informer.version < expected.version:
+        if expected.in_doubt or self._informer.version < expected.version:
             return False
         return not any(self._stays(uid_, key) for uid_, key in expected.deletions.items())
 

@@ -29,7 +29,7 @@ from apimachinery.meta import (
     uid,
 )
 from apimachinery.resources import JOBS, PODS
-from apimachinery.selectors import selector_from_object
+from apimachinery.selectors import Selector, selector_from_object
 from controllers.context import Context
 from controllers.expectations import STALE_RETRY_SECONDS, Expectations
 from controllers.job_backoff import Backoff
@@ -38,7 +38,7 @@ from controllers.job_pods import KIND, TRACKING, is_tracked, new_pod
 from controllers.job_tracking import Done, book, conclude
 from controllers.ownership import claim, plan_claims
 from controllers.pods import BY_CONTROLLER, by_controller, is_ready, orphans_of
-from controllers.requests import namespace_terminating, replacing, settle, unless_gone
+from controllers.requests import namespace_terminating, outcome_unknown, replacing, settle, unless_gone
 
 OUR_NAME = "kubernetes.io/job-controller"
 BY_NAMESPACE = "namespace"
@@ -144,6 +144,7 @@ class JobController:
         if is_finished(job):
             self._forget(key)
             return
+        await self._expected_pods.clear_doubts(self._client, key, job, _selector(job))
         if not (self._expected_pods.satisfied(key) and self._expected_jobs.satisfied(key)):
             self.queue.add_after(key, STALE_RETRY_SECONDS)
             return
@@ -194,6 +195,8 @@ class JobController:
             for result in await settle(self._client.create(PODS, pod) for pod in pods):
                 if isinstance(result, ApiError):
                     failure = failure or result
+                    if outcome_unknown(result):
+                        self._expected_pods.doubt(key)
                 else:
                     created += 1
                     self._expected_pods.written(key, result)
@@ -316,5 +319,5 @@ def _counts(job: Object | None, reference: Object) -> bool:
     return job is not None and uid(job) == reference["uid"] and (not is_ours(job) or not is_finished(job))
 
 
-def _selector(job: Object) -> Any:
+def _selector(job: Object) -> Selector:
     return selector_from_object(job["spec"]["selector"])

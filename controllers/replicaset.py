@@ -35,7 +35,7 @@ from apimachinery.meta import (
     with_condition,
 )
 from apimachinery.resources import PODS, REPLICASETS, REPLICATIONCONTROLLERS, Resource
-from apimachinery.selectors import selector_from_object
+from apimachinery.selectors import Selector, selector_from_object
 from apimachinery.time import rfc3339
 from controllers.context import Context
 from controllers.deletion_ranking import choose_pods_to_delete
@@ -52,7 +52,7 @@ from controllers.pods import (
     ready_condition,
     seconds_until_available,
 )
-from controllers.requests import namespace_terminating, settle, write_status
+from controllers.requests import namespace_terminating, outcome_unknown, settle, write_status
 
 # A pass creates or deletes this many pods at most; then the status tells how far it is.
 BURST_PODS = 500
@@ -230,6 +230,7 @@ class ReplicaSetController:
         replica_set = self._replica_sets.get(key)
         if replica_set is None:
             return
+        await self._expectations.clear_doubts(self._client, key, replica_set, self._selector(replica_set))
         if not self._expectations.satisfied(key):
             self.queue.add_after(key, STALE_RETRY_SECONDS)
             return
@@ -252,11 +253,13 @@ class ReplicaSetController:
             *(p for p in self._pods.by_index(BY_CONTROLLER, orphans_of(namespace(replica_set))) if is_active(p)),
         ]
         claims = plan_claims(replica_set, self._selector(replica_set), candidates)
+        # What has ended, or is to end, does not count anyway: it need not be let go.
+        claims.release = [pod for pod in claims.release if is_active(pod)]
         return await claim(
             self._client, owner_resource=self._resource, owner=replica_set, resource=PODS, claims=claims
         )
 
-    def _selector(self, replica_set: Object) -> Any:
+    def _selector(self, replica_set: Object) -> Selector:
         selector = replica_set["spec"]["selector"]
         return selector_from_object(
             {"matchLabels": selector} if self._resource == REPLICATIONCONTROLLERS else selector
@@ -280,6 +283,8 @@ class ReplicaSetController:
             for result in results:
                 if isinstance(result, ApiError):
                     errors.append(result)
+                    if outcome_unknown(result):
+                        self._expectations.doubt(key)
                 else:
                     self._expectations.written(key, result)
                     self._tell(replica_set, "SuccessfulCreate", f"Created pod: {name(result)}")

@@ -52,6 +52,11 @@ async def unless_gone(call: Coroutine[Any, Any, T]) -> T | None:
         raise
 
 
+def outcome_unknown(error: ApiError) -> bool:
+    """True if what was asked for may have been done: the connection broke, or the server gave up waiting."""
+    return error.code in (503, 504)
+
+
 async def create_if_absent(client: Client, resource: Resource, obj: Object) -> None:
     """Create an object of a namespace, unless it is there or its namespace is going."""
     try:
