@@ -38,6 +38,7 @@ from controllers import deployment_rollout as rollout
 from controllers import deployment_status as statuses
 from controllers.context import Context
 from controllers.deployment_revision import KIND
+from controllers.deployment_rollback import Rollback, plan_rollback
 from controllers.expectations import STALE_RETRY_SECONDS, Expectations
 from controllers.ownership import claim, plan_claims
 from controllers.pods import BY_CONTROLLER, by_controller, is_finished, orphans_of
@@ -224,6 +225,9 @@ class DeploymentController:
             self.queue.add_after(key, STALE_RETRY_SECONDS)
             return
         replica_sets = await self._owned(deployment)
+        if (rollback := plan_rollback(deployment, replica_sets)) is not None:
+            await self._roll_back(deployment, rollback)
+            return
         now = self._clock.now()
         old_pods_run = self._old_pods_run(deployment, replica_sets)
         plan = plan_deployment(deployment, replica_sets, old_pods_run=old_pods_run, now=now)
@@ -309,6 +313,13 @@ class DeploymentController:
         metadata = {"uid": uid(deployment), "resourceVersion": resource_version(deployment)}
         patch = {"metadata": {**metadata, "annotations": {revisions.REVISION: revision}}}
         return await self._client.patch(DEPLOYMENTS, name(deployment), patch, namespace(deployment))
+
+    async def _roll_back(self, deployment: Object, rollback: Rollback) -> None:
+        """The write has the Deployment looked at again."""
+        precondition = {"uid": uid(deployment), "resourceVersion": resource_version(deployment)}
+        patch = {**rollback.patch, "metadata": {**rollback.patch["metadata"], **precondition}}
+        await self._client.patch(DEPLOYMENTS, name(deployment), patch, namespace(deployment))
+        self._tell(deployment, rollback.type, rollback.reason, rollback.message)
 
     def _tell_scaled(self, deployment: Object, replica_set: Object, before: int, after: int) -> None:
         direction = "up" if after > before else "down"

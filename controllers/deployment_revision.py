@@ -28,13 +28,14 @@ from controllers.pods import created
 
 REVISION = "deployment.kubernetes.io/revision"
 REVISION_HISTORY = "deployment.kubernetes.io/revision-history"
+ROLLBACK_TO = "deprecated.deployment.rollback.to"
 HASH_LABEL = "pod-template-hash"
 KIND = {"apiVersion": DEPLOYMENTS.api_version, "kind": DEPLOYMENTS.kind}
 _HISTORY_CHARACTERS_MAX = 2000
 # These describe one object and are not handed on from a Deployment to its ReplicaSets.
-_OWN_ANNOTATIONS = (
+OWN_ANNOTATIONS = (
     "kubectl.kubernetes.io/last-applied-configuration",
-    "deprecated.deployment.rollback.to",
+    ROLLBACK_TO,
     REVISION,
     REVISION_HISTORY,
     DESIRED_REPLICAS,
@@ -61,6 +62,13 @@ def _without_hash(template: Object) -> Object:
     metadata = dict(template.get("metadata") or {})
     labels = {key: value for key, value in (metadata.pop("labels", None) or {}).items() if key != HASH_LABEL}
     return {"labels": labels, "metadata": {k: v for k, v in metadata.items() if v}, "spec": template["spec"]}
+
+
+def without_hash(template: Object) -> Object:
+    """A ReplicaSet's template as its Deployment had it."""
+    metadata = template.get("metadata") or {}
+    labels = {key: value for key, value in (metadata.get("labels") or {}).items() if key != HASH_LABEL}
+    return {**template, "metadata": {**metadata, "labels": labels}}
 
 
 def split(deployment: Object, replica_sets: Iterable[Object]) -> tuple[Object | None, list[Object]]:
@@ -118,7 +126,7 @@ def size_annotations(deployment: Object) -> dict[str, str]:
 
 def handed_on(deployment: Object) -> dict[str, str]:
     """The Deployment's annotations that its ReplicaSets carry too (`kubernetes.io/change-cause`, for one)."""
-    return {key: value for key, value in meta.annotations(deployment).items() if key not in _OWN_ANNOTATIONS}
+    return {key: value for key, value in meta.annotations(deployment).items() if key not in OWN_ANNOTATIONS}
 
 
 def current_annotations(deployment: Object, new: Object, number: int) -> dict[str, str]:

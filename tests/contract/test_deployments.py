@@ -12,7 +12,7 @@ import pytest
 from apiclient.rest import Client
 from apimachinery.meta import Object, annotations, deletion_requested, find_condition, get_path, labels, name
 from apimachinery.resources import DEPLOYMENTS, EVENTS, NAMESPACES, NODES, PODS, REPLICASETS
-from controllers.deployment_revision import HASH_LABEL, REVISION
+from controllers.deployment_revision import HASH_LABEL, REVISION, ROLLBACK_TO
 from tests.support.apiserver import ApiServerProcess, running
 from tests.support.clients import kubectl_on_path
 from tests.support.manager import managing, node_agent, until
@@ -128,6 +128,21 @@ async def test_a_rollback_makes_the_earlier_replica_set_the_newest_revision(
     assert annotations(found[name(first)])[REVISION] == "3" and len(found) == 2
     history = await kubectl(server, scope, "rollout", "history", "deployment/web")
     assert [line.split()[0] for line in history.splitlines()[2:] if line.strip()] == ["2", "3"]
+
+
+async def test_an_old_clients_request_rolls_back_to_the_revision_that_it_names(client: Client, scope: str) -> None:
+    async with node_agent(client, scope):
+        await client.create(DEPLOYMENTS, deployment(scope))
+        await rolled_out(client, scope)
+        await set_image(client, scope, "web:2")
+        await rolled_out(client, scope)
+        await client.patch(DEPLOYMENTS, "web", {"metadata": {"annotations": {ROLLBACK_TO: "0"}}}, scope)
+
+        def is_back(found: dict[str, Object]) -> bool:
+            return image_of(found["web"]) == "web:1" and complete(found["web"])
+
+        web = (await until(client, DEPLOYMENTS, scope, is_back))["web"]
+    assert annotations(web)[REVISION] == "3" and ROLLBACK_TO not in annotations(web)
 
 
 async def kubectl(server: ApiServerProcess, scope: str, *args: str) -> str:
