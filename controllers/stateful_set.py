@@ -248,6 +248,9 @@ class StatefulSetController:
         pod = step.pod
         if step.verb == "delete":
             await self._delete(key, stateful_set, pod)
+        elif step.verb == "recreate":
+            self._tell_recreation(stateful_set, pod)
+            await self._delete(key, stateful_set, pod)
         elif step.verb == "create":
             await self._create(key, stateful_set, pod, step.claims)
         elif step.verb == "update":
@@ -336,6 +339,12 @@ class StatefulSetController:
             self._tell(stateful_set, "Normal", f"Successful{verb.title()}", f"{what} successful")
         else:
             self._tell(stateful_set, "Warning", f"Failed{verb.title()}", f"{what} failed error: {error.message}")
+
+    def _tell_recreation(self, stateful_set: Object, pod: Object) -> None:
+        failed = phase(pod) == "Failed"
+        how, reason = ("Warning", "RecreatingFailedPod") if failed else ("Normal", "RecreatingTerminatedPod")
+        ended = f"{'failed' if failed else 'terminated'} Pod {name(pod)}"
+        self._tell(stateful_set, how, reason, f"StatefulSet {namespaced_key(stateful_set)} is recreating {ended}")
 
     def _tell(self, stateful_set: Object, kind: str, reason: str, message: str) -> None:
         self._recorder.event({**stateful_set, **KIND}, kind, reason, message)

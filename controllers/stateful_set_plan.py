@@ -33,10 +33,11 @@ from controllers.stateful_set_identity import (
 class Step:
     """One thing to do for one pod. A pod's claims are seen to before it is created or updated.
 
-    `claims` alone: the claims of a pod that waits for them. `retain`: the owners of a surplus pod's claims.
+    `recreate`: one that has ended is deleted, to be created again once it is gone. `claims` alone: the claims of one
+    that waits for them. `retain`: the owners of a surplus pod's claims.
     """
 
-    verb: Literal["create", "update", "delete", "claims", "retain"]
+    verb: Literal["create", "update", "delete", "recreate", "claims", "retain"]
     pod: Object
     claims: ClaimPlan = NOTHING
 
@@ -150,7 +151,7 @@ def _next_step(view: View, pod: Object) -> tuple[Step | None, bool]:
     stateful_set = view.stateful_set
     if is_finished(pod):
         # Its place is taken once it is gone, and not before: there is one pod of a name at a time.
-        return (None if deletion_requested(pod) else Step("delete", pod)), True
+        return (None if deletion_requested(pod) else Step("recreate", pod)), True
     if not _exists(pod):
         if claim_is_stale(stateful_set, pod, view.claims):
             return None, True

@@ -197,6 +197,15 @@ async def test_an_ended_pod_is_gone_before_another_takes_its_name(client: Client
 
         await until(client, PODS, scope, replaced)
         await rolled_out(client, scope, 2)
+    told = {
+        ("Warning", "RecreatingFailedPod", f"StatefulSet {scope}/web is recreating failed Pod web-0"),
+        ("Normal", "RecreatingTerminatedPod", f"StatefulSet {scope}/web is recreating terminated Pod web-1"),
+    }
+    await until(client, EVENTS, scope, lambda found: told <= {_said(event) for event in found.values()})
+
+
+def _said(event: Object) -> tuple[str, str, str]:
+    return event["type"], event["reason"], event["message"]
 
 
 async def test_a_pod_that_can_not_be_ended_keeps_its_name(client: Client, scope: str) -> None:

@@ -67,14 +67,14 @@ def test_ordinals_begin_where_the_spec_says() -> None:
 def test_an_ended_pod_is_deleted_and_only_then_created_again(phase: str, policy: str) -> None:
     web = stateful_set(2, podManagementPolicy=policy)
     ended = member(web, 0, phase=phase)
-    assert does(web, [ended, member(web, 1)]) == [("delete", "web-0")]
+    assert does(web, [ended, member(web, 1)]) == [("recreate", "web-0")]
     assert does(web, [leaving(ended), member(web, 1)]) == []
     assert does(web, [member(web, 1)]) == [("create", "web-0")]
 
 
 def test_an_ended_pod_of_an_old_revision_is_deleted_once() -> None:
     web = stateful_set(1, **PARALLEL)
-    assert does(web, [member(web, 0, revision=OLD, phase="Failed")], updating=True) == [("delete", "web-0")]
+    assert does(web, [member(web, 0, revision=OLD, phase="Failed")], updating=True) == [("recreate", "web-0")]
 
 
 def test_nobody_takes_the_name_of_a_pod_that_is_still_there() -> None:
@@ -274,7 +274,7 @@ def test_whatever_happens_to_pods_a_set_keeps_its_order_and_its_limits_and_arriv
             if step.verb == "create":
                 assert number not in pods
                 pods[number] = member(web, number, revision=revision_of(step.pod), phase="Pending", uid=f"{turn}")
-            elif step.verb == "delete":
+            elif step.verb in ("delete", "recreate"):
                 pods[number] = leaving(pods[number])
         if turn < HAPPENINGS:
             happen(chance, web, pods)
