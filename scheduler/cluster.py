@@ -9,7 +9,7 @@ import logging
 import random
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import orjson
 
@@ -57,9 +57,9 @@ class Placement:
 class Cluster:
     """The nodes, the pods on them, and the pods that wait; those whose scheduler no profile is of are left alone."""
 
-    def __init__(self, *profiles: Profile, rng: random.Random) -> None:
+    def __init__(self, *profiles: Profile, rng: random.Random, queue: SchedulingQueue | None = None) -> None:
         self.snapshot = Snapshot()
-        self.queue = SchedulingQueue()
+        self.queue = SchedulingQueue() if queue is None else queue
         self._profiles = {profile.scheduler_name: profile for profile in profiles}
         self._relations = frozenset[str]().union(*(profile.relations for profile in profiles))
         self._evaluations = Evaluations(self._profiles)
@@ -171,12 +171,13 @@ class Cluster:
         """What the pod's claims get on this node; None if they are all bound."""
         storage, claims = self.snapshot.storage, wanted_claims(queued.pod)
         _, unbound = storage.split(claims)
-        decision = None
-        if unbound:
+        decision, profile = None, self._profile_of(queued.pod_class)
+        if unbound and profile.binds_volumes:
             node = self.snapshot.node(row)
             assert node is not None, "a node that was chosen is there"
             decision = decide(options_for(storage, unbound), name(node), labels(node))
             assert decision is not None, "a node that was chosen has what the claims need"
+            decision = replace(decision, timeout_seconds=profile.bind_timeout_seconds)
             storage.assume(queued.uid, decision)
         if claims:
             storage.use(queued.uid, claims)

@@ -22,10 +22,11 @@ from scheduler.columns import BoolColumn, IntColumn, Rows
 from scheduler.pods import Usage, usage_fields, usage_of
 from scheduler.residents import Resident
 from scheduler.snapshot import NOTHING, Change, Snapshot
-from scheduler.storage import wanted_claims
+from scheduler.storage import BIND_TIMEOUT_SECONDS, wanted_claims
 
 DEFAULT_SCHEDULER_NAME = "default-scheduler"
 SCORE_MAX = 100
+VOLUME_BINDING = "VolumeBinding"
 CLASSES_REMEMBERED = 4096
 NO_NODES_MESSAGE = "no nodes available to schedule pods"
 
@@ -129,6 +130,7 @@ class Profile:
 
     plugins: tuple[tuple[Plugin, int], ...]
     scheduler_name: str = DEFAULT_SCHEDULER_NAME
+    bind_timeout_seconds: float = BIND_TIMEOUT_SECONDS
     _among: list[tuple[int, DemandAmong]] = field(init=False)
     _classes: dict[Hashable, PodClass] = field(default_factory=dict)
     _known: OrderedDict[Hashable, PodClass] = field(default_factory=OrderedDict)
@@ -165,6 +167,11 @@ class Profile:
     def relations(self) -> frozenset[str]:
         """The names of the plugins that go by the pods on all nodes."""
         return frozenset(plugin.name for plugin, _ in self.plugins if plugin.heeds is not None)
+
+    @property
+    def binds_volumes(self) -> bool:
+        """Whether claims that are not bound get their volumes with the node."""
+        return any(plugin.name == VOLUME_BINDING and plugin.filter is not None for plugin, _ in self.plugins)
 
     def _choice(self, demands: tuple[Demand | None, ...]) -> tuple[str, Choice] | None:
         for (plugin, _), demand in zip(self.plugins, demands, strict=True):

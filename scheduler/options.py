@@ -1,13 +1,16 @@
-"""The command line, with kube-scheduler's flags."""
+"""The command line, with kube-scheduler's flags; what they say goes before what a configuration file says."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from apimachinery.duration import parse_seconds
-from scheduler.framework import DEFAULT_SCHEDULER_NAME
+from scheduler.configuration.document import Configuration, ConfigurationError, LeaderElection, load
+from scheduler.framework import DEFAULT_SCHEDULER_NAME, Profile
+from scheduler.plugins import default_profile
+from scheduler.queue import BACKOFF_FIRST_SECONDS, BACKOFF_MAX_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +18,9 @@ class Options:
     """What the scheduler is told at its start."""
 
     kubeconfig: str | None
-    scheduler_name: str
+    profiles: tuple[Profile, ...]
+    backoff_first_seconds: float
+    backoff_max_seconds: float
     leader_elect: bool
     lease_duration_seconds: float
     renew_deadline_seconds: float
@@ -30,36 +35,64 @@ def parse_options(arguments: Sequence[str]) -> Options:
     parser = argparse.ArgumentParser(prog="scheduler", description="Assigns pods to nodes.")
     add = parser.add_argument
     add("--kubeconfig", metavar="FILE", help="how to reach the API server, and as whom")
-    add("--scheduler-name", default=DEFAULT_SCHEDULER_NAME, metavar="NAME", help="place the pods that name this one")
+    add("--config", metavar="FILE", help="a KubeSchedulerConfiguration: profiles with their plugins, and more")
+    add("--scheduler-name", metavar="NAME", help="place the pods that name this one; not beside --config")
     add(
         "--leader-elect",
         type=_truth,
         nargs="?",
         const=True,
-        default=True,
         metavar="true|false",
         help="of several schedulers let one place pods (default true)",
     )
-    add("--leader-elect-lease-duration", type=_seconds, default=15.0, metavar="SECONDS")
-    add("--leader-elect-renew-deadline", type=_seconds, default=10.0, metavar="SECONDS")
-    add("--leader-elect-retry-period", type=_seconds, default=2.0, metavar="SECONDS")
-    add("--leader-elect-resource-namespace", default="kube-system", metavar="NAMESPACE")
-    add("--leader-elect-resource-name", default="kube-scheduler", metavar="NAME")
+    add("--leader-elect-lease-duration", type=_seconds, metavar="SECONDS")
+    add("--leader-elect-renew-deadline", type=_seconds, metavar="SECONDS")
+    add("--leader-elect-retry-period", type=_seconds, metavar="SECONDS")
+    add("--leader-elect-resource-namespace", metavar="NAMESPACE")
+    add("--leader-elect-resource-name", metavar="NAME")
     add("-v", "--v", type=int, default=0, metavar="LEVEL", dest="verbosity", help="1 and more: tell every placement")
     given = parser.parse_args(arguments)
-    if not given.leader_elect_retry_period < given.leader_elect_renew_deadline < given.leader_elect_lease_duration:
+    if given.config is not None and given.scheduler_name is not None:
+        parser.error("--scheduler-name: the profiles of --config name their schedulers")
+    try:
+        told = load(given.config) if given.config is not None else _defaults(given.scheduler_name)
+    except ConfigurationError as error:
+        parser.error(str(error))
+    election = _leader_election(given, told.leader_election)
+    if not election.retry_period_seconds < election.renew_deadline_seconds < election.lease_duration_seconds:
         parser.error("the retry period must be below the renew deadline, and that below the lease duration")
     return Options(
-        kubeconfig=given.kubeconfig,
-        scheduler_name=given.scheduler_name,
-        leader_elect=given.leader_elect,
-        lease_duration_seconds=given.leader_elect_lease_duration,
-        renew_deadline_seconds=given.leader_elect_renew_deadline,
-        retry_period_seconds=given.leader_elect_retry_period,
-        lease_namespace=given.leader_elect_resource_namespace,
-        lease_name=given.leader_elect_resource_name,
+        kubeconfig=given.kubeconfig or told.kubeconfig,
+        profiles=told.profiles,
+        backoff_first_seconds=told.backoff_first_seconds,
+        backoff_max_seconds=told.backoff_max_seconds,
+        leader_elect=election.leader_elect,
+        lease_duration_seconds=election.lease_duration_seconds,
+        renew_deadline_seconds=election.renew_deadline_seconds,
+        retry_period_seconds=election.retry_period_seconds,
+        lease_namespace=election.lease_namespace,
+        lease_name=election.lease_name,
         verbosity=given.verbosity,
     )
+
+
+def _defaults(scheduler_name: str | None) -> Configuration:
+    profile = default_profile(scheduler_name or DEFAULT_SCHEDULER_NAME)
+    return Configuration((profile,), LeaderElection(), BACKOFF_FIRST_SECONDS, BACKOFF_MAX_SECONDS, None)
+
+
+def _leader_election(given: argparse.Namespace, told: LeaderElection) -> LeaderElection:
+    """What flags say, and where they say nothing, the file."""
+    flags = {
+        "leader_elect": "leader_elect",
+        "lease_duration_seconds": "leader_elect_lease_duration",
+        "renew_deadline_seconds": "leader_elect_renew_deadline",
+        "retry_period_seconds": "leader_elect_retry_period",
+        "lease_namespace": "leader_elect_resource_namespace",
+        "lease_name": "leader_elect_resource_name",
+    }
+    given_flags = {field: getattr(given, flag) for field, flag in flags.items()}
+    return replace(told, **{field: value for field, value in given_flags.items() if value is not None})
 
 
 def _truth(text: str) -> bool:

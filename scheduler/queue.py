@@ -1,7 +1,7 @@
 """The pods that wait for a node, in four parts.
 
 - active: to be placed now; the highest priority first, and of equal ones the one that came first
-- backoff: failed and due again after a delay of 1 s, doubled at each failure up to 10 s
+- backoff: failed and due again after a delay of 1 s, doubled at each failure up to 10 s (or as configured)
 - unschedulable: fit nowhere, and wait for a change that may help (or, as a last resort, for five minutes)
 - gated: have scheduling gates, and wait until these are removed
 
@@ -104,7 +104,14 @@ class _Group:
 class SchedulingQueue:
     """All pods that wait, by uid."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        *,
+        backoff_first_seconds: float = BACKOFF_FIRST_SECONDS,
+        backoff_max_seconds: float = BACKOFF_MAX_SECONDS,
+    ) -> None:
+        self._backoff_first_seconds = backoff_first_seconds
+        self._backoff_max_seconds = backoff_max_seconds
         self._pods: dict[str, QueuedPod] = {}
         self._active: list[Ordered] = []
         self._backoff: list[Timed] = []
@@ -272,7 +279,8 @@ class SchedulingQueue:
             return False
         queued.failures += 1
         queued.since = now
-        queued.due = now + min(BACKOFF_FIRST_SECONDS * 2 ** min(queued.failures - 1, 10), BACKOFF_MAX_SECONDS)
+        doubled = self._backoff_first_seconds * 2 ** min(queued.failures - 1, 10)
+        queued.due = now + min(doubled, self._backoff_max_seconds)
         return True
 
     def _leave(self, queued: QueuedPod) -> None:

@@ -6,6 +6,7 @@ Source: https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-co
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from apiclient.clock import Clock
@@ -27,7 +28,7 @@ from apimachinery.meta import (
 )
 from apimachinery.resources import PODS
 from apimachinery.time import rfc3339
-from scheduler.cluster import Placement
+from scheduler.cluster import Placement, scheduler_of
 from scheduler.pods import node_name
 
 CONDITION = "PodScheduled"
@@ -45,12 +46,17 @@ class Failure:
 
 
 class Reporter:
-    """Events at once, conditions by a few workers; of several failures of a pod only the last one is written."""
+    """Events at once, by the recorder of the pod's scheduler; conditions by a few workers.
 
-    def __init__(self, client: Client, pods: Informer, recorder: EventRecorder, *, clock: Clock) -> None:
+    Of several failures of a pod only the last one is written.
+    """
+
+    def __init__(
+        self, client: Client, pods: Informer, recorders: Mapping[str, EventRecorder], *, clock: Clock
+    ) -> None:
         self._client = client
         self._pods = pods
-        self._recorder = recorder
+        self._recorders = recorders
         self._clock = clock
         self._queue = WorkQueue(clock)
         self._failures: dict[str, Failure] = {}
@@ -58,13 +64,13 @@ class Reporter:
     def placed(self, placement: Placement) -> None:
         """A pod has been bound."""
         pod = placement.queued.pod
-        self._recorder.event(
+        self._recorders[scheduler_of(pod)].event(
             pod, "Normal", "Scheduled", f"Successfully assigned {namespaced_key(pod)} to {placement.node}"
         )
 
     def failed(self, pod: Object, reason: str, message: str) -> None:
         """A pod could not be placed."""
-        self._recorder.event(pod, "Warning", "FailedScheduling", message)
+        self._recorders[scheduler_of(pod)].event(pod, "Warning", "FailedScheduling", message)
         self._failures[namespaced_key(pod)] = Failure(uid(pod), reason, message)
         self._queue.add(namespaced_key(pod))
 

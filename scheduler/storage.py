@@ -32,6 +32,7 @@ from apimachinery.persistent_volumes import (
     waits_for_consumer,
 )
 
+BIND_TIMEOUT_SECONDS = 600.0
 UNBOUND_IMMEDIATE = "pod has unbound immediate PersistentVolumeClaims"
 
 
@@ -63,11 +64,15 @@ def wanted_claims(pod: Object) -> Claims:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What is to become of a pod's claims on a node: (claim, volume) to be bound, and claims to make volumes for."""
+    """What is to become of a pod's claims on a node: (claim, volume) to be bound, and claims to make volumes for.
+
+    All that may take no longer than `timeout_seconds`.
+    """
 
     node: str
     bindings: tuple[tuple[str, str], ...] = ()
     provisions: tuple[str, ...] = ()
+    timeout_seconds: float = BIND_TIMEOUT_SECONDS
 
     @property
     def claims(self) -> list[str]:

@@ -32,7 +32,6 @@ from scheduler.storage import Decision
 
 logger = logging.getLogger(__name__)
 
-BIND_TIMEOUT_SECONDS = 600.0
 FAILED = 'running PreBind plugin "VolumeBinding": '
 
 
@@ -108,7 +107,7 @@ class VolumeBinder:
         awaited = (decision.node, *decision.claims, *(volume for _, volume in decision.bindings))
         for key in awaited:
             self._waiting.setdefault(key, set()).add(changed)
-        alarm = asyncio.ensure_future(self._clock.sleep(BIND_TIMEOUT_SECONDS))
+        alarm = asyncio.ensure_future(self._clock.sleep(decision.timeout_seconds))
         try:
             while not self._is_done(decision, written):
                 waits = asyncio.ensure_future(changed.wait())

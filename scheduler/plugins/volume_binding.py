@@ -15,7 +15,7 @@ import numpy as np
 from apimachinery.meta import Object, get_path, labels, name
 from apimachinery.persistent_volumes import affinity_terms
 from scheduler.columns import BoolColumn, Rows
-from scheduler.framework import Plugin, Rejection
+from scheduler.framework import VOLUME_BINDING, Plugin, Rejection
 from scheduler.plugins.node_affinity import any_holds, parse_term
 from scheduler.snapshot import Change, Snapshot
 from scheduler.storage import Claims, Options, decide, options_for, wanted_claims
@@ -67,7 +67,7 @@ def _without(options: Sequence[Options], snapshot: Snapshot, rows: Rows) -> Bool
 
 
 PLUGIN = Plugin(
-    "VolumeBinding",
+    VOLUME_BINDING,
     demand,
     filter=filter_nodes,
     objection=objection,

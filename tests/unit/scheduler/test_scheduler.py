@@ -98,7 +98,7 @@ class World:
         self.events.append((f"{type} {reason}", message))
 
     def scheduler(self) -> tuple[Scheduler, Reporter]:
-        parts: Any = (self, self.pods, self)
+        parts: Any = (self, self.pods, {"default-scheduler": self})
         reporter = Reporter(*parts, clock=self.clock)
         cluster = Cluster(default_profile(), rng=random.Random(1))
         client: Any = self

@@ -13,8 +13,8 @@ from apimachinery.persistent_volumes import BIND_COMPLETED, SELECTED_NODE
 from apimachinery.resources import PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES
 from scheduler.cluster import Cluster, Placement
 from scheduler.framework import Diagnosis
+from scheduler.storage import BIND_TIMEOUT_SECONDS
 from scheduler.trimming import trimmed_pod
-from scheduler.volume_binder import BIND_TIMEOUT_SECONDS
 from tests.unit.scheduler.factories import make_cluster, make_node, make_pod
 from tests.unit.scheduler.test_scheduler import World
 
