@@ -35,7 +35,7 @@ from apimachinery.resources import (
 )
 from scheduler.cluster import Cluster
 from scheduler.options import Options, parse_options
-from scheduler.plugins import default_profile
+from scheduler.queue import SchedulingQueue
 from scheduler.reporting import Reporter
 from scheduler.scheduler import Scheduler
 from scheduler.trimming import trimmed_group, trimmed_node, trimmed_pod, trimmed_storage
@@ -64,9 +64,13 @@ async def run(
         Informer(client, resource, transform=trimmed_group, clock=clock, rng=rng)
         for resource in (SERVICES, REPLICATIONCONTROLLERS, REPLICASETS, STATEFULSETS, NAMESPACES)
     ]
-    recorder = EventRecorder(client, options.scheduler_name, clock=clock)
-    reporter = Reporter(client, pods, recorder, clock=clock)
-    cluster = Cluster(default_profile(options.scheduler_name), rng=rng)
+    names = [profile.scheduler_name for profile in options.profiles]
+    recorders = {called: EventRecorder(client, called, clock=clock) for called in names}
+    reporter = Reporter(client, pods, recorders, clock=clock)
+    queue = SchedulingQueue(
+        backoff_first_seconds=options.backoff_first_seconds, backoff_max_seconds=options.backoff_max_seconds
+    )
+    cluster = Cluster(*options.profiles, rng=rng, queue=queue)
     storage = claims, volumes, classes
     scheduler = Scheduler(
         client, cluster, reporter, nodes=nodes, pods=pods, storage=storage, groups=groups, clock=clock
@@ -74,8 +78,9 @@ async def run(
     async with asyncio.TaskGroup() as group:
         for informer in (nodes, pods, *storage, *groups):
             group.create_task(informer.run())
-        for part in (recorder, reporter):
-            group.create_task(part.run())
+        for recorder in recorders.values():
+            group.create_task(recorder.run())
+        group.create_task(reporter.run())
         if not options.leader_elect:
             await scheduler.lead()
         elector = LeaderElector(
@@ -92,7 +97,7 @@ async def run(
             client.write_while(lambda: elector.leads)
 
         async def lead() -> None:
-            elector.tell(recorder)
+            elector.tell(recorders[names[0]])
             await scheduler.lead()
 
         while True:
