@@ -20,8 +20,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
 from bench import busybox
-from bench.memory import pss_mb
 from bench.podman import Podman, podman
+from bench.processes import pss_mb
 from kubelet.runtime import ContainerSpec
 from tests.support.containers import Node
 

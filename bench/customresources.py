@@ -22,7 +22,7 @@ from apiclient.rest import Client
 from apimachinery.errors import ApiError
 from apimachinery.meta import name
 from apimachinery.resources import CUSTOMRESOURCEDEFINITIONS, NAMESPACES
-from bench.memory import pss_mb
+from bench.processes import pss_mb
 from tests.support.apiserver import ApiServerProcess, running
 from tests.support.customresources import definition, made, properties, resource, until_condition, version
 from tests.support.large_definitions import bucket, cloud_resource, workload

@@ -21,7 +21,8 @@ from apiclient.rest import Client
 from apimachinery.meta import get_path
 from apimachinery.resources import DEPLOYMENTS, PODS
 from bench import busybox, cluster
-from bench.memory import descendants, pss_mb
+from bench.memory import descendants
+from bench.processes import pss_mb
 from bench.pod_start import deployment
 
 STEP_SECONDS_MAX = 120

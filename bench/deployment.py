@@ -23,8 +23,7 @@ from apiclient.rest import Client
 from apimachinery.meta import Object, get_path
 from apimachinery.resources import DEPLOYMENTS, PODS, SERVICEACCOUNTS, Resource
 from bench.cluster import summary
-from bench.memory import pss_mb
-from bench.scheduler import cpu_seconds
+from bench.processes import cpu_seconds, pss_mb
 from tests.support.apiserver import running
 from tests.support.manager import managing
 

@@ -13,18 +13,11 @@ import time
 from pathlib import Path
 
 from bench import cluster
+from bench.processes import pss_mb
 
 # kube-apiserver, etcd and kube-controller-manager of Kubernetes 1.20, idle (RSS), without scheduler and kubelet.
 KUBERNETES_MB = 290 + 44 + 108
 SETTLE_SECONDS = 5
-
-
-def pss_mb(pid: int) -> float:
-    """The proportional set size of one process in MB."""
-    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-        if line.startswith("Pss:"):
-            return int(line.split()[1]) * 1024 / 1e6
-    return 0.0
 
 
 def descendants(pid: int) -> list[int]:
