@@ -22,8 +22,8 @@ from apimachinery.meta import get_path
 from apimachinery.resources import DEPLOYMENTS, PODS
 from bench import busybox, cluster
 from bench.memory import descendants
-from bench.processes import pss_mb
 from bench.pod_start import deployment
+from bench.processes import pss_mb
 
 STEP_SECONDS_MAX = 120
 IDLE_SECONDS = 10
