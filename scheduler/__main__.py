@@ -32,13 +32,14 @@ from apimachinery.resources import (
     SERVICES,
     STATEFULSETS,
     STORAGECLASSES,
+    WORKLOADS,
 )
 from scheduler.cluster import Cluster
 from scheduler.options import Options, parse_options
 from scheduler.queue import SchedulingQueue
 from scheduler.reporting import Reporter
 from scheduler.scheduler import Scheduler
-from scheduler.trimming import trimmed_group, trimmed_node, trimmed_pod, trimmed_storage
+from scheduler.trimming import trimmed_group, trimmed_node, trimmed_pod, trimmed_storage, trimmed_workload
 
 
 async def run(
@@ -64,6 +65,7 @@ async def run(
         Informer(client, resource, transform=trimmed_group, clock=clock, rng=rng)
         for resource in (SERVICES, REPLICATIONCONTROLLERS, REPLICASETS, STATEFULSETS, NAMESPACES)
     ]
+    workloads = Informer(client, WORKLOADS, transform=trimmed_workload, clock=clock, rng=rng)
     names = [profile.scheduler_name for profile in options.profiles]
     recorders = {called: EventRecorder(client, called, clock=clock) for called in names}
     reporter = Reporter(client, pods, recorders, clock=clock)
@@ -73,10 +75,18 @@ async def run(
     cluster = Cluster(*options.profiles, rng=rng, queue=queue)
     storage = claims, volumes, classes
     scheduler = Scheduler(
-        client, cluster, reporter, nodes=nodes, pods=pods, storage=storage, groups=groups, clock=clock
+        client,
+        cluster,
+        reporter,
+        nodes=nodes,
+        pods=pods,
+        storage=storage,
+        groups=groups,
+        workloads=workloads,
+        clock=clock,
     )
     async with asyncio.TaskGroup() as group:
-        for informer in (nodes, pods, *storage, *groups):
+        for informer in (nodes, pods, *storage, *groups, workloads):
             group.create_task(informer.run())
         for recorder in recorders.values():
             group.create_task(recorder.run())

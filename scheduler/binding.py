@@ -59,10 +59,13 @@ class Binder:
         self._unfinished: dict[str, Placement] = {}
         self._takes_lists = True
 
-    async def submit(self, placement: Placement) -> None:
-        """Hand over a placement; waits while very many are on their way."""
-        self._unfinished[placement.queued.uid] = placement
-        await (self._waiting if placement.decision is None else self._unprepared).put(placement)
+    async def submit(self, *placements: Placement) -> None:
+        """Hand over placements; waits while very many are on their way."""
+        # All of a gang are known before the first wait: should this be cancelled there, none of them is forgotten.
+        for placement in placements:
+            self._unfinished[placement.queued.uid] = placement
+        for placement in placements:
+            await (self._waiting if placement.decision is None else self._unprepared).put(placement)
 
     async def run(self) -> None:
         """Post placements until cancelled; what is unfinished then is called off."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import random
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import orjson
@@ -28,6 +28,8 @@ from scheduler.framework import (
     still_against,
     still_against_for_storage,
 )
+from scheduler.gang_cycle import GangOutcome, may_have_room, place_gang, settle
+from scheduler.gangs import Gangs, gang_of
 from scheduler.pods import Usage, is_terminal, node_name, usage_fields, usage_of
 from scheduler.queue import QueuedPod, SchedulingQueue
 from scheduler.residents import Resident, resident_labels
@@ -60,6 +62,7 @@ class Cluster:
     def __init__(self, *profiles: Profile, rng: random.Random, queue: SchedulingQueue | None = None) -> None:
         self.snapshot = Snapshot()
         self.queue = SchedulingQueue() if queue is None else queue
+        self.gangs = Gangs()
         self._profiles = {profile.scheduler_name: profile for profile in profiles}
         self._relations = frozenset[str]().union(*(profile.relations for profile in profiles))
         self._evaluations = Evaluations(self._profiles)
@@ -93,6 +96,7 @@ class Cluster:
             # The API server validates pods; should it ever let a wrong one pass, the others go on.
             logger.error(kv("pod not understood", pod=namespaced_key(new), error=repr(error)))
             self.queue.remove(uid(new), now)
+            self.gangs.pod_left(uid(new))
 
     def storage_changed(self, take: Taker, old: Object | None, new: Object | None) -> None:
         """Take an event of a claim, a volume or a class of storage: `take` is the storage's method for it."""
@@ -102,6 +106,10 @@ class Cluster:
     def group_changed(self, old: Object | None, new: Object | None) -> None:
         """Take an event of a service, a controller or a namespace that pods belong to."""
         self.snapshot.groups.changed(old, new)
+
+    def workload_changed(self, old: Object | None, new: Object | None) -> None:
+        """Take an event of a Workload, which says which pods are placed together."""
+        self.gangs.workload_changed(old, new)
 
     def _take(self, pod: Object, now: float) -> None:
         if is_terminal(pod):
@@ -113,12 +121,14 @@ class Cluster:
             self._pod_waits(profile, pod, now)
 
     def next_pod(self, now: float) -> QueuedPod | None:
-        """The pod to place next."""
+        """The pod to place next: by `place`, or by `place_gang` if it is one of a gang."""
+        if self.gangs.changed:
+            settle(self.gangs, self.queue, now)
         if self._news:
             news, self._news = self._news, News()
             self.queue.move(
                 lambda pod_class, rejectors: self._may_help(
-                    pod_class, still_against(self._profile_of(pod_class), pod_class, rejectors, news, self.snapshot)
+                    pod_class, still_against(self.profile_of(pod_class), pod_class, rejectors, news, self.snapshot)
                 ),
                 now,
             )
@@ -128,50 +138,97 @@ class Cluster:
             self.queue.move(
                 lambda pod_class, rejectors: self._may_help(
                     pod_class,
-                    still_against_for_storage(self._profile_of(pod_class), pod_class, rejectors, self.snapshot),
+                    still_against_for_storage(self.profile_of(pod_class), pod_class, rejectors, self.snapshot),
                 ),
                 now,
             )
         queued = self.queue.pop(now)
-        if queued is not None and queued.described != self.snapshot.circumstances:
+        if queued is not None:
+            self.describe(queued, now)
+        return queued
+
+    def describe(self, queued: QueuedPod, now: float) -> None:
+        """Have a pod that was taken out be of the class that it is of now."""
+        if queued.described != self.snapshot.circumstances:
             queued.described = self.snapshot.circumstances
             self.queue.describe_anew(
-                queued, self._profile_of(queued.pod_class).describe(queued.pod, self.snapshot), now
+                queued, self.profile_of(queued.pod_class).describe(queued.pod, self.snapshot), now
             )
-        return queued
+
+    def held_back(self, now: float) -> Iterator[tuple[Object, str]]:
+        """The pods that are to be told now why nobody tries to place them, and why that is."""
+        for pod_uid, why in self.gangs.tell(now):
+            queued = self.queue.get(pod_uid)
+            if queued is not None:
+                yield queued.pod, why
+
+    def next_due(self) -> float | None:
+        """When there will be something to do without any event; None if never."""
+        return min((due for due in (self.queue.next_due(), self.gangs.next_due()) if due is not None), default=None)
 
     def _may_help(self, pod_class: PodClass, against: frozenset[str] | None) -> bool:
         """Whether nothing is against a class on some node any more; whatever still is will be watched from now on."""
         if against:
             self.queue.rejected_too(pod_class, against)
             self._turned_down_by(against)
-        return against is None
+        if against is not None or pod_class.gang is None:
+            return against is None
+        return may_have_room(pod_class.gang, self.gangs, self.queue, self._profiles, self.snapshot)
 
     def _turned_down_by(self, plugins: frozenset[str]) -> None:
         self._others_matter = self._others_matter or bool(plugins & self._relations)
 
     def place(self, queued: QueuedPod, now: float) -> Placement | Diagnosis:
         """Find a node for a pod and assume it there, or say why there is none."""
+        placement = self.assume(queued)
+        if placement is None:
+            diagnosis = self.diagnosis(queued.pod_class)
+            self.turn_down(queued, diagnosis.rejectors, now)
+            return diagnosis
+        self.settled(placement, now)
+        return placement
+
+    def place_gang(self, queued: QueuedPod, now: float) -> GangOutcome:
+        """Find nodes for a pod and all of its gang that wait, and assume them there; or say why there is none."""
+        return place_gang(self, queued, now)
+
+    def turn_down(self, queued: QueuedPod, rejectors: frozenset[str], now: float) -> None:
+        """A pod that was taken out waits until something may help it against these plugins."""
+        self.queue.fail(queued, rejectors, now)
+        self._turned_down_by(rejectors)
+
+    def assume(self, queued: QueuedPod) -> Placement | None:
+        """Find the best node for a pod and assume it there, as long as `take_back` does not follow."""
         row = self._evaluations.of(queued.pod_class).best(self.snapshot, self._turn)
         if row is None:
-            diagnosis = self._diagnosis(queued.pod_class)
-            self.queue.fail(queued, diagnosis.rejectors, now)
-            self._turned_down_by(diagnosis.rejectors)
-            return diagnosis
+            return None
         self._turn.take(row)
         node = self.snapshot.node_name(row)
         decision = self._decide(queued, row) if "volumes" in queued.pod["spec"] else None
         resident = self._resident(queued.pod)
         self.snapshot.place(queued.uid, node, queued.pod_class.usage, resident, assumed=True)
-        self._note_resident(resident)
-        self.queue.follow(queued.pod_class, now)
         return Placement(queued, node, decision)
+
+    def take_back(self, placement: Placement) -> None:
+        """Undo `assume`, before anybody has seen it."""
+        self.snapshot.remove(placement.queued.uid)
+        self.snapshot.storage.forget(placement.queued.uid)
+        self.snapshot.storage.release(placement.queued.uid)
+
+    def settled(self, placement: Placement, now: float) -> None:
+        """What was assumed stays, and may matter to others."""
+        queued = placement.queued
+        if self._others_matter:
+            self._note_resident(self._resident(queued.pod))
+        if queued.pod_class.gang is not None:
+            self.gangs.pod_placed(queued.uid, queued.pod_class.gang)
+        self.queue.follow(queued.pod_class, now)
 
     def _decide(self, queued: QueuedPod, row: int) -> Decision | None:
         """What the pod's claims get on this node; None if they are all bound."""
         storage, claims = self.snapshot.storage, wanted_claims(queued.pod)
         _, unbound = storage.split(claims)
-        decision, profile = None, self._profile_of(queued.pod_class)
+        decision, profile = None, self.profile_of(queued.pod_class)
         if unbound and profile.binds_volumes:
             node = self.snapshot.node(row)
             assert node is not None, "a node that was chosen is there"
@@ -197,9 +254,21 @@ class Cluster:
             self._note(Change.POD_REMOVED, placed.node)
             self._note_resident(placed.resident)
             self._release(placement.queued.uid)
+            self._count_in_gang(placement.queued)
+
+    def _count_in_gang(self, queued: QueuedPod) -> None:
+        """A pod that has no node may have one, or may not, which its gang has to know."""
+        key = queued.pod_class.gang
+        if key is None:
+            return
+        if self.queue.get(queued.uid) is queued and not queued.pod["spec"].get("schedulingGates"):
+            self.gangs.pod_waits(queued.uid, key)
+        else:
+            self.gangs.pod_left(queued.uid)
 
     def _pod_ended(self, pod_uid: str, now: float) -> None:
         self.queue.remove(pod_uid, now)
+        self.gangs.pod_left(pod_uid)
         placed = self.snapshot.remove(pod_uid)
         if placed is not None:
             self._note(Change.POD_REMOVED, placed.node)
@@ -220,6 +289,11 @@ class Cluster:
             if before is not None:
                 self._note_resident(before.resident)
         self.snapshot.place(uid(pod), node_name(pod), usage, resident)
+        if (key := gang_of(pod)) is not None:
+            if deletion_requested(pod):
+                self.gangs.pod_left(uid(pod))
+            else:
+                self.gangs.pod_placed(uid(pod), key)
         if "volumes" in pod["spec"] and (claims := wanted_claims(pod)):
             self.snapshot.storage.use(uid(pod), claims)
         if before is not None and (before.node, before.usage) != (node_name(pod), usage):
@@ -228,6 +302,7 @@ class Cluster:
     def _pod_waits(self, profile: Profile, pod: Object, now: float) -> None:
         if deletion_requested(pod):
             self.queue.remove(uid(pod), now)
+            self.gangs.pod_left(uid(pod))
             return
         placed = self.snapshot.placed(uid(pod))
         known = uid(pod) in self.queue
@@ -238,6 +313,10 @@ class Cluster:
             self.queue.update(pod, pod_class, now, described=self.snapshot.circumstances)
         else:
             self.queue.add(pod, pod_class, now, described=self.snapshot.circumstances)
+        if pod_class.gang is not None and placed is None:
+            queued = self.queue.get(uid(pod))
+            assert queued is not None, "it has just been put there"
+            self._count_in_gang(queued)
 
     def _note(self, change: Change, node: str) -> None:
         """Something on a node has changed: before the next placement it is asked which pods that may help."""
@@ -250,18 +329,18 @@ class Cluster:
         if self._others_matter:
             self._news.residents.add(resident)
 
-    def _diagnosis(self, pod_class: PodClass) -> Diagnosis:
+    def diagnosis(self, pod_class: PodClass) -> Diagnosis:
         """Why this class fits nowhere; worked out once for all of its pods that fail in the same state."""
         position = *self.snapshot.position, self.snapshot.storage.version
         known = self._diagnoses.get(pod_class)
         if known is None or known[0] != position:
             # What is known of other states is of no use any more.
             self._diagnoses = {c: k for c, k in self._diagnoses.items() if k[0] == position}
-            diagnosis = diagnose(self._profile_of(pod_class), pod_class, self.snapshot)
+            diagnosis = diagnose(self.profile_of(pod_class), pod_class, self.snapshot)
             known = self._diagnoses[pod_class] = position, diagnosis
         return known[1]
 
-    def _profile_of(self, pod_class: PodClass) -> Profile:
+    def profile_of(self, pod_class: PodClass) -> Profile:
         return self._profiles[pod_class.scheduler_name]
 
     def _usage(self, pod: Object) -> Usage:

@@ -17,8 +17,9 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 import orjson
 
-from apimachinery.meta import Object
+from apimachinery.meta import Object, namespace
 from scheduler.columns import BoolColumn, IntColumn, Rows
+from scheduler.gangs import GangKey
 from scheduler.pods import Usage, usage_fields, usage_of
 from scheduler.residents import Resident
 from scheduler.snapshot import NOTHING, Change, Snapshot
@@ -62,6 +63,9 @@ class Plugin:
     What a pod asks may depend on what else there is: then `demand_among` stands in place of `demand`, and is asked
     again whenever the snapshot's `circumstances` have changed.
 
+    Pods with the same demand on a plugin that `gathers` are placed together. `room` says how many pods each node
+    takes as far as this plugin is concerned.
+
     `helped_by` says which changes of a node can turn its "no" into a "yes". What a `fleeting` plugin says of a node
     may change though nothing about the node does: it is asked anew for every pod.
 
@@ -81,6 +85,8 @@ class Plugin:
     heeds: Callable[[Demand, Resident], bool] | None = None
     objection: Callable[[Demand, Snapshot], str] | None = None
     fleeting: bool = False
+    gathers: bool = False
+    room: Callable[[Demand, Snapshot, Rows], IntColumn] | None = None
     helped_by: Change = NOTHING
 
 
@@ -99,7 +105,8 @@ class PodClass:
     """Pods that demand the same: one object a class, compared by identity.
 
     Demands stand in the order of the profile of `scheduler_name`. `choice` is the only nodes that come into question,
-    if a plugin named some, and that plugin's name. The verdicts on a `fleeting` class hold for one pod only.
+    if a plugin named some, and that plugin's name. The verdicts on a `fleeting` class hold for one pod only. `gang`
+    is what the pods of the class are placed together by, with others that have the same.
     """
 
     demands: tuple[Demand | None, ...]
@@ -107,6 +114,7 @@ class PodClass:
     choice: tuple[str, Choice] | None = None
     fleeting: bool = False
     scheduler_name: str = DEFAULT_SCHEDULER_NAME
+    gang: GangKey | None = None
 
     def equals(self, other: PodClass) -> bool:
         """Whether the pods of both demand the same, though the classes were not made in the same generation."""
@@ -159,7 +167,9 @@ class Profile:
         found = self._classes.get((demands, usage))
         if found is None:
             choice, fleeting = self._choice(demands), self._fleeting(demands)
-            found = self._classes[demands, usage] = PodClass(demands, usage, choice, fleeting, self.scheduler_name)
+            found = self._classes[demands, usage] = PodClass(
+                demands, usage, choice, fleeting, self.scheduler_name, self._gang(demands)
+            )
         self._known[signature] = found
         return found
 
@@ -181,6 +191,10 @@ class Profile:
                     return plugin.name, chosen
         return None
 
+    def _gang(self, demands: tuple[Demand | None, ...]) -> GangKey | None:
+        asked = zip(self.plugins, demands, strict=True)
+        return next((demand for (plugin, _), demand in asked if plugin.gathers and demand is not None), None)
+
     def _fleeting(self, demands: tuple[Demand | None, ...]) -> bool:
         asked = zip(self.plugins, demands, strict=True)
         return any(plugin.fleeting and demand is not None for (plugin, _), demand in asked)
@@ -192,6 +206,8 @@ def _signature(pod: Object) -> bytes:
     fields = [spec.get("nodeSelector"), spec.get("affinity"), spec.get("tolerations"), spec.get("nodeName")]
     if "volumes" in spec:
         fields.append([list(wanted) for wanted in wanted_claims(pod)])
+    if "workloadRef" in spec:
+        fields.append([namespace(pod), spec["workloadRef"]])
     return orjson.dumps([*fields, *usage_fields(pod)])
 
 

@@ -3,7 +3,7 @@
 - active: to be placed now; the highest priority first, and of equal ones the one that came first
 - backoff: failed and due again after a delay of 1 s, doubled at each failure up to 10 s (or as configured)
 - unschedulable: fit nowhere, and wait for a change that may help (or, as a last resort, for five minutes)
-- gated: have scheduling gates, and wait until these are removed
+- gated: have scheduling gates, and wait until these are removed; or are held back until their gang is there
 
 Unschedulable pods of one class wait together: what turns one of them down turns them all down. When something may
 have helped, the first of them is tried, and each that is placed brings the next one; so a node with room for one does
@@ -65,6 +65,7 @@ class QueuedPod:
     ticket: int = 0
     in_leftovers: bool = False
     described: int = 0
+    held: bool = False
 
     @property
     def uid(self) -> str:
@@ -193,6 +194,23 @@ class SchedulingQueue:
             _push(self._errors, self._in_time(queued), len(self._pods))
             self.follow(queued.pod_class, now)
 
+    def hold(self, queued: QueuedPod, *, held: bool) -> None:
+        """Hold a pod back, or let it go again."""
+        queued.held = held
+        if queued.part is not Part.OUT:
+            self._leave(queued)
+            self._admit(queued)
+
+    def take(self, queued: QueuedPod) -> None:
+        """Take out a pod that is placed together with the one whose turn it is; the same as `pop` does."""
+        self._leave(queued)
+
+    def wake(self, queued: QueuedPod, now: float) -> None:
+        """Have a pod tried again that fits nowhere."""
+        if queued.part is Part.UNSCHEDULABLE:
+            self._leave(queued)
+            self._resume(queued, now)
+
     def retry(self, queued: QueuedPod) -> None:
         """The attempt was called off: the pod is due as before."""
         if self._pods.get(queued.uid) is queued:
@@ -242,7 +260,7 @@ class SchedulingQueue:
         return {part.value: found[part.value] for part in Part}
 
     def _admit(self, queued: QueuedPod) -> None:
-        if queued.pod["spec"].get("schedulingGates"):
+        if queued.held or queued.pod["spec"].get("schedulingGates"):
             queued.part = Part.GATED
         else:
             queued.part = Part.ACTIVE

@@ -49,6 +49,7 @@ class Scheduler:
         pods: Informer,
         storage: StorageInformers,
         groups: Sequence[Informer] = (),
+        workloads: Informer,
         clock: Clock,
     ) -> None:
         self._client = client
@@ -58,6 +59,7 @@ class Scheduler:
         self._pods = pods
         self._storage = storage
         self._groups = groups
+        self._workloads = workloads
         self._clock = clock
         self._wake = asyncio.Event()
         self._volumes = VolumeBinder(client, cluster.snapshot, clock=clock)
@@ -69,10 +71,11 @@ class Scheduler:
             informer.add_handler(partial(self._storage_changed, take))
         for informer in groups:
             informer.add_handler(self._group_changed)
+        workloads.add_handler(self._workload_changed)
 
     async def lead(self) -> None:
         """Place pods until cancelled."""
-        for informer in (self._nodes, self._pods, *self._storage, *self._groups):
+        for informer in (self._nodes, self._pods, *self._storage, *self._groups, self._workloads):
             await informer.wait_synced()
         logger.info(kv("placing pods", nodes=self._cluster.snapshot.node_count, **self._cluster.queue.counts()))
         binder = Binder(self._client, self._done, volumes=self._volumes, clock=self._clock)
@@ -84,29 +87,44 @@ class Scheduler:
         since_turn = 0
         while True:
             queued = self._cluster.next_pod(self._clock.monotonic())
+            self._tell_who_is_held_back()
             if queued is None:
                 await self._sleep()
                 continue
-            placement = self._place(queued)
-            if placement is not None:
-                await binder.submit(placement)
-            since_turn += 1
+            placements = self._place(queued)
+            if placements:
+                await binder.submit(*placements)
+            since_turn += max(1, len(placements))
             if since_turn >= PODS_PER_TURN:
                 since_turn = 0
                 await asyncio.sleep(0)
 
-    def _place(self, queued: QueuedPod) -> Placement | None:
+    def _tell_who_is_held_back(self) -> None:
+        if self._cluster.gangs.untold:
+            for pod, why in self._cluster.held_back(self._clock.monotonic()):
+                self._reporter.failed(pod, UNSCHEDULABLE, why)
+
+    def _place(self, queued: QueuedPod) -> Sequence[Placement]:
+        """Place a pod, or all of its gang."""
         try:
+            if queued.pod_class.gang is not None:
+                return self._place_gang(queued)
             found = self._cluster.place(queued, self._clock.monotonic())
         except Exception as error:  # whatever is wrong with one pod, the others are placed
             logger.error(kv("placing failed", pod=queued.key, error=repr(error)), exc_info=error)
             self._cluster.queue.fail_by_error(queued, self._clock.monotonic())
             self._reporter.failed(queued.pod, SCHEDULER_ERROR, repr(error))
-            return None
+            return ()
         if isinstance(found, Diagnosis):
             self._reporter.failed(queued.pod, UNSCHEDULABLE, found.message)
-            return None
-        return found
+            return ()
+        return (found,)
+
+    def _place_gang(self, queued: QueuedPod) -> Sequence[Placement]:
+        outcome = self._cluster.place_gang(queued, self._clock.monotonic())
+        for pod, message in outcome.told:
+            self._reporter.failed(pod, UNSCHEDULABLE, message)
+        return outcome.placements
 
     def _done(self, placement: Placement, outcome: Outcome, message: str) -> None:
         """The binder's answer."""
@@ -133,7 +151,7 @@ class Scheduler:
     async def _sleep(self) -> None:
         """Until something happens, or the next delay is over."""
         self._wake.clear()
-        due = self._cluster.queue.next_due()
+        due = self._cluster.next_due()
         alarm = None if due is None else asyncio.ensure_future(self._ring(due - self._clock.monotonic()))
         try:
             await self._wake.wait()
@@ -162,6 +180,10 @@ class Scheduler:
 
     def _group_changed(self, kind: str, old: Object | None, new: Object | None) -> None:
         self._cluster.group_changed(old, new)
+
+    def _workload_changed(self, kind: str, old: Object | None, new: Object | None) -> None:
+        self._cluster.workload_changed(old, new)
+        self._wake.set()
 
     def _pod_changed(self, kind: str, old: Object | None, new: Object | None) -> None:
         self._cluster.pod_changed(kind, old, new, now=self._clock.monotonic())

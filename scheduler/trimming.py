@@ -27,6 +27,7 @@ _POD_SPEC = (
     "tolerations",
     "overhead",
     "resources",
+    "workloadRef",
 )
 # Of a pod that waits only.
 _SPREAD = ("topologySpreadConstraints",)
@@ -88,6 +89,11 @@ def _image(names: tuple[str, ...], size_bytes: int) -> Object:
 def trimmed_storage(obj: Object) -> Object:
     """A claim, a volume or a class without who has set which of its fields."""
     return {**obj, "metadata": {key: value for key, value in obj["metadata"].items() if key != "managedFields"}}
+
+
+def trimmed_workload(workload: Object) -> Object:
+    """A Workload: its name and its groups."""
+    return {**_identity(workload), "spec": _kept(workload["spec"], ("podGroups",))}
 
 
 def trimmed_group(obj: Object) -> Object:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from scheduler.framework import DEFAULT_SCHEDULER_NAME, Profile
 from scheduler.plugins import (
     balanced_allocation,
+    gang_scheduling,
     image_locality,
     inter_pod_affinity,
     node_affinity,
@@ -23,6 +24,7 @@ from scheduler.plugins import (
 )
 
 DEFAULT_PLUGINS = (
+    (gang_scheduling.PLUGIN, 0),
     (node_unschedulable.PLUGIN, 0),
     (node_name.PLUGIN, 0),
     (taint_toleration.PLUGIN, 3),

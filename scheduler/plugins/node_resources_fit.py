@@ -75,13 +75,24 @@ def score_nodes(strategy: Strategy, demand: Usage, snapshot: Snapshot, rows: Row
     return strategy.combine(scored) if scored else np.zeros(len(snapshot.present[rows]), dtype=np.int64)
 
 
+def room(demand: Usage, snapshot: Snapshot, rows: Rows) -> IntColumn:
+    """How many such pods each node has room for."""
+    found: IntColumn = snapshot.allocatable(PODS)[rows] - snapshot.requested(PODS)[rows]
+    for resource, wanted in demand.requests:
+        left = snapshot.allocatable(resource)[rows] - snapshot.requested(resource)[rows]
+        np.minimum(found, left // wanted, out=found)
+    return found
+
+
 def plugin(args: Args) -> Plugin:
     """The plugin with these arguments."""
+    minds_all = not args.ignored and not args.ignored_groups
     return Plugin(
         NAME,
         usage_of,
-        filter=partial(_filter_some, args) if args.ignored or args.ignored_groups else filter_nodes,
+        filter=filter_nodes if minds_all else partial(_filter_some, args),
         score=partial(score_nodes, args.strategy),
+        room=room if minds_all else None,
         helped_by=Change.NODE_ADDED | Change.NODE_ALLOCATABLE | Change.POD_REMOVED,
     )
 

@@ -56,6 +56,7 @@ class World:
         self.clock = ManualClock()
         self.nodes, self.pods = Collection(), Collection()
         self.claims, self.volumes, self.classes = Collection(), Collection(), Collection()
+        self.workloads = Collection()
         self.bound: dict[str, str] = {}
         self.events: list[tuple[str, str]] = []
         self.patches: list[tuple[str, Object]] = []
@@ -105,7 +106,9 @@ class World:
         nodes: Any = self.nodes
         pods: Any = self.pods
         storage: Any = (self.claims, self.volumes, self.classes)
-        made = Scheduler(client, cluster, reporter, nodes=nodes, pods=pods, storage=storage, clock=self.clock)
+        workloads: Any = self.workloads
+        followed: Any = {"nodes": nodes, "pods": pods, "storage": storage, "workloads": workloads}
+        made = Scheduler(client, cluster, reporter, **followed, clock=self.clock)
         return made, reporter
 
     @asynccontextmanager
