@@ -51,9 +51,12 @@ EXTENDS: dict[str, frozenset[str]] = {
     "NodeResourcesBalancedAllocation": _SCORES,
     "ImageLocality": frozenset({"score"}),
     "DefaultBinder": frozenset({"bind"}),
+    "GangScheduling": frozenset({"preEnqueue", "reserve", "permit"}),
 }
+# What makes no sense in parts.
+_WHOLE = {"VolumeBinding": ("filter", "reserve", "preBind"), "GangScheduling": ("preEnqueue", "reserve", "permit")}
 # Default plugins of Kubernetes that there is nothing of here.
-UNSUPPORTED = ("NodeVolumeLimits", "DynamicResources", "NodeDeclaredFeatures", "GangScheduling")
+UNSUPPORTED = ("NodeVolumeLimits", "DynamicResources", "NodeDeclaredFeatures")
 REMOVED = ("AzureDiskLimits", "CinderLimits", "EBSLimits", "GCEPDLimits")
 ALL = "*"
 
@@ -170,10 +173,10 @@ def check_indispensable(arranged: Arranged, plugins: Section) -> None:
         add(required(plugins.at("bind"), "at least one bind plugin is needed"))
     if "SchedulingGates" not in arranged.points["preEnqueue"]:
         add(forbidden_field(plugins.at("preEnqueue.disabled"), "SchedulingGates can't be disabled"))
-    volumes = ("filter", "reserve", "preBind")
-    if len({"VolumeBinding" in arranged.points[point] for point in volumes}) > 1:
-        detail = "VolumeBinding must be at all of filter, reserve and preBind, or at none"
-        add(forbidden_field(plugins.path, detail))
+    for name, points in _WHOLE.items():
+        if len({name in arranged.points[point] for point in points}) > 1:
+            detail = f"{name} must be at all of {', '.join(points[:-1])} and {points[-1]}, or at none"
+            add(forbidden_field(plugins.path, detail))
 
 
 def limited(plugin: Plugin, points: dict[str, tuple[str, ...]]) -> Plugin:
@@ -181,7 +184,7 @@ def limited(plugin: Plugin, points: dict[str, tuple[str, ...]]) -> Plugin:
     if plugin.name not in points["preFilter"]:
         plugin = replace(plugin, choose=None, objection=None)
     if plugin.name not in points["filter"]:
-        plugin = replace(plugin, filter=None)
+        plugin = replace(plugin, filter=None, room=None)
     if plugin.name not in points["score"]:
         plugin = replace(plugin, score=None, normalize=None, compare=None)
     return plugin

@@ -24,7 +24,6 @@ from scheduler.plugins import (
 )
 
 DEFAULT_PLUGINS = (
-    (gang_scheduling.PLUGIN, 0),
     (node_unschedulable.PLUGIN, 0),
     (node_name.PLUGIN, 0),
     (taint_toleration.PLUGIN, 3),
@@ -38,6 +37,7 @@ DEFAULT_PLUGINS = (
     (inter_pod_affinity.PLUGIN, 2),
     (balanced_allocation.PLUGIN, 1),
     (image_locality.PLUGIN, 1),
+    (gang_scheduling.PLUGIN, 0),
 )
 
 

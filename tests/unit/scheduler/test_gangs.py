@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from apimachinery.meta import Object, name
 from scheduler.cluster import Cluster, Placement
+from scheduler.configuration.document import ConfigurationError, parse
 from scheduler.gang_cycle import GangOutcome, room_for
 from scheduler.gangs import TOLD_AFTER_SECONDS, TOO_FEW_PODS, GangKey, gang_of
 from scheduler.plugins import default_profile
@@ -26,6 +27,7 @@ from tests.unit.scheduler.factories import (
     make_pod,
 )
 
+CONFIGURATION = {"apiVersion": "kubescheduler.config.k8s.io/v1", "kind": "KubeSchedulerConfiguration"}
 LATER = 10 * BACKOFF_MAX_SECONDS
 
 
@@ -304,6 +306,20 @@ def test_what_goes_wrong_with_one_pod_leaves_none_of_its_gang_behind(monkeypatch
     cluster.queue.fail_by_error(queued, 0.0)
     assert not nodes_of(cluster, *pods)
     assert len(run(cluster, now=LATER)[0]) == 3
+
+
+def test_a_profile_without_the_plugin_places_pods_one_by_one() -> None:
+    plugins = {"multiPoint": {"disabled": [{"name": "GangScheduling"}]}}
+    cluster = Cluster(*parse({**CONFIGURATION, "profiles": [{"plugins": plugins}]}).profiles, rng=random.Random(1))
+    add_node(cluster, make_node("a"))
+    add_pod(cluster, member("alone"))
+    assert run(cluster)[0] == {"alone": "a"}
+
+
+def test_the_plugin_is_there_whole_or_not_at_all() -> None:
+    plugins = {"permit": {"disabled": [{"name": "GangScheduling"}]}}
+    with pytest.raises(ConfigurationError, match="must be at all of preEnqueue, reserve and permit, or at none"):
+        parse({**CONFIGURATION, "profiles": [{"plugins": plugins}]})
 
 
 def test_nothing_is_kept_of_gangs_that_are_gone() -> None:
