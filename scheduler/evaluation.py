@@ -82,6 +82,9 @@ class Evaluation:
         """The row of the node with the highest score, of several the one whose turn it is; None if there is none."""
         if self._class.choice is not None:
             rows = rows_of(snapshot, self._class.choice[1].nodes)
+            rows = rows[feasible(self._profile, self._class, snapshot, rows)]
+            if len(rows) < 2:
+                return int(rows[0]) if len(rows) else None  # nothing to compare: as for each pod of a DaemonSet
             self._compute(snapshot, rows)
             candidates = rows[_highest(self._total_among_others(snapshot, rows) if self._relations else self._total)]
             return int(turn.order(candidates)[0]) if len(candidates) else None
