@@ -30,6 +30,8 @@ from apimachinery.time import rfc3339_micro
 
 logger = logging.getLogger(__name__)
 
+# As in Kubernetes: whoever has not stopped leading by then is stuck.
+STOPPING_SECONDS_MAX = 20.0
 _KIND = {"apiVersion": LEASES.api_version, "kind": LEASES.kind}
 
 
@@ -70,10 +72,11 @@ class LeaderElector:
         """Whether this process leads at this very moment."""
         return self._clock.monotonic() < self._safe_until
 
-    @property
-    def overdue_seconds(self) -> float:
-        """For how long a leader has failed to renew after it should have stopped; 0 for all others."""
-        return 0.0 if self._safe_until == -math.inf else max(0.0, self._clock.monotonic() - self._safe_until)
+    def problem(self) -> str:
+        """What a leader is to be ended for: its lead is over for long, and it has not stopped; "" if all is well."""
+        if self._safe_until == -math.inf or self._clock.monotonic() < self._safe_until + STOPPING_SECONDS_MAX:
+            return ""
+        return f"failed election to renew leadership on lease {self._name}"
 
     def tell(self, recorder: EventRecorder) -> None:
         """Record an event about the Lease that says who leads now."""

@@ -52,6 +52,9 @@ REFUSAL_BYTES_MAX = 1 << 20
 _SAFE = "/?&=%:@!$'()*+,;~"
 _PLAIN = re.compile(r"[A-Za-z0-9_.~/?&=%:@!$'()*+,;-]*")
 Params = Mapping[str, str] | Sequence[tuple[str, str]]
+# Is told of an answer: method, status, and seconds since the request; of one that did not come the status is <error>.
+Observer = Callable[[str, str, float], None]
+NO_ANSWER = "<error>"
 
 
 class ApiUnavailable(ApiError):
@@ -80,6 +83,7 @@ class Client:
         self._calm = asyncio.Event()
         self._calm.set()
         self._check: Check | None = None
+        self._observer: Observer | None = None
 
     @classmethod
     async def connect(cls, config: Config, *, user_agent: str = "wherry", metadata_only: bool = False) -> Client:
@@ -123,6 +127,10 @@ class Client:
                 raise ApiError(503, "ServiceUnavailable", "nothing is written any more: this process leads no longer")
 
         self._check = check
+
+    def observe(self, observer: Observer) -> None:
+        """Tell of each answer, from now on."""
+        self._observer = observer
 
     async def calm(self) -> None:
         """Wait until few requests are under way: for whoever has some that can wait."""
@@ -298,6 +306,7 @@ class Client:
     ) -> tuple[int, Mapping[str, str], bytes]:
         """A request as it is: (status, headers, body). Raises ApiError for an answer of 400 and more."""
         head = self._head(method, path, params, headers, body)
+        began, code = asyncio.get_running_loop().time(), NO_ANSWER
         self._under_way += 1
         if self._under_way == BUSY_REQUESTS:
             self._calm.clear()
@@ -310,12 +319,15 @@ class Client:
                     seconds=REQUEST_TIMEOUT_SECONDS,
                     check=None if method in REPEATABLE else self._check,
                 )
+            code = str(status)
         except OSError as error:
             raise ApiUnavailable(self.server, error) from error
         finally:
             self._under_way -= 1
             if self._under_way < BUSY_REQUESTS:
                 self._calm.set()
+            if self._observer is not None:
+                self._observer(method, code, asyncio.get_running_loop().time() - began)
         if status >= 400:
             raise _error(status, data)
         return status, fields, data
@@ -373,12 +385,17 @@ class Client:
     ) -> Answer:
         """A stream whose head is there. Raises ApiError."""
         head = self._head("GET", path, params, headers, None)
+        began, code = asyncio.get_running_loop().time(), NO_ANSWER
         try:
             answer = await self._pool.stream(
                 head, head_seconds=REQUEST_TIMEOUT_SECONDS, silence_seconds=silence_seconds
             )
+            code = str(answer.status)
         except OSError as error:
             raise ApiUnavailable(self.server, error) from error
+        finally:
+            if self._observer is not None:
+                self._observer("GET", code, asyncio.get_running_loop().time() - began)
         if answer.status < 400:
             return answer
         try:

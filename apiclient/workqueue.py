@@ -8,12 +8,29 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from typing import Protocol
 
 from apiclient.clock import Clock, SystemClock
 
 BASE_DELAY_SECONDS = 0.005
 MAX_DELAY_SECONDS = 1000.0
 _DOUBLINGS_MAX = 40
+
+
+class Observer(Protocol):
+    """Is told what becomes of keys."""
+
+    def added(self, key: str) -> None:
+        """A key that was not waiting is to be worked on."""
+
+    def taken(self, key: str) -> None:
+        """A worker has begun."""
+
+    def done(self, key: str) -> None:
+        """A worker has finished."""
+
+    def retried(self, key: str) -> None:
+        """It has failed, and will be added again."""
 
 
 class WorkQueue:
@@ -35,6 +52,11 @@ class WorkQueue:
         self._failures: dict[str, int] = {}
         self._timers: dict[str, tuple[float, asyncio.Task[None]]] = {}
         self._getters: deque[asyncio.Future[None]] = deque()
+        self._observer: Observer | None = None
+
+    def observe(self, observer: Observer) -> None:
+        """Tell this one, from now on."""
+        self._observer = observer
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -44,6 +66,8 @@ class WorkQueue:
         if key in self._dirty:
             return
         self._dirty.add(key)
+        if self._observer is not None:
+            self._observer.added(key)
         if key not in self._processing:
             self._waiting.append(key)
             self._wake()
@@ -77,6 +101,8 @@ class WorkQueue:
         """Add a key after a failure: 5 ms, doubled at each failure in a row."""
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
+        if self._observer is not None:
+            self._observer.retried(key)
         self.add_after(key, min(self._base * 2 ** min(failures, _DOUBLINGS_MAX), self._max))
 
     def forget(self, key: str) -> None:
@@ -102,11 +128,15 @@ class WorkQueue:
         key = self._waiting.popleft()
         self._dirty.discard(key)
         self._processing.add(key)
+        if self._observer is not None:
+            self._observer.taken(key)
         return key
 
     def done(self, key: str) -> None:
         """The worker has finished with a key; if it was added meanwhile, it is worked on again."""
         self._processing.discard(key)
+        if self._observer is not None:
+            self._observer.done(key)
         if key in self._dirty:
             self._waiting.append(key)
             self._wake()

@@ -42,3 +42,16 @@ def parse_seconds(text: str) -> float:
     if seconds < 0:
         raise ValueError(f"{text!r} is no duration such as 30s or 1m30s")
     return seconds
+
+
+def duration_text(seconds: float) -> str:
+    """As Go writes it, to the millisecond: `0s`, `300ms`, `1.5s`, `2m0s`, `4h0m0s`."""
+    millis = round(abs(seconds) * 1000)
+    sign = "-" if seconds < 0 and millis else ""
+    if 0 < millis < 1000:
+        return f"{sign}{millis}ms"
+    minutes, rest = divmod(millis, 60_000)
+    text = f"{rest / 1000:g}s"
+    if minutes >= 60:
+        return f"{sign}{minutes // 60}h{minutes % 60}m{text}"
+    return f"{sign}{minutes}m{text}" if minutes else sign + text

@@ -13,6 +13,7 @@ import uvloop
 
 from apiclient import logs
 from apiclient.kubeconfig import KubeconfigError, load
+from apiclient.serving import flags as serving
 from controllers import flags, manager
 
 
@@ -24,10 +25,11 @@ def main() -> int:
         names = flags.chosen_controllers(args.controllers, cluster_cidr=args.cluster_cidr)
         config = load(args.kubeconfig)
         options = flags.options(args, ca_pem=config.ca_pem)
+        place = serving.place(args)
     except (KubeconfigError, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    uvloop.run(_until_stopped(manager.run(config, options, names, flags.leader_election(args))))
+    uvloop.run(_until_stopped(manager.run(config, options, names, flags.leader_election(args), place)))
     return 0
 
 

@@ -9,6 +9,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from apiclient.serving import flags as serving
 from apimachinery.duration import parse_seconds
 from controllers.context import Options
 from controllers.manager import CONTROLLERS, LeaderElection
@@ -63,6 +64,7 @@ def parser() -> argparse.ArgumentParser:
     add("--leader-elect-lease-duration", type=duration, default=_ELECTION.lease_duration, metavar="DURATION")
     add("--leader-elect-renew-deadline", type=duration, default=_ELECTION.renew_deadline, metavar="DURATION")
     add("--leader-elect-retry-period", type=duration, default=_ELECTION.retry_period, metavar="DURATION")
+    serving.add_flags(new)
     add("-v", "--v", type=int, default=0, metavar="LEVEL", help="0: for operators; 1 and more: for finding faults")
     return new
 

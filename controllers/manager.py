@@ -13,6 +13,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 from apiclient.clock import Clock, SystemClock
 from apiclient.events import EventRecorder
@@ -53,6 +54,10 @@ from controllers.storage_protection import ClaimProtection, VolumeProtection
 from controllers.taint_eviction import TaintEvictionController
 from controllers.ttl_after_finished import TtlAfterFinished
 from controllers.validating_policy_status import ValidatingPolicyStatus
+
+if TYPE_CHECKING:
+    from apiclient.serving.figures import Figures
+    from apiclient.serving.server import Place
 
 logger = logging.getLogger(__name__)
 
@@ -126,25 +131,34 @@ class LeaderElection:
     retry_period: float = 2.0
 
 
-async def run(config: Config, options: Options, names: Sequence[str], election: LeaderElection) -> None:
-    """Run these controllers, whenever it is this process' turn, until cancelled."""
+async def run(
+    config: Config, options: Options, names: Sequence[str], election: LeaderElection, place: Place | None = None
+) -> None:
+    """Run these controllers, whenever it is this process' turn, until cancelled; tell of them at a `place`."""
     clock = SystemClock()
-    if not election.wanted:
-        await run_controllers(config, options, names, clock)
-        return
-    identity = own_identity()
-    async with await Client.connect(config, user_agent=COMPONENT) as client:
-        elector = LeaderElector(
-            client,
-            LEASE_NAMESPACE,
-            LEASE_NAME,
-            identity,
-            clock=clock,
-            lease_duration_seconds=election.lease_duration,
-            renew_deadline_seconds=election.renew_deadline,
-            retry_period_seconds=election.retry_period,
-        )
-        lead = partial(run_controllers, config, options, names, clock, elector=elector)
+    async with await Client.connect(config, user_agent=COMPONENT) as client, asyncio.TaskGroup() as group:
+        elector = None
+        if election.wanted:
+            elector = LeaderElector(
+                client,
+                LEASE_NAMESPACE,
+                LEASE_NAME,
+                own_identity(),
+                clock=clock,
+                lease_duration_seconds=election.lease_duration,
+                renew_deadline_seconds=election.renew_deadline,
+                retry_period_seconds=election.retry_period,
+            )
+        figures = None
+        if place is not None:
+            from controllers import serving
+
+            figures, server = serving.server(place, client, elector, clock, options, names, election)
+            group.create_task(server.run())
+        lead = partial(run_controllers, config, options, names, clock, elector=elector, figures=figures)
+        if elector is None:
+            await lead()
+            return
         while True:
             await elector.run(lead)
 
@@ -157,6 +171,7 @@ async def run_controllers(
     rng: random.Random | None = None,
     *,
     elector: LeaderElector | None = None,
+    figures: Figures | None = None,
 ) -> None:
     """Run these controllers until cancelled, while the elector leads, if there is one."""
     async with (
@@ -170,6 +185,11 @@ async def run_controllers(
             elector.tell(recorder)
         context = Context(client, metadata_client, informers, recorder, clock, options)
         controllers = {name: CONTROLLERS[name].make(context) for name in names}
+        if figures is not None:
+            figures.follow_client(client)
+            figures.follow_client(metadata_client)
+            for name, controller in controllers.items():
+                figures.follow_queue(name, controller.queue)
         async with asyncio.TaskGroup() as group:
             group.create_task(recorder.run())
             informers.start(group)

@@ -6,6 +6,7 @@ Source: https://kubernetes.io/docs/reference/config-api/kubelet-config.v1beta1/
 
 from __future__ import annotations
 
+from apiclient.serving import reviews
 from apimachinery import quantity
 from apimachinery.meta import Object
 from kubelet.eviction.thresholds import ALLOCATABLE_MEMORY, NOTHING
@@ -13,7 +14,7 @@ from kubelet.eviction.thresholds import Settings as EvictionSettings
 from kubelet.node.node_settings import NodeSettings, Threshold
 from kubelet.node.shutdown import Periods
 from kubelet.options import Options
-from kubelet.server import access, websockets
+from kubelet.server import websockets
 
 
 def kubelet_configuration(options: Options) -> Object:
@@ -34,14 +35,14 @@ def kubelet_configuration(options: Options) -> Object:
         "tlsPrivateKeyFile": str(options.cert_dir / "kubelet.key"),
         "authentication": {
             "x509": {"clientCAFile": str(options.cert_dir / "ca.crt")},
-            "webhook": {"enabled": True, "cacheTTL": duration(access.TOKEN_SECONDS)},
+            "webhook": {"enabled": True, "cacheTTL": duration(reviews.TOKEN_SECONDS)},
             "anonymous": {"enabled": False},
         },
         "authorization": {
             "mode": "Webhook",
             "webhook": {
-                "cacheAuthorizedTTL": duration(access.ALLOWED_SECONDS),
-                "cacheUnauthorizedTTL": duration(access.REFUSED_SECONDS),
+                "cacheAuthorizedTTL": duration(reviews.ALLOWED_SECONDS),
+                "cacheUnauthorizedTTL": duration(reviews.REFUSED_SECONDS),
             },
         },
         "clusterDomain": options.dns.domain,

@@ -36,6 +36,8 @@ APISERVER, SCHEDULER, CONTROLLERS = "apiserver", "scheduler", "controllers"
 READY_POLL_SECONDS = 0.01
 CLEAN_UP_TIMEOUT_SECONDS = 60
 AGENT_PORT = 10250
+# As in Kubernetes.
+CONTROLLERS_PORT = 10257
 AGENT_SECONDS_MAX = 20.0
 
 
@@ -59,11 +61,19 @@ def control_loop_specs(cluster: Cluster) -> list[Spec]:
     flags = cluster.flags
     scheduler = ["scheduler", "--kubeconfig", str(keys / "scheduler.kubeconfig")]
     controllers = ["controllers", "--kubeconfig", str(keys / "controller-manager.kubeconfig")]
-    controllers += ["--cluster-cidr", POD_NETWORK]
+    controllers += ["--cluster-cidr", POD_NETWORK, *serving_flags(cluster, CONTROLLERS_PORT)]
     return [
         Spec.module(SCHEDULER, [*scheduler, *flags.get(SCHEDULER, [])]),
         Spec.module(CONTROLLERS, [*controllers, *flags.get(CONTROLLERS, [])]),
     ]
+
+
+def serving_flags(cluster: Cluster, port: int) -> list[str]:
+    """Where a control loop tells how it is and what it does: beside the API server, and by the same certificate."""
+    keys = cluster.data_dir / "apiserver" / "pki"
+    flags = ["--bind-address", str(cluster.host_address), "--secure-port", str(port)]
+    flags += ["--tls-cert-file", str(keys / "apiserver.crt"), "--tls-private-key-file", str(keys / "apiserver.key")]
+    return [*flags, "--client-ca-file", str(keys / "ca.crt")]
 
 
 def node_spec(cluster: Cluster, node: str) -> Spec:

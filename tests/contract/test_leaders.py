@@ -5,18 +5,32 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import socket
+import ssl
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from typing import Protocol
 
+import aiohttp
+
 from apiclient.rest import Client
 from apimachinery.meta import Object, deletion_requested, get_path, labels, name
-from apimachinery.resources import DEPLOYMENTS, LEASES, NAMESPACES, NODES, PODS
+from apimachinery.resources import (
+    CLUSTERROLEBINDINGS,
+    CLUSTERROLES,
+    DEPLOYMENTS,
+    LEASES,
+    NAMESPACES,
+    NODES,
+    PODS,
+    SERVICEACCOUNTS,
+)
 from controllers.deployment_revision import HASH_LABEL
 from controllers.pods import is_ready
 from tests.support.apiserver import ApiServerProcess
+from tests.support.exposition import Page
 from tests.support.manager import IMPATIENT, WAIT_SECONDS_MAX, managing, node_agent, until
 from tests.support.scheduler import scheduling
 
@@ -194,3 +208,42 @@ async def test_pods_are_placed_when_schedulers_are_killed_or_stopped_in_the_midd
             await logged(second, "leadership lost")
     nodes = Counter(pod["spec"]["nodeName"] for pod in pods.values())
     assert set(nodes.values()) == {PODS_PER_NODE} and len(nodes) == NODES_COUNT
+
+
+async def test_prometheus_is_told_what_a_manager_does_if_its_account_may_know(
+    client: Client, server: ApiServerProcess, scope: str
+) -> None:
+    keys = server.data_dir / "pki"
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    flags = [f"--secure-port={port}", f"--tls-cert-file={keys}/apiserver.crt"]
+    flags += [f"--tls-private-key-file={keys}/apiserver.key", f"--client-ca-file={keys}/ca.crt"]
+    subject = {"kind": "ServiceAccount", "name": "prometheus", "namespace": scope}
+    role = {"apiGroup": CLUSTERROLES.group, "kind": "ClusterRole", "name": f"metrics-{scope}"}
+    await client.create(SERVICEACCOUNTS, {"metadata": {"name": "prometheus"}}, scope)
+    token = (await client.create(SERVICEACCOUNTS, {"spec": {}}, scope, name="prometheus", subresource="token"))[
+        "status"
+    ]
+    trusting = ssl.create_default_context(cafile=str(keys / "ca.crt"))
+    headers = {"Authorization": f"Bearer {token['token']}"}
+
+    async def scrape() -> tuple[int, str]:
+        url = f"https://127.0.0.1:{port}/metrics"
+        async with aiohttp.ClientSession() as session, session.get(url, ssl=trusting, headers=headers) as answer:
+            return answer.status, await answer.text()
+
+    with managing(server, *flags, name="told") as manager:
+        await logged(manager, "msg=serving")
+        assert (await scrape())[0] == 403
+    rules = [{"nonResourceURLs": ["/metrics"], "verbs": ["get"]}]
+    await client.create(CLUSTERROLES, {"metadata": {"name": role["name"]}, "rules": rules})
+    binding = {"metadata": {"name": role["name"]}, "roleRef": role, "subjects": [subject]}
+    await client.create(CLUSTERROLEBINDINGS, binding)
+    with managing(server, *flags, name="told-again") as manager:
+        await logged(manager, "controller=serviceaccount-controller")
+        status, text = await scrape()
+    assert status == 200
+    samples = Page(text).samples
+    assert samples["leader_election_master_status", (("name", "kube-controller-manager"),)] == 1
+    assert ("workqueue_depth", (("name", "deployment-controller"),)) in samples
+    assert any(name == "rest_client_requests_total" for name, _ in samples)

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from kubelet.instruments import OF_PROBES, OF_THE_AGENT, Counter, Histogram
+from apiclient.serving.exposition import family
+from apiclient.serving.instruments import text
+from kubelet.instruments import OF_PROBES, OF_THE_AGENT
 from kubelet.runtime import SandboxState
-from kubelet.server.stats.exposition import family, number, shown
 from kubelet.server.stats.summary import Document
 
 _VOLUME_LABELS = ("namespace", "persistentvolumeclaim")
@@ -49,20 +50,14 @@ def page(
         family("kubelet_running_containers", "gauge", "Number of containers currently running", by_state),
         family("kubernetes_build_info", "gauge", "Always 1, labelled by version.", [({"git_version": version}, 1)]),
     ]
-    families += map(_counted, OF_THE_AGENT)
+    families += map(text, OF_THE_AGENT)
     families += _volumes(pods)
     return "".join((*families, *_process(process)))
 
 
 def probes(process: Process) -> str:
     """The body of /metrics/probes."""
-    return "".join((*map(_counted, OF_PROBES), _started(process)))
-
-
-def _counted(instrument: Counter | Histogram) -> str:
-    lines = [f"{name}{shown(labels)} {number(value)}\n" for name, labels, value in instrument.lines()]
-    head = f"# HELP {instrument.name} {instrument.words}\n# TYPE {instrument.name} {instrument.kind}\n"
-    return head + "".join(lines) if lines else ""
+    return "".join((*map(text, OF_PROBES), _started(process)))
 
 
 def _volumes(pods: Iterable[Document]) -> list[str]:

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from apiclient.serving.exposition import Labels, family
 from kubelet.node.machine import Machine
-from kubelet.server.stats.exposition import Labels, family
 from kubelet.server.stats.groups import RESOURCES_UNDER_PRESSURE, Detail, Pressure, Usage
 from kubelet.server.stats.network import Traffic
 

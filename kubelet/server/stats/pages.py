@@ -11,6 +11,7 @@ import orjson
 from aiohttp import web
 
 from apiclient.clock import Clock
+from apiclient.serving.exposition import CONTENT_TYPE
 from apimachinery.meta import Object, get_path
 from kubelet.node import machine
 from kubelet.node.node_object import KUBELET_VERSION
@@ -19,7 +20,6 @@ from kubelet.server.pods import Pods
 from kubelet.server.stats import PATHS, Place, agent, cadvisor, network, resources, summary, topology, usage
 from kubelet.server.stats.cadvisor import Series
 from kubelet.server.stats.disk_usage import DiskUsage, PodDisks
-from kubelet.server.stats.exposition import CONTENT_TYPE
 from kubelet.server.stats.groups import read
 from kubelet.server.stats.sampler import Sampler
 from kubelet.server.stats.usage import PodUsage, Rates, Sample

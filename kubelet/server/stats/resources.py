@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from kubelet.server.stats.exposition import Labels, family
+from apiclient.serving.exposition import Labels, family
 from kubelet.server.stats.groups import Usage
 from kubelet.server.stats.usage import Sample
 

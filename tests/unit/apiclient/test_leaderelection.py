@@ -202,7 +202,6 @@ async def test_a_leader_that_was_stopped_knows_at_once_that_it_may_lead_no_longe
     # Nothing of it runs while time goes on, as after SIGSTOP; what comes first then must not rely on its renewal.
     clock._now += 10.5
     assert one.leads and not one.elector.leads
-    assert one.elector.overdue_seconds > 0
     await clock.advance(0.1)
     assert not one.leads
     assert server.lease is not None and server.lease["spec"]["holderIdentity"] == ""
@@ -246,3 +245,29 @@ async def test_a_lease_that_is_given_back_says_when_and_keeps_count_of_its_leade
         released = server.lease["spec"]
         assert (released["holderIdentity"], released["leaseDurationSeconds"]) == ("", 1)
         assert released["renewTime"] == released["acquireTime"] == rfc3339_micro(clock.now())
+
+
+async def test_a_leader_that_does_not_stop_when_its_lead_is_over_is_not_well() -> None:
+    server, clock = Server(), ManualClock()
+    stuck = asyncio.Event()
+
+    async def lead() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await stuck.wait()
+
+    elector = LeaderElector(server, "kube-system", "lease", "one", clock=clock)  # type: ignore[arg-type]
+    assert elector.problem() == ""
+    task = asyncio.create_task(elector.run(lead))
+    await clock.advance(60)
+    assert elector.leads and elector.problem() == ""
+    server.answering.clear()
+    await clock.advance(29)
+    assert not elector.leads and elector.problem() == ""
+    await clock.advance(2)
+    assert elector.problem() == "failed election to renew leadership on lease lease"
+    stuck.set()
+    server.answering.set()
+    await task
+    assert elector.problem() == ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from apimachinery.duration import parse_duration, parse_seconds
+from apimachinery.duration import duration_text, parse_duration, parse_seconds
 
 BOTH = [
     ("60s", 60),
@@ -38,3 +38,20 @@ def test_a_command_line_takes_durations_and_plain_seconds(text: str, seconds: fl
 def test_a_command_line_takes_nothing_else(text: str) -> None:
     with pytest.raises(ValueError, match="is no duration such as"):
         parse_seconds(text)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0s"),
+        (0.3, "300ms"),
+        (1.5, "1.5s"),
+        (120, "2m0s"),
+        (14400, "4h0m0s"),
+        (-90, "-1m30s"),
+        (3661.25, "1h1m1.25s"),
+    ],
+)
+def test_durations_are_written_as_go_writes_them(seconds: float, text: str) -> None:
+    assert duration_text(seconds) == text
+    assert parse_duration(text) == pytest.approx(seconds)

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
+from apiclient.serving import reviews
+from apiclient.serving.users import bearer_token, of_certificate
 from apimachinery.errors import ApiError
 from apimachinery.meta import Object
 from apimachinery.resources import TOKENREVIEWS, Resource
-from kubelet.server import access
 from kubelet.server.access import Access
 from kubelet.server.attributes import subresources
-from kubelet.server.authentication import bearer_token, of_certificate
 from tests.support.clock import ManualClock
 
 
@@ -101,11 +101,11 @@ async def test_answers_are_remembered_for_a_while() -> None:
         await door.admit(None, "Bearer good", "GET", "/metrics")
     assert len(reviewer.asked) == 2
     reviewer.rights.clear()
-    await clock.advance(access.ALLOWED_SECONDS + 1)
+    await clock.advance(reviews.ALLOWED_SECONDS + 1)
     assert (await refused(door, None, "Bearer good", "GET", "/metrics"))[0] == 403
     reviewer.rights.add((PROMETHEUS, "get", "metrics"))
     assert (await refused(door, None, "Bearer good", "GET", "/metrics"))[0] == 403
-    await clock.advance(access.REFUSED_SECONDS + 1)
+    await clock.advance(reviews.REFUSED_SECONDS + 1)
     await door.admit(None, "Bearer good", "GET", "/metrics")
 
 
@@ -118,8 +118,8 @@ async def test_a_token_that_is_nobodys_is_not_remembered() -> None:
 
 
 async def test_no_more_is_remembered_than_has_room() -> None:
-    memory: access.Memory[int] = access.Memory(ManualClock())
-    for number in range(access.REMEMBERED_MAX + 1):
+    memory: reviews.Memory[int] = reviews.Memory(ManualClock())
+    for number in range(reviews.REMEMBERED_MAX + 1):
         memory.put(number, number, 60)
     assert memory.get(0) is None and memory.get(1) == 1
 

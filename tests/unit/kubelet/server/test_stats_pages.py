@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from apiclient.serving import exposition
 from apimachinery.meta import Object
 from kubelet import instruments, paths
 from kubelet.node.machine import Disk, Machine
 from kubelet.node.machine import Usage as Free
 from kubelet.runtime import ContainerState, SandboxSpec, SandboxState
-from kubelet.server.stats import agent, cadvisor, disk_usage, exposition, network, resources, summary, topology
+from kubelet.server.stats import agent, cadvisor, disk_usage, network, resources, summary, topology
 from kubelet.server.stats.cadvisor import Series
 from kubelet.server.stats.disk_usage import DiskUsage, PodDisks, Taken
 from kubelet.server.stats.groups import Detail, Stall, Usage

@@ -1,4 +1,4 @@
-"""Who asks the node agent's server, as far as a client's certificate tells. Pure.
+"""Who asks, as far as a client's certificate tells, or what the API server says of a token. Pure.
 
 Certificates are checked by TLS itself. Source: https://kubernetes.io/docs/reference/access-authn-authz/kubelet-authn-authz/
 """
