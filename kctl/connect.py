@@ -15,12 +15,17 @@ MACHINE_KUBECONFIG = Path(DEFAULT_DATA_DIR) / "apiserver" / "admin.kubeconfig"
 
 def config(args: argparse.Namespace) -> Config:
     """The kubeconfig that the flags, the environment or this machine name. Raises KubeconfigError."""
+    return load(kubeconfig(args), args.context)
+
+
+def kubeconfig(args: argparse.Namespace) -> str | None:
+    """The file that the flags or this machine name; None for those that everybody reads without a flag."""
     path: str | None = args.kubeconfig
     if path is None and not os.environ.get("KUBECONFIG"):
         usual = Path.home() / ".kube" / "config"
         if not usual.exists() and os.access(MACHINE_KUBECONFIG, os.R_OK):
             path = str(MACHINE_KUBECONFIG)
-    return load(path, args.context)
+    return path
 
 
 async def connect(args: argparse.Namespace) -> tuple[Client, str]:

@@ -100,7 +100,7 @@ def _overview(arguments: list[str]) -> int:
         raise CommandError(f"no command in {' '.join(arguments)!r}; the commands are {names}", exit_status=2)
     print("kctl controls a Wherry (or any other Kubernetes) cluster.\n\nCommands:")
     for command in COMMANDS:
-        print(f"  {command.name:<13}{command.help}")
+        print(f"  {command.name:<20}{command.help}")
     print("\n`kctl COMMAND --help` tells a command's flags.")
     return 0
 

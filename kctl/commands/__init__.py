@@ -24,6 +24,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("apply", "kctl.commands.apply", "make the cluster hold what files, folders or URLs describe"),
     Command("get", "kctl.commands.get", "list objects as a table, YAML, JSON or names"),
     Command("describe", "kctl.commands.describe", "show an object in full, with its events"),
+    Command("explain-scheduling", "kctl.commands.explain_scheduling", "say why a pod is on its node, or on none"),
     Command("delete", "kctl.commands.delete", "delete objects, by name, selector or file"),
     Command("scale", "kctl.commands.scale", "set the number of replicas"),
     Command("rollout", "kctl.commands.rollout", "status, history, undo, restart, pause or resume a rollout"),
