@@ -7,12 +7,11 @@ import contextlib
 import itertools
 import os
 import secrets
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from kubelet import cleanup
 from kubelet.images import host_image
 from kubelet.runtime import ContainerSpec, ContainerState, ExecIO, Runtime, SandboxSpec, SandboxState, cgroups, oci
 
@@ -57,9 +56,8 @@ class Node:
         self.clean_up()
 
     def clean_up(self) -> None:
-        """Run the command that does so with no kubelet running."""
-        command = [sys.executable, "-m", "kubelet.cleanup", "--root-dir", str(self.root)]
-        subprocess.run([*command, "--cgroup-root", self.cgroup_root], check=True, timeout=60)
+        """Do what `python -m kubelet.cleanup` does with no kubelet running."""
+        cleanup.clean_up(self.root, self.cgroup_root)
 
     async def pod(self, **fields: Any) -> SandboxState:
         """A sandbox with nothing in it."""
