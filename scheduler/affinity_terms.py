@@ -44,6 +44,18 @@ class Term:
         return replace(self, namespaces=self.namespaces | matched, namespace_selector=None)
 
 
+class Newcomer(NamedTuple):
+    """What the terms of pods that are there look at in one that comes."""
+
+    namespace: str
+    labels: tuple[tuple[str, str], ...]
+    namespace_labels: tuple[tuple[str, str], ...]
+
+    def is_meant_by(self, term: Term) -> bool:
+        """Whether a term of a pod that is there means this one."""
+        return term.matches(self.namespace, dict(self.labels), dict(self.namespace_labels))
+
+
 class Terms(NamedTuple):
     """All terms of a pod. Weights are positive for affinity, negative for anti-affinity."""
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from apimachinery.selectors import Selector
 from scheduler.affinity_terms import NO_TERMS, Terms
 from scheduler.columns import ROWS_FIRST, BoolColumn, CodedColumn, IntColumn, grown
+from scheduler.standing_terms import StandingTerms
 
 TALLIES_KEPT = 128
 
@@ -73,16 +74,14 @@ class Residents:
     """All pods on nodes that exist, by kind.
 
     The keys are those of the domains that some of them ask about, in required anti-affinity and with weights.
-    `version` grows when there come to be pods that ask, or none are left; `renamed` with every pod that becomes of
-    another kind where it is.
+    `terms` are what those ask that are here. `renamed` grows with every pod that becomes of another kind where it is.
     """
 
     def __init__(self) -> None:
-        self.version = 0
+        self.terms = StandingTerms()
         self.renamed = 0
         self.anti_affinity_keys: Counter[str] = Counter()
         self.weighted_keys: Counter[str] = Counter()
-        self._kinds_with_terms = 0
         self._kinds: dict[Resident, _Kind] = {}
         self._tallies: OrderedDict[Question, _Tally] = OrderedDict()
         self._height = ROWS_FIRST
@@ -116,14 +115,12 @@ class Residents:
         self.renamed += 1
 
     @property
-    def with_terms(self) -> bool:
-        """Whether any pod that is there asks something of others."""
-        return self._kinds_with_terms > 0
+    def version(self) -> int:
+        """Grows when others have to be asked something else of a pod that comes."""
+        return self.terms.version
 
     def _count_terms(self, terms: Terms, sign: int) -> None:
-        before = self.with_terms
-        self._kinds_with_terms += sign
-        self.version += before != self.with_terms
+        self.terms.count(terms, sign)
         keys = Counter(term.key for term in terms.anti_affinity), Counter(term.key for _, term in terms.weighted(1))
         for counts, changes in zip((self.anti_affinity_keys, self.weighted_keys), keys, strict=True):
             for key, number in changes.items():

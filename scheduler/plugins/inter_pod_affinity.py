@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from apimachinery.meta import Object, labels, namespace
-from scheduler.affinity_terms import Term, terms_of
+from scheduler.affinity_terms import Newcomer, Term, terms_of
 from scheduler.columns import BoolColumn, IntColumn, Rows
 from scheduler.framework import SCORE_MAX, Plugin, Rejection
 from scheduler.residents import Question, Resident, resident_labels, sums
@@ -25,18 +25,6 @@ NAME = "InterPodAffinity"
 REASON_AFFINITY = "node(s) didn't match pod affinity rules"
 REASON_ANTI_AFFINITY = "node(s) didn't match pod anti-affinity rules"
 REASON_EXISTING = "node(s) didn't satisfy existing pods anti-affinity rules"
-
-
-class Newcomer(NamedTuple):
-    """What the terms of pods that are there look at in one that comes."""
-
-    namespace: str
-    labels: tuple[tuple[str, str], ...]
-    namespace_labels: tuple[tuple[str, str], ...]
-
-    def is_meant_by(self, term: Term) -> bool:
-        """Whether a term of a pod that is there means this one."""
-        return term.matches(self.namespace, dict(self.labels), dict(self.namespace_labels))
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,19 +82,22 @@ class Demand:
 
 def demand(pod: Object, snapshot: Snapshot) -> Demand | None:
     """What a pod asks of others, and others of it; None if nobody asks anything."""
-    terms = terms_of(pod)
-    asked_of = snapshot.residents.with_terms
-    if not (asked_of or any(terms)):
+    terms, standing = terms_of(pod), snapshot.residents.terms
+    if not (standing or any(terms)):
         return None
     known, scope, own = snapshot.groups.namespaces, namespace(pod), labels(pod)
-    affinity = tuple(term.with_namespaces(known) for term in terms.affinity)
     scope_labels = known.get(scope, {})
+    newcomer = Newcomer(scope, resident_labels(own), resident_labels(scope_labels))
+    meant = standing.mean(newcomer)
+    if not (meant or any(terms)):
+        return None
+    affinity = tuple(term.with_namespaces(known) for term in terms.affinity)
     return Demand(
         affinity,
         tuple(term.with_namespaces(known) for term in terms.anti_affinity),
         tuple((weight, term.with_namespaces(known)) for weight, term in terms.preferred),
         itself=all(term.matches(scope, own, scope_labels) for term in affinity),
-        newcomer=Newcomer(scope, resident_labels(own), resident_labels(scope_labels)) if asked_of else None,
+        newcomer=newcomer if meant else None,
     )
 
 

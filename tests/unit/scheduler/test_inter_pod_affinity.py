@@ -274,11 +274,12 @@ def test_a_pod_that_is_about_to_end_still_counts() -> None:
     assert verdict(cluster, incoming(affinity=away(term()))) == {"a": REASON_ANTI_AFFINITY}
 
 
-def test_who_asks_nothing_among_those_who_ask_nothing_pays_nothing() -> None:
+def test_who_asks_nothing_and_is_meant_by_nobody_pays_nothing() -> None:
     cluster = regions(a="china")
     there(cluster, "a", S1)
+    there(cluster, "a", S1, away(term(values="S9"), prefer=1))
     assert demand(incoming(S1), cluster.snapshot) is None
-    asking = there(cluster, "a", S1, away(term(values="S9"), prefer=1))
+    asking = there(cluster, "a", S2, away(term(values="S1"), prefer=1))
     assert demand(incoming(S1), cluster.snapshot) is not None
     delete_pod(cluster, asking)
     assert demand(incoming(S1), cluster.snapshot) is None
