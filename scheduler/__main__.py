@@ -26,6 +26,7 @@ from apimachinery.resources import (
     NODES,
     PERSISTENTVOLUMECLAIMS,
     PERSISTENTVOLUMES,
+    PODDISRUPTIONBUDGETS,
     PODS,
     REPLICASETS,
     REPLICATIONCONTROLLERS,
@@ -39,7 +40,14 @@ from scheduler.options import Options, parse_options
 from scheduler.queue import SchedulingQueue
 from scheduler.reporting import Reporter
 from scheduler.scheduler import Scheduler
-from scheduler.trimming import trimmed_group, trimmed_node, trimmed_pod, trimmed_storage, trimmed_workload
+from scheduler.trimming import (
+    trimmed_budget,
+    trimmed_group,
+    trimmed_node,
+    trimmed_pod,
+    trimmed_storage,
+    trimmed_workload,
+)
 
 
 async def run(
@@ -61,6 +69,7 @@ async def run(
         Informer(client, resource, transform=trimmed_storage, clock=clock, rng=rng)
         for resource in (PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, STORAGECLASSES)
     )
+    budgets = Informer(client, PODDISRUPTIONBUDGETS, transform=trimmed_budget, clock=clock, rng=rng)
     groups = [
         Informer(client, resource, transform=trimmed_group, clock=clock, rng=rng)
         for resource in (SERVICES, REPLICATIONCONTROLLERS, REPLICASETS, STATEFULSETS, NAMESPACES)
@@ -83,10 +92,11 @@ async def run(
         storage=storage,
         groups=groups,
         workloads=workloads,
+        budgets=budgets,
         clock=clock,
     )
     async with asyncio.TaskGroup() as group:
-        for informer in (nodes, pods, *storage, *groups, workloads):
+        for informer in (nodes, pods, *storage, *groups, workloads, budgets):
             group.create_task(informer.run())
         for recorder in recorders.values():
             group.create_task(recorder.run())

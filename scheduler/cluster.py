@@ -8,8 +8,9 @@ from __future__ import annotations
 import logging
 import random
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import orjson
 
@@ -17,20 +18,14 @@ from apiclient.informer import DELETED
 from apiclient.logs import kv
 from apimachinery.meta import Object, deletion_requested, labels, name, namespace, namespaced_key, uid
 from scheduler.affinity_terms import terms_of
+from scheduler.diagnosis import Diagnosis, News, diagnose, still_against, still_against_for_storage
 from scheduler.evaluation import Evaluations, Turn
-from scheduler.framework import (
-    DEFAULT_SCHEDULER_NAME,
-    Diagnosis,
-    News,
-    PodClass,
-    Profile,
-    diagnose,
-    still_against,
-    still_against_for_storage,
-)
+from scheduler.framework import DEFAULT_SCHEDULER_NAME, Attempt, PodClass, Profile, Remedy
 from scheduler.gang_cycle import GangOutcome, may_have_room, place_gang, settle
 from scheduler.gangs import Gangs, gang_of
-from scheduler.pods import Usage, is_terminal, node_name, usage_fields, usage_of
+from scheduler.nominating import Nominating
+from scheduler.nominations import Applicant
+from scheduler.pods import Usage, is_terminal, node_name, priority, usage_fields, usage_of
 from scheduler.queue import QueuedPod, SchedulingQueue
 from scheduler.residents import Resident, resident_labels
 from scheduler.snapshot import NOTHING, Change, Snapshot
@@ -40,7 +35,9 @@ logger = logging.getLogger(__name__)
 
 USAGES_REMEMBERED = RESIDENTS_REMEMBERED = 4096
 # How far the changes of nodes, pods and storage have been followed.
-State = tuple[int, int, int]
+State = tuple[int, int, int, int]
+# Pods of one class and priority fail alike, but for those that may send nobody away or have a node in view.
+FailingAlike = tuple[PodClass, int, str | None, str]
 Taker = Callable[[Object | None, Object | None], None]
 
 
@@ -73,13 +70,17 @@ class Cluster:
         # While nobody waits because of other pods, nobody need be told of them.
         self._others_matter = False
         self._storage_changed = False
-        self._diagnoses: dict[PodClass, tuple[State, Diagnosis]] = {}
+        self._diagnoses: dict[FailingAlike, tuple[State, Diagnosis]] = {}
+        self._nominating = Nominating(self.snapshot, self.queue, self._note)
+        self._rng = rng
+        self._memory: OrderedDict[Hashable, Any] = OrderedDict()
 
     def node_changed(self, kind: str, old: Object | None, new: Object | None) -> None:
         """Take an event of a node, as an informer tells it."""
         if new is None or kind == DELETED:
             assert old is not None, "who is deleted has been there"
             self.snapshot.remove_node(name(old))
+            self._nominating.node_gone(name(old))
             self._news.elsewhere |= Change.NODE_REMOVED
         else:
             self._note(self.snapshot.set_node(new), name(new))
@@ -95,7 +96,7 @@ class Cluster:
         except (KeyError, TypeError, ValueError) as error:
             # The API server validates pods; should it ever let a wrong one pass, the others go on.
             logger.error(kv("pod not understood", pod=namespaced_key(new), error=repr(error)))
-            self.queue.remove(uid(new), now)
+            self._waits_no_more(uid(new), now)
             self.gangs.pod_left(uid(new))
 
     def storage_changed(self, take: Taker, old: Object | None, new: Object | None) -> None:
@@ -111,11 +112,15 @@ class Cluster:
         """Take an event of a Workload, which says which pods are placed together."""
         self.gangs.workload_changed(old, new)
 
+    def budget_changed(self, old: Object | None, new: Object | None) -> None:
+        """Take an event of a budget of disruption."""
+        self.snapshot.budgets.changed(old, new)
+
     def _take(self, pod: Object, now: float) -> None:
         if is_terminal(pod):
             self._pod_ended(uid(pod), now)
         elif node_name(pod):
-            self.queue.remove(uid(pod), now)
+            self._waits_no_more(uid(pod), now, node=node_name(pod))
             self._pod_assigned(pod)
         elif (profile := self._profiles.get(scheduler_of(pod))) is not None:
             self._pod_waits(profile, pod, now)
@@ -126,9 +131,13 @@ class Cluster:
             settle(self.gangs, self.queue, now)
         if self._news:
             news, self._news = self._news, News()
+            self._nominating.wake(news.rows, self.profile_of, now)
             self.queue.move(
-                lambda pod_class, rejectors: self._may_help(
-                    pod_class, still_against(self.profile_of(pod_class), pod_class, rejectors, news, self.snapshot)
+                lambda pod_class, rejectors, first: self._may_help(
+                    pod_class,
+                    still_against(
+                        self.profile_of(pod_class), pod_class, rejectors, news, self.snapshot, Applicant(first, "")
+                    ),
                 ),
                 now,
             )
@@ -136,9 +145,11 @@ class Cluster:
         if self._storage_changed:
             self._storage_changed = False
             self.queue.move(
-                lambda pod_class, rejectors: self._may_help(
+                lambda pod_class, rejectors, first: self._may_help(
                     pod_class,
-                    still_against_for_storage(self.profile_of(pod_class), pod_class, rejectors, self.snapshot),
+                    still_against_for_storage(
+                        self.profile_of(pod_class), pod_class, rejectors, self.snapshot, Applicant(first, "")
+                    ),
                 ),
                 now,
             )
@@ -182,9 +193,7 @@ class Cluster:
         """Find a node for a pod and assume it there, or say why there is none."""
         placement = self.assume(queued)
         if placement is None:
-            diagnosis = self.diagnosis(queued.pod_class)
-            self.turn_down(queued, diagnosis.rejectors, now)
-            return diagnosis
+            return self._not_placed(queued, now)
         self.settled(placement, now)
         return placement
 
@@ -192,21 +201,24 @@ class Cluster:
         """Find nodes for a pod and all of its gang that wait, and assume them there; or say why there is none."""
         return place_gang(self, queued, now)
 
-    def turn_down(self, queued: QueuedPod, rejectors: frozenset[str], now: float) -> None:
+    def turn_down(self, queued: QueuedPod, rejectors: frozenset[str], now: float, *, nominated: bool = False) -> None:
         """A pod that was taken out waits until something may help it against these plugins."""
-        self.queue.fail(queued, rejectors, now)
+        self.queue.fail(queued, rejectors, now, nominated=nominated)
         self._turned_down_by(rejectors)
 
     def assume(self, queued: QueuedPod) -> Placement | None:
         """Find the best node for a pod and assume it there, as long as `take_back` does not follow."""
-        row = self._evaluations.of(queued.pod_class).best(self.snapshot, self._turn)
+        applicant = _applicant(queued)
+        row = self._nominating.kept_row(queued, self.profile_of(queued.pod_class), applicant)
         if row is None:
-            return None
-        self._turn.take(row)
+            row = self._evaluations.of(queued.pod_class).best(self.snapshot, self._turn, applicant)
+            if row is None:
+                return None
+            self._turn.take(row)
         node = self.snapshot.node_name(row)
         decision = self._decide(queued, row) if "volumes" in queued.pod["spec"] else None
         resident = self._resident(queued.pod)
-        self.snapshot.place(queued.uid, node, queued.pod_class.usage, resident, assumed=True)
+        self.snapshot.place(queued.uid, node, queued.pod_class.usage, resident, assumed=True, pod=queued.pod)
         return Placement(queued, node, decision)
 
     def take_back(self, placement: Placement) -> None:
@@ -218,11 +230,28 @@ class Cluster:
     def settled(self, placement: Placement, now: float) -> None:
         """What was assumed stays, and may matter to others."""
         queued = placement.queued
+        self._nominating.forget(queued.uid, node=placement.node)
         if self._others_matter:
             self._note_resident(self._resident(queued.pod))
         if queued.pod_class.gang is not None:
             self.gangs.pod_placed(queued.uid, queued.pod_class.gang)
         self.queue.follow(queued.pod_class, now)
+
+    def _not_placed(self, queued: QueuedPod, now: float) -> Diagnosis:
+        diagnosis = self.diagnosis(queued, makes_room=True)
+        remedy = diagnosis.remedy
+        if remedy is not None and remedy.victims:
+            remedy = self._nominating.begin(queued, self._resident(queued.pod), remedy, now)
+            self.turn_down(queued, diagnosis.rejectors, now, nominated=True)
+            return replace(diagnosis, remedy=remedy)
+        if remedy is not None and remedy.node == "":
+            self._nominating.forget(queued.uid)
+        self.turn_down(queued, diagnosis.rejectors, now)
+        return diagnosis
+
+    def room_not_made(self, queued: QueuedPod, victims: Iterable[Object], now: float) -> None:
+        """Pods could not be sent away for another one: it is tried again."""
+        self._nominating.failed(queued, victims, now)
 
     def _decide(self, queued: QueuedPod, row: int) -> Decision | None:
         """What the pod's claims get on this node; None if they are all bound."""
@@ -255,6 +284,8 @@ class Cluster:
             self._note_resident(placed.resident)
             self._release(placement.queued.uid)
             self._count_in_gang(placement.queued)
+        if (queued := self.queue.get(placement.queued.uid)) is not None:
+            self._nominating.told(None, queued, self._resident(queued.pod))
 
     def _count_in_gang(self, queued: QueuedPod) -> None:
         """A pod that has no node may have one, or may not, which its gang has to know."""
@@ -266,8 +297,13 @@ class Cluster:
         else:
             self.gangs.pod_left(queued.uid)
 
-    def _pod_ended(self, pod_uid: str, now: float) -> None:
+    def _waits_no_more(self, pod_uid: str, now: float, *, node: str = "") -> None:
         self.queue.remove(pod_uid, now)
+        self._nominating.forget(pod_uid, node=node)
+
+    def _pod_ended(self, pod_uid: str, now: float) -> None:
+        self._waits_no_more(pod_uid, now)
+        self.snapshot.nominations.victims.discard(pod_uid)
         self.gangs.pod_left(pod_uid)
         placed = self.snapshot.remove(pod_uid)
         if placed is not None:
@@ -288,7 +324,7 @@ class Cluster:
             self._note_resident(resident)
             if before is not None:
                 self._note_resident(before.resident)
-        self.snapshot.place(uid(pod), node_name(pod), usage, resident)
+        self.snapshot.place(uid(pod), node_name(pod), usage, resident, pod=pod)
         if (key := gang_of(pod)) is not None:
             if deletion_requested(pod):
                 self.gangs.pod_left(uid(pod))
@@ -301,22 +337,22 @@ class Cluster:
 
     def _pod_waits(self, profile: Profile, pod: Object, now: float) -> None:
         if deletion_requested(pod):
-            self.queue.remove(uid(pod), now)
+            self._waits_no_more(uid(pod), now)
             self.gangs.pod_left(uid(pod))
             return
         placed = self.snapshot.placed(uid(pod))
-        known = uid(pod) in self.queue
-        if placed is not None and not known:
+        known = self.queue.get(uid(pod))
+        before = known.pod if known is not None else None
+        if placed is not None and known is None:
             return  # bound by us, but this version of the pod is from before that
         pod_class = profile.describe(pod, self.snapshot)
-        if known:
+        if known is not None:
             self.queue.update(pod, pod_class, now, described=self.snapshot.circumstances)
         else:
-            self.queue.add(pod, pod_class, now, described=self.snapshot.circumstances)
-        if pod_class.gang is not None and placed is None:
-            queued = self.queue.get(uid(pod))
-            assert queued is not None, "it has just been put there"
-            self._count_in_gang(queued)
+            known = self.queue.add(pod, pod_class, now, described=self.snapshot.circumstances)
+        if placed is None:
+            self._nominating.told(before, known, self._resident(pod))
+            self._count_in_gang(known)
 
     def _note(self, change: Change, node: str) -> None:
         """Something on a node has changed: before the next placement it is asked which pods that may help."""
@@ -329,16 +365,52 @@ class Cluster:
         if self._others_matter:
             self._news.residents.add(resident)
 
-    def diagnosis(self, pod_class: PodClass) -> Diagnosis:
-        """Why this class fits nowhere; worked out once for all of its pods that fail in the same state."""
-        position = *self.snapshot.position, self.snapshot.storage.version
-        known = self._diagnoses.get(pod_class)
-        if known is None or known[0] != position:
-            # What is known of other states is of no use any more.
-            self._diagnoses = {c: k for c, k in self._diagnoses.items() if k[0] == position}
-            diagnosis = diagnose(self.profile_of(pod_class), pod_class, self.snapshot)
-            known = self._diagnoses[pod_class] = position, diagnosis
-        return known[1]
+    def diagnosis(self, queued: QueuedPod, *, makes_room: bool = False) -> Diagnosis:
+        """Why this pod fits nowhere, and what can be done about it if it `makes_room`.
+
+        Worked out once for all that fail alike in the same state.
+        """
+        snapshot = self.snapshot
+        position = *snapshot.position, snapshot.storage.version, snapshot.standings.position
+        policy = queued.pod["spec"].get("preemptionPolicy") or "" if makes_room else None
+        own = queued.uid if snapshot.nominations.get(queued.uid) is not None else ""
+        alike = queued.pod_class, priority(queued.pod), policy, own
+        known = self._diagnoses.get(alike)
+        if known is not None and known[0] == position:
+            return known[1]
+        # What is known of other states is of no use any more.
+        self._diagnoses = {c: k for c, k in self._diagnoses.items() if k[0] == position}
+        profile = self.profile_of(queued.pod_class)
+        diagnosis = diagnose(profile, queued.pod_class, snapshot, _applicant(queued))
+        remedy = self._remedy(profile, queued, diagnosis) if makes_room else None
+        if remedy is not None:
+            message = f"{diagnosis.message} {remedy.message}".rstrip()
+            diagnosis = replace(diagnosis, message=message, remedy=remedy)
+        if remedy is None or not remedy.victims:
+            self._diagnoses[alike] = position, diagnosis
+        return diagnosis
+
+    def _remedy(self, profile: Profile, queued: QueuedPod, diagnosis: Diagnosis) -> Remedy | None:
+        """What can be done for a pod that fits nowhere; None if nobody has anything to say about that."""
+        if diagnosis.helpable is None:
+            return None
+        attempt = Attempt(
+            profile,
+            queued.pod_class,
+            queued.pod,
+            _applicant(queued),
+            self.snapshot,
+            diagnosis.helpable,
+            self._rng,
+            self._memory,
+        )
+        found = None
+        for plugin, _ in profile.plugins:
+            if plugin.post_filter is not None:
+                found = plugin.post_filter(attempt)
+                if found.victims:
+                    break
+        return found
 
     def profile_of(self, pod_class: PodClass) -> Profile:
         return self._profiles[pod_class.scheduler_name]
@@ -369,3 +441,7 @@ class Cluster:
 def scheduler_of(pod: Object) -> str:
     """The name of the scheduler that a pod waits for."""
     return pod["spec"].get("schedulerName") or DEFAULT_SCHEDULER_NAME
+
+
+def _applicant(queued: QueuedPod) -> Applicant:
+    return Applicant(priority(queued.pod), queued.uid)

@@ -23,7 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scheduler.columns import BoolColumn, IntColumn, Rows
+from scheduler.diagnosis import kept_for_others
 from scheduler.framework import PodClass, Profile, feasible, rows_of
+from scheduler.nominations import Applicant
 from scheduler.snapshot import Snapshot
 
 INFEASIBLE = -1
@@ -77,8 +79,9 @@ class Evaluation:
         self._seen = -1
         self._without_wave = 0
         self._nowhere: tuple[int, int] | None = None
+        self._nominations = 0
 
-    def best(self, snapshot: Snapshot, turn: Turn) -> int | None:
+    def best(self, snapshot: Snapshot, turn: Turn, applicant: Applicant) -> int | None:
         """The row of the node with the highest score, of several the one whose turn it is; None if there is none."""
         if self._class.choice is not None:
             rows = rows_of(snapshot, self._class.choice[1].nodes)
@@ -86,17 +89,23 @@ class Evaluation:
             if len(rows) < 2:
                 return int(rows[0]) if len(rows) else None  # nothing to compare: as for each pod of a DaemonSet
             self._compute(snapshot, rows)
-            candidates = rows[_highest(self._total_among_others(snapshot, rows) if self._relations else self._total)]
+            alone = not self._relations and not snapshot.nominations
+            total = self._total if alone else self._total_among_others(snapshot, rows, applicant)
+            candidates = rows[_highest(total)]
             return int(turn.order(candidates)[0]) if len(candidates) else None
         if self._relations:
-            return self._best_among_others(snapshot, turn)
+            return self._best_among_others(snapshot, turn, applicant)
         # One change since the last choice: that choice itself. Then equal pods follow each other.
         in_sequence = snapshot.journal.position == self._seen + 1
         self._seen = snapshot.journal.position
+        in_sequence = in_sequence and self._nominations == snapshot.nominations.version
+        self._nominations = snapshot.nominations.version
         if in_sequence and self._wave:
             return self._wave.pop()
         self._wave = []
         self._refresh(snapshot)
+        if snapshot.nominations and (self._feasible & snapshot.nominated[: snapshot.height]).any():
+            return self._best_among_others(snapshot, turn, applicant)
         candidates = _highest(self._total)
         if not len(candidates):
             return None
@@ -109,22 +118,24 @@ class Evaluation:
             self._without_wave = CHOICES_WITHOUT_WAVE
         return self._wave.pop()
 
-    def _best_among_others(self, snapshot: Snapshot, turn: Turn) -> int | None:
+    def _best_among_others(self, snapshot: Snapshot, turn: Turn, applicant: Applicant) -> int | None:
         if self._nowhere == snapshot.position:
             return None  # equal pods that fail one after the other
         self._refresh(snapshot)
-        candidates = _highest(self._total_among_others(snapshot, slice(0, snapshot.height)))
+        candidates = _highest(self._total_among_others(snapshot, slice(0, snapshot.height), applicant))
         if not len(candidates):
-            self._nowhere = snapshot.position
+            # (What is kept for somebody is not kept from everybody.)
+            self._nowhere = None if snapshot.nominations else snapshot.position
             return None
         return int(turn.order(candidates)[0])
 
-    def _total_among_others(self, snapshot: Snapshot, rows: Rows) -> IntColumn:
+    def _total_among_others(self, snapshot: Snapshot, rows: Rows, applicant: Applicant) -> IntColumn:
         """The weighted sum of all scores of all rows that are kept, with what goes by the pods on all nodes."""
         passed = self._feasible.copy()
         for filter_nodes, _, _, demand in self._relations:
             for rejection in filter_nodes(demand, snapshot, rows) if filter_nodes is not None else ():
                 passed &= ~rejection.nodes
+        passed &= ~kept_for_others(self._profile, self._class, snapshot, rows, passed, applicant)
         if not passed.any():
             return np.full(len(passed), INFEASIBLE, dtype=np.int64)
         extremes = [_extremes(rates, passed) for rates in self._rates]

@@ -9,7 +9,8 @@ Source: https://kubernetes.io/docs/concepts/scheduling-eviction/scheduling-frame
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+import random
+from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
@@ -20,23 +21,27 @@ import orjson
 from apimachinery.meta import Object, namespace
 from scheduler.columns import BoolColumn, IntColumn, Rows
 from scheduler.gangs import GangKey
+from scheduler.nominations import Applicant
 from scheduler.pods import Usage, usage_fields, usage_of
 from scheduler.residents import Resident
-from scheduler.snapshot import NOTHING, Change, Snapshot
+from scheduler.snapshot import NOTHING, Change, PlacedPod, Snapshot
 from scheduler.storage import BIND_TIMEOUT_SECONDS, wanted_claims
 
 DEFAULT_SCHEDULER_NAME = "default-scheduler"
 SCORE_MAX = 100
 VOLUME_BINDING = "VolumeBinding"
 CLASSES_REMEMBERED = 4096
-NO_NODES_MESSAGE = "no nodes available to schedule pods"
 
 
 class Rejection(NamedTuple):
-    """Nodes (a true for each of the rows asked about) that a plugin turns down, and why."""
+    """Nodes (a true for each of the rows asked about) that a plugin turns down, and why.
+
+    `for_good` are those of them (or all) where that would be so without any of the pods that are there, too.
+    """
 
     nodes: BoolColumn
     reason: str
+    for_good: BoolColumn | bool = False
 
 
 class Choice(NamedTuple):
@@ -72,6 +77,8 @@ class Plugin:
     A plugin that goes by the pods on all nodes has `heeds`: whether a pod that comes or goes, wherever that is, can
     turn its "no" into a "yes". Its `filter` is asked about all nodes for every pod, and so is `compare`, its score of
     0 … 100 given which nodes are feasible.
+
+    `post_filter` is asked what can be done for a pod that no node takes.
     """
 
     name: str
@@ -88,6 +95,7 @@ class Plugin:
     gathers: bool = False
     room: Callable[[Demand, Snapshot, Rows], IntColumn] | None = None
     helped_by: Change = NOTHING
+    post_filter: Callable[[Attempt], Remedy] | None = None
 
 
 def normalize_up(rates: IntColumn, lowest: int, highest: int) -> IntColumn:
@@ -122,14 +130,6 @@ class PodClass:
 
     def _identity(self) -> Hashable:
         return self.scheduler_name, self.demands, self.usage
-
-
-@dataclass(frozen=True, slots=True)
-class Diagnosis:
-    """Why no node takes a pod: Kubernetes' message, and the names of the plugins that turned nodes down."""
-
-    message: str
-    rejectors: frozenset[str]
 
 
 @dataclass(slots=True)
@@ -216,7 +216,7 @@ def feasible(
 ) -> BoolColumn:
     """Which of these rows are nodes that every filter lets pass; without `relations`, each by what is on it alone."""
     passed = snapshot.present[rows].copy()
-    if pod_class.fleeting and _objection(profile, pod_class, snapshot) is not None:
+    if pod_class.fleeting and objection_to(profile, pod_class, snapshot) is not None:
         return np.zeros_like(passed)
     for (plugin, _), demand in zip(profile.plugins, pod_class.demands, strict=True):
         if plugin.filter is not None and demand is not None and (relations or plugin.heeds is None):
@@ -225,46 +225,12 @@ def feasible(
     return passed
 
 
-def _objection(profile: Profile, pod_class: PodClass, snapshot: Snapshot) -> tuple[str, str] | None:
+def objection_to(profile: Profile, pod_class: PodClass, snapshot: Snapshot) -> tuple[str, str] | None:
     """Why a class can't be placed at all, and the plugin that says so."""
     for (plugin, _), demand in zip(profile.plugins, pod_class.demands, strict=True):
         if plugin.objection is not None and demand is not None and (why := plugin.objection(demand, snapshot)):
             return plugin.name, why
     return None
-
-
-def diagnose(profile: Profile, pod_class: PodClass, snapshot: Snapshot) -> Diagnosis:
-    """Why a class fits nowhere: for every node the reasons of the first plugin that turned it down."""
-    if not snapshot.node_count:
-        return Diagnosis(NO_NODES_MESSAGE, frozenset())
-    if (objection := _objection(profile, pod_class, snapshot)) is not None:
-        objector, why = objection
-        return Diagnosis(_message(snapshot.node_count, why), frozenset((objector,)))
-    counts: Counter[str] = Counter()
-    rejectors = set()
-    rows: Rows = slice(0, snapshot.height)
-    if pod_class.choice is not None:
-        chooser, (names, conflict) = pod_class.choice
-        rejectors.add(chooser)
-        if not names:
-            return Diagnosis(_message(snapshot.node_count, conflict), frozenset(rejectors))
-        rows = rows_of(snapshot, names)
-        if left_out := snapshot.node_count - len(rows):
-            counts[f"node(s) didn't satisfy plugin(s) [{chooser}]"] = left_out
-    undecided = snapshot.present[rows].copy()
-    for (plugin, _), demand in zip(profile.plugins, pod_class.demands, strict=True):
-        if plugin.filter is None or demand is None:
-            continue
-        rejected = np.zeros_like(undecided)
-        for rejection in plugin.filter(demand, snapshot, rows):
-            here = rejection.nodes & undecided
-            if number := int(np.count_nonzero(here)):
-                counts[rejection.reason] += number
-                rejectors.add(plugin.name)
-                rejected |= here
-        undecided &= ~rejected
-    reasons = ", ".join(sorted(f"{number} {reason}" for reason, number in counts.items()))
-    return Diagnosis(_message(snapshot.node_count, reasons), frozenset(rejectors))
 
 
 def rows_of(snapshot: Snapshot, names: Iterable[str]) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
@@ -273,80 +239,32 @@ def rows_of(snapshot: Snapshot, names: Iterable[str]) -> np.ndarray[tuple[int], 
     return np.array(sorted(row for row in rows if row is not None), dtype=np.intp)
 
 
-@dataclass(slots=True)
-class News:
-    """What has changed: of which rows what, whether any node is gone, and which pods came to nodes or left them."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Attempt:
+    """A pod that no node takes as things are; `helpable` nodes (a true for each row) only because of other pods.
 
-    rows: dict[int, Change] = field(default_factory=dict)
-    elsewhere: Change = NOTHING
-    residents: set[Resident] = field(default_factory=set)
-
-    def __bool__(self) -> bool:
-        return bool(self.rows or self.elsewhere or self.residents)
-
-
-def still_against(
-    profile: Profile, pod_class: PodClass, rejectors: frozenset[str], news: News, snapshot: Snapshot
-) -> frozenset[str] | None:
-    """After some changes: who turns down a class there that these plugins turned down; None if it may fit.
-
-    It may fit if a plugin that said no names such a change, and all of them now say yes to a node that has had it.
-    (Or to any, if that plugin goes by the pods on all.) Without any node to say no, a new one is all that is needed.
-    Whoever says no instead has to be remembered: it may be the only one left.
+    `memory` is for what a post filter has worked out, and is given to it again with the next pod.
     """
-    if not rejectors:
-        return None if any(Change.NODE_ADDED in change for change in news.rows.values()) else frozenset()
-    helpful, everywhere = NOTHING, False
-    for (plugin, _), demand in zip(profile.plugins, pod_class.demands, strict=True):
-        if plugin.name in rejectors:
-            helpful |= plugin.helped_by
-            everywhere = everywhere or _concerns_all(plugin, demand, news)
-    if everywhere:
-        return _against(profile, pod_class, snapshot, _rows_in_question(pod_class, snapshot))
-    rows = [row for row, change in news.rows.items() if change & helpful and snapshot.present[row]]
-    if pod_class.choice is not None:
-        rows = [row for row in rows if snapshot.node_name(row) in pod_class.choice[1].nodes]
-    return _against(profile, pod_class, snapshot, np.array(rows, dtype=np.intp)) if rows else frozenset()
+
+    profile: Profile
+    pod_class: PodClass
+    pod: Object
+    applicant: Applicant
+    snapshot: Snapshot
+    helpable: BoolColumn
+    rng: random.Random
+    memory: OrderedDict[Hashable, Any]
 
 
-def _concerns_all(plugin: Plugin, demand: Demand | None, news: News) -> bool:
-    """Whether something has changed that may turn what a plugin says of any node."""
-    if plugin.heeds is None or demand is None:
-        return False
-    if news.elsewhere & plugin.helped_by or any(change & plugin.helped_by for change in news.rows.values()):
-        return True
-    return any(plugin.heeds(demand, resident) for resident in news.residents)
+@dataclass(frozen=True, slots=True, eq=False)
+class Remedy:
+    """What is to be done for such a pod: `victims` are sent away from `node`, where it is to come; or why nothing is.
 
+    An empty `node` says that it is not to come anywhere any more, None that this is as before. `displaced` are less
+    important pods that were to come there, and now are not.
+    """
 
-def _rows_in_question(pod_class: PodClass, snapshot: Snapshot) -> Rows:
-    if pod_class.choice is not None:
-        return rows_of(snapshot, pod_class.choice[1].nodes)
-    return slice(0, snapshot.height)
-
-
-def still_against_for_storage(
-    profile: Profile, pod_class: PodClass, rejectors: frozenset[str], snapshot: Snapshot
-) -> frozenset[str] | None:
-    """The same after a change of claims, volumes or classes of storage."""
-    if not any(plugin.name in rejectors and Change.STORAGE in plugin.helped_by for plugin, _ in profile.plugins):
-        return frozenset()
-    return _against(profile, pod_class, snapshot, _rows_in_question(pod_class, snapshot))
-
-
-def _against(profile: Profile, pod_class: PodClass, snapshot: Snapshot, rows: Rows) -> frozenset[str] | None:
-    """The plugins that turn down these rows; None if one of the rows is turned down by none."""
-    if pod_class.fleeting and (objection := _objection(profile, pod_class, snapshot)) is not None:
-        return frozenset((objection[0],))
-    undecided = snapshot.present[rows].copy()
-    found = set()
-    for (plugin, _), demand in zip(profile.plugins, pod_class.demands, strict=True):
-        if plugin.filter is not None and demand is not None:
-            for rejection in plugin.filter(demand, snapshot, rows):
-                if (rejection.nodes & undecided).any():
-                    found.add(plugin.name)
-                    undecided &= ~rejection.nodes
-    return None if undecided.any() else frozenset(found)
-
-
-def _message(nodes: int, reasons: str) -> str:
-    return f"0/{nodes} nodes are available: {reasons}."
+    node: str | None
+    victims: tuple[PlacedPod, ...] = ()
+    message: str = ""
+    displaced: tuple[Object, ...] = ()

@@ -20,7 +20,8 @@ import numpy as np
 
 from apimachinery.meta import Object
 from scheduler.columns import Rows
-from scheduler.framework import Diagnosis, PodClass, Profile, feasible, rows_of
+from scheduler.diagnosis import Diagnosis
+from scheduler.framework import PodClass, Profile, feasible, rows_of
 from scheduler.gangs import GangKey, Gangs
 from scheduler.pods import CPU, MEMORY, Usage, priority
 from scheduler.queue import QueuedPod, SchedulingQueue
@@ -43,10 +44,14 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class GangOutcome:
-    """Which pods of a gang have been placed, and which are to be told why they have not been."""
+    """Which pods of a gang have been placed, and which are to be told why they have not been.
+
+    `alone` is why one that did not have to be placed with others was not.
+    """
 
     placements: Sequence[Placement] = ()
     told: Sequence[tuple[Object, str]] = ()
+    alone: Diagnosis | None = None
 
 
 @dataclass(slots=True)
@@ -92,9 +97,9 @@ def place_gang(cluster: Cluster, queued: QueuedPod, now: float) -> GangOutcome:
     needed = cluster.gangs.missing(key)
     if not needed:
         found = cluster.place(queued, now)
-        return (
-            GangOutcome(told=[(queued.pod, found.message)]) if isinstance(found, Diagnosis) else GangOutcome([found])
-        )
+        if isinstance(found, Diagnosis):
+            return GangOutcome(told=[(queued.pod, found.message)], alone=found)
+        return GangOutcome([found])
     pods = [queued, *_take_others(cluster, key, queued, now)]
     try:
         assert len(pods) >= needed, "pods of a gang that is not complete are held back"
@@ -135,7 +140,7 @@ def _place_together(
         cluster.take_back(placements.pop(queued.uid))
 
     def failed(tried: Attempt) -> None:
-        failure.add(tried, {left.pod_class: cluster.diagnosis(left.pod_class) for left in tried.left})
+        failure.add(tried, {left.pod_class: cluster.diagnosis(left) for left in tried.left})
 
     found = attempt(pods, needed, place=place, undo=undo, failed=failed)
     if found is None:
@@ -144,7 +149,7 @@ def _place_together(
         cluster.settled(placements[queued.uid], now)
     told = []
     for left in found.left:
-        diagnosis = cluster.diagnosis(left.pod_class)
+        diagnosis = cluster.diagnosis(left)
         cluster.turn_down(left, diagnosis.rejectors, now)
         told.append((left.pod, diagnosis.message))
     return GangOutcome([placements[queued.uid] for queued in found.placed], told)

@@ -174,9 +174,19 @@ def node_name(pod: Object) -> str:
     return pod["spec"].get("nodeName") or ""
 
 
+def nominated_node(pod: Object) -> str:
+    """The node where room is made for the pod, or ""."""
+    return (pod.get("status") or {}).get("nominatedNodeName") or ""
+
+
 def priority(pod: Object) -> int:
     """The pod's priority; 0 if it has none."""
     return pod["spec"].get("priority") or 0
+
+
+def standing(pod: Object) -> tuple[int, str]:
+    """A pod's priority and when it was started ("" if it has not been): what makes it worth keeping."""
+    return priority(pod), (pod.get("status") or {}).get("startTime") or ""
 
 
 def _container_statuses(status: Object) -> Iterator[Object]:

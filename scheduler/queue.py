@@ -134,11 +134,12 @@ class SchedulingQueue:
         """The pod, whichever part it is in."""
         return self._pods.get(pod_uid)
 
-    def add(self, pod: Object, pod_class: PodClass, now: float, *, described: int = 0) -> None:
+    def add(self, pod: Object, pod_class: PodClass, now: float, *, described: int = 0) -> QueuedPod:
         """Take in a pod that is new."""
         queued = QueuedPod(pod, pod_class, since=now, due=now, described=described)
         self._pods[queued.uid] = queued
         self._admit(queued)
+        return queued
 
     def update(self, pod: Object, pod_class: PodClass, now: float, *, described: int = 0) -> None:
         """Take in another version of a pod; what it demands anew is tried at once."""
@@ -174,12 +175,17 @@ class SchedulingQueue:
                 return self._take_out(queued)
         return None
 
-    def fail(self, queued: QueuedPod, rejectors: frozenset[str], now: float) -> None:
-        """The pod fits nowhere: it waits for a change that may help."""
+    def fail(self, queued: QueuedPod, rejectors: frozenset[str], now: float, *, nominated: bool = False) -> None:
+        """The pod fits nowhere: it waits for a change that may help.
+
+        One that is `nominated` waits for what is being done for it; that need not help others of its class, but the
+        same can be done for them.
+        """
         if not self._failed(queued, now):
             return
+        goes_on = nominated and self.follow(queued.pod_class, now)
         group = self._groups.setdefault(queued.pod_class, _Group())
-        group.rejectors, group.helped = rejectors, False
+        group.rejectors, group.helped = rejectors, goes_on
         group.size += 1
         queued.part = Part.UNSCHEDULABLE
         _push(group.waiting, self._in_order(queued), group.size)
@@ -216,12 +222,20 @@ class SchedulingQueue:
         if self._pods.get(queued.uid) is queued:
             self._admit(queued)
 
-    def move(self, may_help: Callable[[PodClass, frozenset[str]], bool], now: float) -> None:
-        """Have those pods tried again that something may have helped; the question is asked once a class."""
+    def move(self, may_help: Callable[[PodClass, frozenset[str], int], bool], now: float) -> None:
+        """Have those pods tried again that something may have helped; the question is asked once a class.
+
+        It is asked for the first of them, with its priority.
+        """
         for pod_class, group in list(self._groups.items()):
-            if not group.helped and may_help(pod_class, group.rejectors):
+            if not group.helped and may_help(pod_class, group.rejectors, self._highest_priority(group)):
                 group.helped = True
                 self.follow(pod_class, now)
+
+    def _highest_priority(self, group: _Group) -> int:
+        while group.waiting[0][-1].ticket != group.waiting[0][-2]:
+            heapq.heappop(group.waiting)
+        return -group.waiting[0][0]
 
     def describe_anew(self, queued: QueuedPod, pod_class: PodClass, now: float) -> None:
         """A pod that was just taken out is of another class than it was, for what is around it has changed."""
@@ -237,15 +251,19 @@ class SchedulingQueue:
         """A waiting class would be turned down by these as well."""
         self._groups[pod_class].rejectors |= rejectors
 
-    def follow(self, pod_class: PodClass, now: float) -> None:
-        """One of a class has been placed, or has left the queue: if the class has been helped, the next one comes."""
+    def follow(self, pod_class: PodClass, now: float) -> bool:
+        """One of a class has been placed, or has left the queue: if the class has been helped, the next one comes.
+
+        Tells whether there is one.
+        """
         group = self._groups.get(pod_class)
         while group is not None and group.helped and group.waiting:
             *_, ticket, queued = heapq.heappop(group.waiting)
             if queued.ticket == ticket:
                 self._leave(queued)
                 self._resume(queued, now)
-                return
+                return True
+        return False
 
     def next_due(self) -> float | None:
         """When `pop` may have something without any call in between; None if never."""

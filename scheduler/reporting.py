@@ -29,7 +29,7 @@ from apimachinery.meta import (
 from apimachinery.resources import PODS
 from apimachinery.time import rfc3339
 from scheduler.cluster import Placement, scheduler_of
-from scheduler.pods import node_name
+from scheduler.pods import node_name, nominated_node
 
 CONDITION = "PodScheduled"
 UNSCHEDULABLE, SCHEDULER_ERROR = "Unschedulable", "SchedulerError"
@@ -38,11 +38,12 @@ WORKERS = 4
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a pod could not be placed."""
+    """Why a pod could not be placed, and the node that is kept for it now: "" if none is, None if as before."""
 
     uid: str
     reason: str
     message: str
+    nominated: str | None = None
 
 
 class Reporter:
@@ -68,11 +69,19 @@ class Reporter:
             pod, "Normal", "Scheduled", f"Successfully assigned {namespaced_key(pod)} to {placement.node}"
         )
 
-    def failed(self, pod: Object, reason: str, message: str) -> None:
-        """A pod could not be placed."""
+    def failed(self, pod: Object, reason: str, message: str, *, nominated: str | None = None) -> None:
+        """A pod could not be placed; `nominated` is the node that it is to wait for now, if that has changed."""
         self._recorders[scheduler_of(pod)].event(pod, "Warning", "FailedScheduling", message)
-        self._failures[namespaced_key(pod)] = Failure(uid(pod), reason, message)
+        waiting = self._failures.get(namespaced_key(pod))
+        if nominated is None and waiting is not None and waiting.uid == uid(pod):
+            nominated = waiting.nominated
+        self._failures[namespaced_key(pod)] = Failure(uid(pod), reason, message, nominated)
         self._queue.add(namespaced_key(pod))
+
+    def preempted(self, victim: Object, preemptor: Object, node: str) -> None:
+        """A pod has been sent away to make room for another one."""
+        message = f"Preempted by pod {uid(preemptor)} on node {node}"
+        self._recorders[scheduler_of(preemptor)].event(victim, "Normal", "Preempted", message)
 
     async def run(self) -> None:
         """Write conditions until cancelled."""
@@ -103,7 +112,8 @@ def condition_patch(pod: Object, failure: Failure, now: float) -> Object | None:
         return None
     known = find_condition(pod, CONDITION)
     told = (known or {}).get("status"), (known or {}).get("reason"), (known or {}).get("message")
-    if told == ("False", failure.reason, failure.message):
+    nominated = nominated_node(pod) if failure.nominated is None else failure.nominated
+    if told == ("False", failure.reason, failure.message) and nominated == nominated_node(pod):
         return None
     generation = pod["metadata"].get("generation")
     conditions = with_condition(
@@ -116,4 +126,7 @@ def condition_patch(pod: Object, failure: Failure, now: float) -> Object | None:
         **({"observedGeneration": generation} if generation else {}),
     )
     metadata = {"uid": uid(pod), "resourceVersion": resource_version(pod)}
-    return {"metadata": metadata, "status": {"conditions": conditions}}
+    status = {"conditions": conditions, "nominatedNodeName": nominated or None}
+    if nominated == nominated_node(pod):
+        del status["nominatedNodeName"]
+    return {"metadata": metadata, "status": status}

@@ -1,7 +1,7 @@
 """The loop: takes the pod whose turn it is, finds its node, hands the placement to the binder, and goes on.
 
     informers ──events──▶ Cluster (snapshot + queue) ──pop──▶ place ──▶ Binder ──▶ POST pods/binding
-                              ▲                                 │
+                              ▲                                 ├──▶ RoomMaker ──▶ DELETE pods
                               └──── assumed / forgotten ────────┴──▶ Reporter ──▶ events, PodScheduled
 
 Events and placements alternate in one thread; only requests to the API server run in parallel. The loop sleeps
@@ -23,9 +23,10 @@ from apimachinery.meta import Object, name, namespaced_key
 from apimachinery.persistent_volumes import claim_key
 from scheduler.binding import Binder, Outcome
 from scheduler.cluster import Cluster, Placement, Taker
-from scheduler.framework import Diagnosis
+from scheduler.diagnosis import Diagnosis
 from scheduler.queue import QueuedPod
 from scheduler.reporting import SCHEDULER_ERROR, UNSCHEDULABLE, Reporter
+from scheduler.room_making import Eviction, RoomMaker
 from scheduler.volume_binder import VolumeBinder
 
 logger = logging.getLogger(__name__)
@@ -50,6 +51,7 @@ class Scheduler:
         storage: StorageInformers,
         groups: Sequence[Informer] = (),
         workloads: Informer,
+        budgets: Informer,
         clock: Clock,
     ) -> None:
         self._client = client
@@ -60,6 +62,7 @@ class Scheduler:
         self._storage = storage
         self._groups = groups
         self._workloads = workloads
+        self._budgets = budgets
         self._clock = clock
         self._wake = asyncio.Event()
         self._volumes = VolumeBinder(client, cluster.snapshot, clock=clock)
@@ -72,18 +75,21 @@ class Scheduler:
         for informer in groups:
             informer.add_handler(self._group_changed)
         workloads.add_handler(self._workload_changed)
+        budgets.add_handler(self._budget_changed)
 
     async def lead(self) -> None:
         """Place pods until cancelled."""
-        for informer in (self._nodes, self._pods, *self._storage, *self._groups, self._workloads):
+        for informer in (self._nodes, self._pods, *self._storage, *self._groups, self._workloads, self._budgets):
             await informer.wait_synced()
         logger.info(kv("placing pods", nodes=self._cluster.snapshot.node_count, **self._cluster.queue.counts()))
         binder = Binder(self._client, self._done, volumes=self._volumes, clock=self._clock)
+        room_maker = RoomMaker(self._client, self._reporter, self._room_not_made, clock=self._clock)
         async with asyncio.TaskGroup() as group:
             group.create_task(binder.run())
-            group.create_task(self._place_pods(binder))
+            group.create_task(room_maker.run())
+            group.create_task(self._place_pods(binder, room_maker))
 
-    async def _place_pods(self, binder: Binder) -> None:
+    async def _place_pods(self, binder: Binder, room_maker: RoomMaker) -> None:
         since_turn = 0
         while True:
             queued = self._cluster.next_pod(self._clock.monotonic())
@@ -91,9 +97,11 @@ class Scheduler:
             if queued is None:
                 await self._sleep()
                 continue
-            placements = self._place(queued)
+            placements, evictions = self._place(queued)
             if placements:
                 await binder.submit(*placements)
+            for eviction in evictions:
+                await room_maker.submit(eviction)
             since_turn += max(1, len(placements))
             if since_turn >= PODS_PER_TURN:
                 since_turn = 0
@@ -104,8 +112,8 @@ class Scheduler:
             for pod, why in self._cluster.held_back(self._clock.monotonic()):
                 self._reporter.failed(pod, UNSCHEDULABLE, why)
 
-    def _place(self, queued: QueuedPod) -> Sequence[Placement]:
-        """Place a pod, or all of its gang."""
+    def _place(self, queued: QueuedPod) -> tuple[Sequence[Placement], Sequence[Eviction]]:
+        """Place a pod, or all of its gang; or find who has to go for that."""
         try:
             if queued.pod_class.gang is not None:
                 return self._place_gang(queued)
@@ -114,17 +122,30 @@ class Scheduler:
             logger.error(kv("placing failed", pod=queued.key, error=repr(error)), exc_info=error)
             self._cluster.queue.fail_by_error(queued, self._clock.monotonic())
             self._reporter.failed(queued.pod, SCHEDULER_ERROR, repr(error))
-            return ()
+            return (), ()
         if isinstance(found, Diagnosis):
-            self._reporter.failed(queued.pod, UNSCHEDULABLE, found.message)
-            return ()
-        return (found,)
+            return (), self._not_placed(queued, found)
+        return (found,), ()
 
-    def _place_gang(self, queued: QueuedPod) -> Sequence[Placement]:
+    def _place_gang(self, queued: QueuedPod) -> tuple[Sequence[Placement], Sequence[Eviction]]:
         outcome = self._cluster.place_gang(queued, self._clock.monotonic())
+        if outcome.alone is not None:
+            return (), self._not_placed(queued, outcome.alone)
         for pod, message in outcome.told:
             self._reporter.failed(pod, UNSCHEDULABLE, message)
-        return outcome.placements
+        return outcome.placements, ()
+
+    def _not_placed(self, queued: QueuedPod, found: Diagnosis) -> Sequence[Eviction]:
+        remedy = found.remedy
+        nominated = remedy.node if remedy is not None else None
+        self._reporter.failed(queued.pod, UNSCHEDULABLE, found.message, nominated=nominated)
+        if remedy is not None and (remedy.victims or remedy.displaced):
+            return (Eviction(queued, remedy),)
+        return ()
+
+    def _room_not_made(self, eviction: Eviction, victims: Sequence[Object]) -> None:
+        self._cluster.room_not_made(eviction.queued, victims, self._clock.monotonic())
+        self._wake.set()
 
     def _done(self, placement: Placement, outcome: Outcome, message: str) -> None:
         """The binder's answer."""
@@ -184,6 +205,9 @@ class Scheduler:
     def _workload_changed(self, kind: str, old: Object | None, new: Object | None) -> None:
         self._cluster.workload_changed(old, new)
         self._wake.set()
+
+    def _budget_changed(self, kind: str, old: Object | None, new: Object | None) -> None:
+        self._cluster.budget_changed(old, new)
 
     def _pod_changed(self, kind: str, old: Object | None, new: Object | None) -> None:
         self._cluster.pod_changed(kind, old, new, now=self._clock.monotonic())

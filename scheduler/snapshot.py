@@ -8,7 +8,8 @@ one consistent state, and nothing is ever copied.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -17,10 +18,12 @@ from numpy.typing import NDArray
 
 from apimachinery.meta import Object, get_path, labels, name
 from apimachinery.taints import Taint
+from scheduler.budgets import Budgets
 from scheduler.columns import ROWS_FIRST, BoolColumn, CodedColumn, IntColumn, Journal, grown
 from scheduler.groups import Groups
 from scheduler.images import Images
-from scheduler.pods import CPU, EPHEMERAL_STORAGE, MEMORY, PODS, HostPort, Requests, Usage, amounts
+from scheduler.nominations import Nominations, Nominee
+from scheduler.pods import CPU, EPHEMERAL_STORAGE, MEMORY, PODS, HostPort, Requests, Usage, amounts, standing
 from scheduler.residents import NOBODY, Resident, Residents
 from scheduler.storage import Storage
 
@@ -43,16 +46,19 @@ class Change(enum.Flag):
 NOTHING = Change(0)
 
 Taints = tuple[Taint, ...]
+UNKNOWN: Object = {"metadata": {}, "spec": {}}
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class PlacedPod:
-    """A pod and the node that it is counted on."""
+    """A pod and the node that it is counted on; `standing` is its priority and when it was started."""
 
     node: str
     usage: Usage
     resident: Resident
     assumed: bool
+    pod: Object
+    standing: tuple[int, str]
 
 
 class Snapshot:
@@ -61,12 +67,19 @@ class Snapshot:
     def __init__(self) -> None:
         self.height = 0
         self.journal = Journal()
+        # The rows on which something has changed that matters only where room is made for others.
+        self.standings = Journal()
+        self.nominations = Nominations()
+        self.budgets = Budgets()
+        # How many pods have which priority.
+        self.priorities: Counter[int] = Counter()
         self.storage = Storage()
         self.groups = Groups()
         self.residents = Residents()
         self.images = Images()
         self.present: BoolColumn = np.zeros(ROWS_FIRST, dtype=np.bool_)
         self.unschedulable: BoolColumn = np.zeros(ROWS_FIRST, dtype=np.bool_)
+        self.nominated: BoolColumn = np.zeros(ROWS_FIRST, dtype=np.bool_)
         self.scored_cpu: IntColumn = np.zeros(ROWS_FIRST, dtype=np.int64)
         self.scored_memory: IntColumn = np.zeros(ROWS_FIRST, dtype=np.int64)
         self.taints: CodedColumn[Taints] = CodedColumn(ROWS_FIRST)
@@ -138,6 +151,14 @@ class Snapshot:
             if wanted.ip == ANY_ADDRESS or wanted.ip in addresses or ANY_ADDRESS in addresses:
                 yield row
 
+    def pods_on(self, row: int) -> Iterable[PlacedPod]:
+        """The pods that are counted on a node."""
+        return self._pods_of.get(self.node_name(row), {}).values()
+
+    def nominees(self, row: int) -> Mapping[str, Nominee]:
+        """The pods that wait for room on a node, by uid."""
+        return self.nominations.on(self.node_name(row))
+
     # What happens to nodes.
 
     def set_node(self, node: Object) -> Change:
@@ -169,7 +190,7 @@ class Snapshot:
             labelled.set(row, None)
         self.taints.set(row, None)
         self.images.changed(row, self._known(row), None)
-        self.present[row] = self.unschedulable[row] = False
+        self.present[row] = self.unschedulable[row] = self.nominated[row] = False
         self._nodes[row] = None
         self._free.append(row)
         self.journal.append(row)
@@ -185,6 +206,7 @@ class Snapshot:
             if self.height > len(self.present):
                 self._grow(2 * len(self.present))
         self._rows[name(node)] = row
+        self.nominated[row] = bool(self.nominations.on(name(node)))
         for pod in self._pods_of.get(name(node), {}).values():
             self._count(row, pod, 1)
         return row
@@ -216,6 +238,7 @@ class Snapshot:
     def _grow(self, rows: int) -> None:
         self.present = grown(self.present, rows)
         self.unschedulable = grown(self.unschedulable, rows)
+        self.nominated = grown(self.nominated, rows)
         self.scored_cpu = grown(self.scored_cpu, rows)
         self.scored_memory = grown(self.scored_memory, rows)
         self._none = grown(self._none, rows)
@@ -233,17 +256,28 @@ class Snapshot:
 
     # What happens to pods.
 
-    def place(self, uid: str, node: str, usage: Usage, resident: Resident = NOBODY, *, assumed: bool = False) -> None:
+    def place(
+        self,
+        uid: str,
+        node: str,
+        usage: Usage,
+        resident: Resident = NOBODY,
+        *,
+        assumed: bool = False,
+        pod: Object = UNKNOWN,
+    ) -> None:
         """Count a pod on a node, and no longer where or as it was counted before."""
         old = self._pods.get(uid)
         if old is not None and old.node == node and old.usage == usage:
             old.assumed = old.assumed and assumed
             if old.resident != resident:
                 self._rename(old, resident)
+            self._take_standing(old, pod)
             return
         self.remove(uid)
-        placed = self._pods[uid] = PlacedPod(node, usage, resident, assumed)
+        placed = self._pods[uid] = PlacedPod(node, usage, resident, assumed, pod, standing(pod))
         self._pods_of.setdefault(node, {})[uid] = placed
+        self._count_priority(placed, 1)
         row = self._rows.get(node)
         if row is not None:
             self._count(row, placed, 1)
@@ -254,13 +288,24 @@ class Snapshot:
         row = self._rows.get(pod.node)
         if row is not None:
             self.residents.rename(row, pod.resident, resident)
+            self.standings.append(row)
         pod.resident = resident
+
+    def _take_standing(self, placed: PlacedPod, pod: Object) -> None:
+        self._count_priority(placed, -1)
+        placed.pod = pod
+        before, placed.standing = placed.standing, standing(pod)
+        self._count_priority(placed, 1)
+        row = self._rows.get(placed.node)
+        if row is not None and before != placed.standing:
+            self.standings.append(row)
 
     def remove(self, uid: str) -> PlacedPod | None:
         """No longer count a pod; tells where and as what it was counted."""
         placed = self._pods.pop(uid, None)
         if placed is None:
             return None
+        self._count_priority(placed, -1)
         pods = self._pods_of[placed.node]
         del pods[uid]
         if not pods:
@@ -271,9 +316,34 @@ class Snapshot:
             self.journal.append(row)
         return placed
 
+    def _count_priority(self, placed: PlacedPod, sign: int) -> None:
+        priority, _ = placed.standing
+        self.priorities[priority] += sign
+        if not self.priorities[priority]:
+            del self.priorities[priority]
+
     def placed(self, uid: str) -> PlacedPod | None:
         """Where a pod is counted."""
         return self._pods.get(uid)
+
+    def nominate(self, uid: str, nominee: Nominee) -> None:
+        """Keep room on a node for a pod that waits for it, and nowhere else."""
+        self.forget_nomination(uid)
+        self.nominations.add(uid, nominee)
+        self._nominees_changed(nominee.node)
+
+    def forget_nomination(self, uid: str) -> Nominee | None:
+        """Keep no room for a pod any more; tells where that was."""
+        nominee = self.nominations.discard(uid)
+        if nominee is not None:
+            self._nominees_changed(nominee.node)
+        return nominee
+
+    def _nominees_changed(self, node: str) -> None:
+        row = self._rows.get(node)
+        if row is not None:
+            self.nominated[row] = bool(self.nominations.on(node))
+            self.standings.append(row)
 
     @contextmanager
     def supposing(self, rows: NDArray[np.intp], usage: Usage) -> Iterator[None]:
@@ -290,8 +360,11 @@ class Snapshot:
                 column[rows] -= value
 
     def _count(self, row: int, pod: PlacedPod, sign: int) -> None:
-        usage = pod.usage
         self.residents.count(row, pod.resident, sign)
+        self.count_usage(row, pod.usage, sign)
+
+    def count_usage(self, row: int, usage: Usage, sign: int) -> None:
+        """Count on a node what a pod takes up, or no longer; whoever only supposes that takes it back."""
         for resource, value in usage.requests:
             self._counted(resource)[row] += sign * value
         self._requested[PODS][row] += sign

@@ -138,14 +138,22 @@ class Storage:
 
     def release(self, pod_uid: str) -> bool:
         """A pod is gone, or has not been placed after all; tells whether it used any claim."""
-        claims = self._used.pop(pod_uid, ())
-        for wanted in claims:
-            users = self._users[wanted.key]
-            users.discard(pod_uid)
-            if not users:
-                del self._users[wanted.key]
+        claims = self._used.get(pod_uid, ())
+        self.suppose(pod_uid, uses=False)
+        self._used.pop(pod_uid, None)
         self.version += bool(claims)
         return bool(claims)
+
+    def suppose(self, pod_uid: str, *, uses: bool) -> None:
+        """Have a placed pod use its claims, or not, for a while."""
+        for wanted in self._used.get(pod_uid, ()):
+            users = self._users.setdefault(wanted.key, set())
+            if uses:
+                users.add(pod_uid)
+            else:
+                users.discard(pod_uid)
+            if not users:
+                del self._users[wanted.key]
 
     def assume(self, pod_uid: str, decision: Decision) -> None:
         """Go by a decision from now on."""

@@ -21,6 +21,7 @@ _POD_SPEC = (
     "nodeName",
     "schedulerName",
     "priority",
+    "preemptionPolicy",
     "schedulingGates",
     "nodeSelector",
     "affinity",
@@ -32,7 +33,7 @@ _POD_SPEC = (
 # Of a pod that waits only.
 _SPREAD = ("topologySpreadConstraints",)
 _OWNER = ("apiVersion", "kind", "name", "controller")
-_POD_STATUS = ("phase", "conditions")
+_POD_STATUS = ("phase", "conditions", "startTime", "nominatedNodeName")
 _CONTAINER = ("name", "resources", "ports", "restartPolicy")
 _CONTAINER_STATUS = ("name", "resources", "allocatedResources")
 _CLAIM_VOLUME = ("name", "persistentVolumeClaim", "ephemeral")
@@ -99,6 +100,12 @@ def trimmed_workload(workload: Object) -> Object:
 def trimmed_group(obj: Object) -> Object:
     """A service, a controller or a namespace: its name, its labels and its selector."""
     return {**_identity(obj), "spec": _kept(obj.get("spec") or {}, ("selector",))}
+
+
+def trimmed_budget(budget: Object) -> Object:
+    """A budget of disruption: whom it means, and how many of them may go."""
+    told = _kept(budget.get("status") or {}, ("disruptionsAllowed", "disruptedPods"))
+    return {**trimmed_group(budget), "status": told}
 
 
 def _identity(obj: Object) -> Object:

@@ -17,6 +17,7 @@ from scheduler.configuration.section import Section
 from scheduler.framework import Plugin
 from scheduler.plugins import (
     balanced_allocation,
+    default_preemption,
     inter_pod_affinity,
     node_affinity,
     node_resources_fit,
@@ -32,6 +33,7 @@ from scheduler.plugins.resource_scoring import (
     most_allocated,
     requested_to_capacity_ratio,
 )
+from scheduler.preemption import Share
 from scheduler.storage import BIND_TIMEOUT_SECONDS
 
 Build = Callable[[Section], Plugin]
@@ -118,6 +120,20 @@ def _resources(told: Section, complaint: str, *, weight_max: int) -> tuple[Weigh
 def _balanced_allocation(args: Section) -> Plugin:
     resources = _resources(args, "must be 1", weight_max=1)
     return balanced_allocation.plugin(tuple(resource.resource for resource in resources))
+
+
+def _default_preemption(args: Section) -> Plugin:
+    fields = "minCandidateNodesPercentage", "minCandidateNodesAbsolute"
+    percentage, absolute = args.integer(fields[0], 10), args.integer(fields[1], 100)
+    if not 0 <= percentage <= 100:
+        args.problems.add(invalid_value(args.at(fields[0]), percentage, "not in valid range [0, 100]"))
+    if absolute < 0:
+        args.problems.add(invalid_value(args.at(fields[1]), absolute, "not in valid range [0, inf)"))
+    if percentage == absolute == 0:
+        for field, other in (fields, fields[::-1]):
+            detail = f"cannot be zero at the same time as {other}"
+            args.problems.add(invalid_value(args.at(field), 0, detail))
+    return default_preemption.plugin(Share(percentage, absolute))
 
 
 def _inter_pod_affinity(args: Section) -> Plugin:
@@ -256,6 +272,7 @@ def bind_timeout_seconds(args: Section) -> float:
 
 BUILDERS: dict[str, Build] = {
     balanced_allocation.NAME: _balanced_allocation,
+    default_preemption.NAME: _default_preemption,
     inter_pod_affinity.NAME: _inter_pod_affinity,
     node_affinity.NAME: _node_affinity,
     node_resources_fit.NAME: _node_resources_fit,

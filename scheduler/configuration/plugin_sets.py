@@ -187,4 +187,6 @@ def limited(plugin: Plugin, points: dict[str, tuple[str, ...]]) -> Plugin:
         plugin = replace(plugin, filter=None, room=None)
     if plugin.name not in points["score"]:
         plugin = replace(plugin, score=None, normalize=None, compare=None)
+    if plugin.name not in points["postFilter"]:
+        plugin = replace(plugin, post_filter=None)
     return plugin

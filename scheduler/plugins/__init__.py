@@ -8,6 +8,7 @@ from __future__ import annotations
 from scheduler.framework import DEFAULT_SCHEDULER_NAME, Profile
 from scheduler.plugins import (
     balanced_allocation,
+    default_preemption,
     gang_scheduling,
     image_locality,
     inter_pod_affinity,
@@ -38,6 +39,7 @@ DEFAULT_PLUGINS = (
     (balanced_allocation.PLUGIN, 1),
     (image_locality.PLUGIN, 1),
     (gang_scheduling.PLUGIN, 0),
+    (default_preemption.PLUGIN, 0),
 )
 
 

@@ -105,13 +105,13 @@ def filter_nodes(demand: Demand, snapshot: Snapshot, rows: Rows) -> Sequence[Rej
     """Turn down nodes for a pod's affinity, its anti-affinity, and that of others; one reason a node."""
     undecided = np.ones(len(snapshot.present[rows]), dtype=np.bool_)
     rejections = []
-    for reason, rejected in (
-        (REASON_AFFINITY, _far(demand, snapshot, rows)),
-        (REASON_ANTI_AFFINITY, _too_near(demand, snapshot, rows)),
-        (REASON_EXISTING, _shunned(demand, snapshot, rows)),
+    for reason, rejected, for_good in (
+        (REASON_AFFINITY, _far(demand, snapshot, rows), True),
+        (REASON_ANTI_AFFINITY, _too_near(demand, snapshot, rows), False),
+        (REASON_EXISTING, _shunned(demand, snapshot, rows), False),
     ):
         if rejected is not None:
-            rejections.append(Rejection(rejected & undecided, reason))
+            rejections.append(Rejection(rejected & undecided, reason, for_good))
             undecided &= ~rejected
     return rejections
 

@@ -141,7 +141,7 @@ def filter_nodes(demand: Demand, snapshot: Snapshot, rows: Rows) -> Sequence[Rej
     matched = all_hold(demand.selector, snapshot, rows)
     if demand.required is not None:
         matched &= any_holds(demand.required, snapshot, rows)
-    return [Rejection(~matched, REASON)]
+    return [Rejection(~matched, REASON, for_good=True)]
 
 
 def score_nodes(demand: Demand, snapshot: Snapshot, rows: Rows) -> IntColumn:

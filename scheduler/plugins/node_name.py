@@ -26,7 +26,7 @@ def filter_nodes(demand: str, snapshot: Snapshot, rows: Rows) -> Sequence[Reject
     row = snapshot.row(demand)
     if row is not None:
         others[row] = False
-    return [Rejection(others[rows], REASON)]
+    return [Rejection(others[rows], REASON, for_good=True)]
 
 
 PLUGIN = Plugin("NodeName", demand, filter=filter_nodes, helped_by=Change.NODE_ADDED)

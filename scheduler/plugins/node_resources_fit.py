@@ -47,8 +47,9 @@ def filter_nodes(demand: Usage, snapshot: Snapshot, rows: Rows) -> Sequence[Reje
     full = snapshot.requested(PODS)[rows] >= snapshot.allocatable(PODS)[rows]
     rejections = [Rejection(full, REASON_PODS)]
     for resource, wanted in demand.requests:
-        left = snapshot.allocatable(resource)[rows] - snapshot.requested(resource)[rows]
-        rejections.append(Rejection(left < wanted, f"Insufficient {resource}"))
+        has = snapshot.allocatable(resource)[rows]
+        short = has - snapshot.requested(resource)[rows] < wanted
+        rejections.append(Rejection(short, f"Insufficient {resource}", for_good=has < wanted))
     return rejections
 
 

@@ -25,7 +25,7 @@ def demand(pod: Object) -> bool | None:
 
 def filter_nodes(demand: bool, snapshot: Snapshot, rows: Rows) -> Sequence[Rejection]:
     """Turn down cordoned nodes."""
-    return [Rejection(snapshot.unschedulable[rows], REASON)]
+    return [Rejection(snapshot.unschedulable[rows], REASON, for_good=True)]
 
 
 PLUGIN = Plugin(

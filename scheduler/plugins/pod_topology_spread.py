@@ -135,7 +135,7 @@ def filter_nodes(demand: Demand, snapshot: Snapshot, rows: Rows) -> Sequence[Rej
         over = undecided & (counts[codes] + constraint.itself - least > constraint.skew_max)
         crowded |= over
         undecided &= ~over
-    return [Rejection(unlabelled, REASON_LABEL), Rejection(crowded, REASON)]
+    return [Rejection(unlabelled, REASON_LABEL, for_good=True), Rejection(crowded, REASON)]
 
 
 def score_nodes(demand: Demand, snapshot: Snapshot, rows: Rows, passed: BoolColumn) -> IntColumn:

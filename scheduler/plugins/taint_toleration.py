@@ -36,7 +36,7 @@ def filter_nodes(demand: Tolerations, snapshot: Snapshot, rows: Rows) -> Sequenc
     def repels(taints: Taints | None) -> bool:
         return any(taint.effect in FORBIDDING and not tolerates(demand, taint) for taint in taints or ())
 
-    return [Rejection(snapshot.taints.where(repels, rows), REASON)]
+    return [Rejection(snapshot.taints.where(repels, rows), REASON, for_good=True)]
 
 
 def score_nodes(demand: Tolerations, snapshot: Snapshot, rows: Rows) -> IntColumn:

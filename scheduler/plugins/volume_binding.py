@@ -45,10 +45,10 @@ def filter_nodes(demand: Claims, snapshot: Snapshot, rows: Rows) -> Sequence[Rej
             gone = np.ones_like(gone)
         elif (terms := affinity_terms(volume)) is not None:
             elsewhere = elsewhere | ~any_holds([parse_term(term) for term in terms], snapshot, rows)
-    rejections = [Rejection(gone, REASON_GONE), Rejection(elsewhere, REASON_ELSEWHERE)]
+    rejections = [Rejection(gone, REASON_GONE, for_good=True), Rejection(elsewhere, REASON_ELSEWHERE, for_good=True)]
     if unbound:
         options = options_for(snapshot.storage, unbound)
-        rejections.append(Rejection(_without(options, snapshot, rows), REASON_NONE))
+        rejections.append(Rejection(_without(options, snapshot, rows), REASON_NONE, for_good=True))
     return rejections
 
 

@@ -34,7 +34,7 @@ def filter_nodes(demand: Claims, snapshot: Snapshot, rows: Rows) -> Sequence[Rej
             zones = labels(volume).get(key) if volume is not None else None
             if zones is not None:
                 elsewhere |= somewhere & ~column.is_in(tuple(zones.split(_BETWEEN)), rows)
-    return [Rejection(elsewhere, REASON)]
+    return [Rejection(elsewhere, REASON, for_good=True)]
 
 
 PLUGIN = Plugin(

@@ -151,7 +151,7 @@ async def test_a_pod_that_fits_nowhere_is_told_why_in_kubernetes_words(
     await client.create(PODS, pod("web", cpu="2"))
     message = (
         "0/5 nodes are available: 1 node(s) had untolerated taint(s), 1 node(s) were unschedulable, "
-        "3 Insufficient cpu."
+        "3 Insufficient cpu. preemption: 0/5 nodes are available: 5 Preemption is not helpful for scheduling."
     )
     event = await event_of(client, "web", "FailedScheduling")
     assert (event["type"], event["message"]) == ("Warning", message)
@@ -359,6 +359,9 @@ async def test_pods_of_a_service_are_spread_and_pods_keep_away_from_each_other(
     assert len({await node_of(client, f"web-{number}") for number in range(4)}) == 4
     assert {int((await node_of(client, f"spread-{number}"))[1:]) % 2 for number in range(2)} == {0, 1}
     condition = await unscheduled(client, "alone")
-    assert condition["message"] == "0/4 nodes are available: 4 node(s) didn't match pod anti-affinity rules."
+    assert condition["message"] == (
+        "0/4 nodes are available: 4 node(s) didn't match pod anti-affinity rules. "
+        "preemption: 0/4 nodes are available: 4 No preemption victims found for incoming pod."
+    )
     await client.delete(PODS, "spread-0", "default", grace_period_seconds=0)
     assert await node_of(client, "alone")

@@ -8,7 +8,7 @@ from typing import Any
 
 from apimachinery.meta import Object
 from scheduler.cluster import Cluster, Placement
-from scheduler.framework import Diagnosis
+from scheduler.diagnosis import Diagnosis
 from scheduler.plugins import default_profile
 
 _versions = itertools.count(1)
@@ -108,11 +108,11 @@ def place_next(cluster: Cluster, *, now: float = 0.0) -> Placement | Diagnosis |
 
 
 def place(cluster: Cluster, pod: Object, *, now: float = 0.0) -> str:
-    """Place this pod at once: the node's name, or the message that says why there is none."""
+    """Place this pod at once: the node's name, or the message that says why none takes it as things are."""
     add_pod(cluster, pod, now=now)
     found = place_next(cluster, now=now)
     assert found is not None, "the pod was not due"
-    return found.node if isinstance(found, Placement) else found.message
+    return found.node if isinstance(found, Placement) else found.message.partition(" preemption: ")[0]
 
 
 def bind(cluster: Cluster, placement: Placement) -> Object:

@@ -15,6 +15,7 @@ from apimachinery.meta import Object
 from scheduler.columns import IntColumn, Rows
 from scheduler.evaluation import WAVE_ROWS_MAX, Evaluation, Turn
 from scheduler.framework import Plugin, PodClass, Profile
+from scheduler.nominations import Applicant
 from scheduler.plugins import node_resources_fit
 from scheduler.pods import PODS
 from scheduler.snapshot import Snapshot
@@ -84,7 +85,7 @@ class Placer:
         pod_class = self.profile.describe(make_pod(cpu=cpu), self.snapshot)
         if self.anew or pod_class not in self.evaluations:
             self.evaluations[pod_class] = Evaluation(self.profile, pod_class)
-        row = self.evaluations[pod_class].best(self.snapshot, self.turn)
+        row = self.evaluations[pod_class].best(self.snapshot, self.turn, Applicant(0, ""))
         if row is not None:
             self.turn.take(row)
             self.placed.append(f"uid-{len(self.placed)}")

@@ -179,7 +179,9 @@ def test_a_pod_that_asks_nothing_of_a_resource_goes_where_it_is_overcommitted() 
 
 
 def test_a_pod_that_names_its_node_fits_no_other() -> None:
-    from scheduler.framework import diagnose, feasible
+    from scheduler.diagnosis import diagnose
+    from scheduler.framework import feasible
+    from scheduler.nominations import Applicant
     from scheduler.plugins import default_profile
 
     profile = default_profile()
@@ -187,7 +189,7 @@ def test_a_pod_that_names_its_node_fits_no_other() -> None:
     pod_class = profile.describe(make_pod(node="b"), cluster.snapshot)
     assert list(feasible(profile, pod_class, cluster.snapshot, slice(0, 2))) == [False, True]
     elsewhere = profile.describe(make_pod(node="c"), cluster.snapshot)
-    told = diagnose(profile, elsewhere, cluster.snapshot).message
+    told = diagnose(profile, elsewhere, cluster.snapshot, Applicant(0, "")).message
     assert told == "0/2 nodes are available: 2 node(s) didn't match the requested node name."
 
 

@@ -73,7 +73,7 @@ def run(cluster: Cluster, *, now: float = 0.0) -> tuple[dict[str, str], dict[str
         for placement in outcome.placements:
             placed[name(placement.queued.pod)] = placement.node
             bind(cluster, placement)
-        told |= {name(pod): message for pod, message in outcome.told}
+        told |= {name(pod): message.partition(" preemption: ")[0] for pod, message in outcome.told}
     return placed, {pod: message for pod, message in told.items() if pod not in placed}
 
 

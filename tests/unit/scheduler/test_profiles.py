@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 
 from scheduler.cluster import Cluster, Placement
-from scheduler.framework import Diagnosis, Profile
+from scheduler.diagnosis import Diagnosis
+from scheduler.framework import Profile
 from scheduler.plugins import default_profile, node_resources_fit
 from tests.unit.scheduler.factories import add_node, add_pod, make_node, make_pod, place_next
 

@@ -59,9 +59,9 @@ def test_an_unschedulable_pod_waits_for_a_change_that_may_help() -> None:
     add(queue, "pod")
     queue.fail(pop(queue), frozenset({"Fit"}), now=0)
     assert queue.pop(100) is None
-    queue.move(lambda pod_class, rejectors: "Ports" in rejectors, now=100)
+    queue.move(lambda pod_class, rejectors, _: "Ports" in rejectors, now=100)
     assert queue.pop(100) is None
-    queue.move(lambda pod_class, rejectors: pod_class is CLASS and "Fit" in rejectors, now=100)
+    queue.move(lambda pod_class, rejectors, _: pod_class is CLASS and "Fit" in rejectors, now=100)
     assert names(queue, now=100) == ["pod"]
 
 
@@ -78,7 +78,7 @@ def test_whether_a_change_helps_is_asked_once_for_all_equal_pods() -> None:
     queue = full_of_equal_pods(100)
     asked = []
 
-    def note(pod_class: PodClass, rejectors: frozenset[str]) -> bool:
+    def note(pod_class: PodClass, rejectors: frozenset[str], first: int) -> bool:
         asked.append(pod_class)
         return True
 

@@ -56,7 +56,7 @@ class World:
         self.clock = ManualClock()
         self.nodes, self.pods = Collection(), Collection()
         self.claims, self.volumes, self.classes = Collection(), Collection(), Collection()
-        self.workloads = Collection()
+        self.workloads, self.budgets = Collection(), Collection()
         self.bound: dict[str, str] = {}
         self.events: list[tuple[str, str]] = []
         self.patches: list[tuple[str, Object]] = []
@@ -107,8 +107,9 @@ class World:
         pods: Any = self.pods
         storage: Any = (self.claims, self.volumes, self.classes)
         workloads: Any = self.workloads
+        budgets: Any = self.budgets
         followed: Any = {"nodes": nodes, "pods": pods, "storage": storage, "workloads": workloads}
-        made = Scheduler(client, cluster, reporter, **followed, clock=self.clock)
+        made = Scheduler(client, cluster, reporter, **followed, budgets=budgets, clock=self.clock)
         return made, reporter
 
     @asynccontextmanager
@@ -141,7 +142,9 @@ async def test_a_pod_that_fits_nowhere_is_told_so_and_bound_when_a_node_comes() 
         world.nodes.set(make_node("small", cpu="1"))
         world.pods.set(make_pod("web", cpu="2"))
         await world.clock.settle()
-        assert world.events == [("Warning FailedScheduling", "0/1 nodes are available: 1 Insufficient cpu.")]
+        why = "0/1 nodes are available: 1 Insufficient cpu."
+        why += " preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling."
+        assert world.events == [("Warning FailedScheduling", why)]
         ((pod, patch),) = world.patches
         (condition,) = patch["status"]["conditions"]
         assert pod == "web"
@@ -149,7 +152,7 @@ async def test_a_pod_that_fits_nowhere_is_told_so_and_bound_when_a_node_comes() 
             "PodScheduled",
             "False",
             "Unschedulable",
-            "0/1 nodes are available: 1 Insufficient cpu.",
+            why,
         )
         assert (
             patch["metadata"]["resourceVersion"] == world.pods.objects["default/web"]["metadata"]["resourceVersion"]

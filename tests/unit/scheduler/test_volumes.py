@@ -12,7 +12,7 @@ from apimachinery.patch import merge_patch
 from apimachinery.persistent_volumes import BIND_COMPLETED, SELECTED_NODE
 from apimachinery.resources import PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES
 from scheduler.cluster import Cluster, Placement
-from scheduler.framework import Diagnosis
+from scheduler.diagnosis import Diagnosis
 from scheduler.storage import BIND_TIMEOUT_SECONDS
 from scheduler.trimming import trimmed_pod
 from tests.unit.scheduler.factories import make_cluster, make_node, make_pod
@@ -99,7 +99,7 @@ def node_of(found: Placement | Diagnosis) -> str:
 
 def refusal(found: Placement | Diagnosis) -> str:
     assert isinstance(found, Diagnosis), found
-    return found.message.removeprefix("0/2 nodes are available: ")
+    return found.message.removeprefix("0/2 nodes are available: ").partition(" preemption: ")[0]
 
 
 @pytest.mark.parametrize(
