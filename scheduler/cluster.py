@@ -69,7 +69,7 @@ class Cluster:
         self._residents: OrderedDict[bytes, Resident] = OrderedDict()
         # While nobody waits because of other pods, nobody need be told of them.
         self._others_matter = False
-        self._storage_changed = False
+        self._storage_changed = self._namespaces_changed = False
         self._diagnoses: dict[FailingAlike, tuple[State, Diagnosis]] = {}
         self._nominating = Nominating(self.snapshot, self.queue, self._note)
         self._rng = rng
@@ -106,7 +106,11 @@ class Cluster:
 
     def group_changed(self, old: Object | None, new: Object | None) -> None:
         """Take an event of a service, a controller or a namespace that pods belong to."""
-        self.snapshot.groups.changed(old, new)
+        groups = self.snapshot.groups
+        before = groups.version
+        groups.changed(old, new)
+        if groups.version != before and (new or old or {})["kind"] == "Namespace":
+            self._namespaces_changed = self._others_matter
 
     def workload_changed(self, old: Object | None, new: Object | None) -> None:
         """Take an event of a Workload, which says which pods are placed together."""
@@ -153,6 +157,10 @@ class Cluster:
                 ),
                 now,
             )
+        if self._namespaces_changed:
+            self._namespaces_changed = False
+            # Whom a selector of namespaces means is found out when a pod is described, as it is when it is tried.
+            self.queue.move(lambda _, rejectors: bool(rejectors & self._relations), now)
         queued = self.queue.pop(now)
         if queued is not None:
             self.describe(queued, now)

@@ -437,3 +437,15 @@ def test_a_node_that_moves_to_another_domain_helps() -> None:
     assert place(cluster, incoming(affinity=away(term()))).startswith("0/2")
     add_node(cluster, make_node("a", labels={"region": "india", "hostname": "a"}))
     assert is_tried_again(cluster)
+
+
+def test_a_namespace_that_gets_other_labels_helps() -> None:
+    cluster = regions(a="china")
+    namespaced(cluster, "red", team="red")
+    there(cluster, "a", S1, namespace="red")
+    asked = near(term(namespaceSelector={"matchLabels": {"team": "blue"}}))
+    assert place(cluster, incoming(affinity=asked)).startswith("0/1")
+    assert not is_tried_again(cluster)
+    namespaced(cluster, "red", team="blue")
+    found = place_next(cluster, now=100.0)
+    assert isinstance(found, Placement) and found.node == "a"
