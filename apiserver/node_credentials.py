@@ -2,6 +2,7 @@
 
 DIR/NAME/kubeconfig                        who the node is to the API: system:node:NAME in system:nodes
 DIR/NAME/pki/ca.crt, kubelet.crt, .key     whom it trusts, and what it serves logs and exec with
+DIR/hollow-nodes/kubeconfig                with --hollow-nodes: who the process is that stands for many nodes
 
 The authority's key is read here and never leaves the API server's folder.
 """
@@ -19,6 +20,7 @@ from apiserver import kubeconfigs, pki
 from apiserver.files import write_private
 
 NODES = "system:nodes"
+HOLLOW_USER, HOLLOW_GROUP = "hollow-nodes", "wherry:hollow-nodes"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -27,14 +29,19 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--data-dir", type=Path, required=True, metavar="DIR", help="the API server's folder")
     parser.add_argument("--server", required=True, metavar="URL", help="where nodes reach the API server")
     parser.add_argument("--out-dir", type=Path, required=True, metavar="DIR", help="where a folder per node is made")
-    parser.add_argument("--node", type=_node, action="append", required=True, metavar="NAME=ADDRESS")
+    parser.add_argument("--node", type=_node, action="append", default=[], metavar="NAME=ADDRESS")
+    parser.add_argument("--hollow-nodes", action="store_true", help="who hollow nodes are; they may nothing yet")
     found = parser.parse_args(arguments)
-    issue(found.data_dir, found.out_dir, found.server, found.node)
+    if not found.node and not found.hollow_nodes:
+        parser.error("one of --node and --hollow-nodes is required")
+    issue(found.data_dir, found.out_dir, found.server, found.node, hollow=found.hollow_nodes)
     return 0
 
 
-def issue(data_dir: Path, out_dir: Path, server: str, nodes: Sequence[tuple[str, str]]) -> None:
-    """Write each node's kubeconfig and serving certificate. Raises PkiError."""
+def issue(
+    data_dir: Path, out_dir: Path, server: str, nodes: Sequence[tuple[str, str]], *, hollow: bool = False
+) -> None:
+    """Write each node's kubeconfig and serving certificate, and that of hollow nodes. Raises PkiError."""
     from apiserver.certificates import Authority, utc
 
     now = utc(time.time())
@@ -42,22 +49,27 @@ def issue(data_dir: Path, out_dir: Path, server: str, nodes: Sequence[tuple[str,
         raise pki.PkiError(f"there is no authority in {data_dir}: the API server makes it at its first start")
     try:
         authority = Authority.open(data_dir / "pki")
-        for name, address in nodes:
-            folder, user = out_dir / name, f"system:node:{name}"
-            serving = authority.issue(user, (NODES,), (name, address), now)
-            write_private(folder / "pki" / "ca.crt", authority.certificate_pem)
-            write_private(folder / "pki" / "kubelet.key", serving.key_pem)
-            write_private(folder / "pki" / "kubelet.crt", serving.certificate_pem)
-            client = authority.issue(user, (NODES,), (), now)
-            # The last file: whoever finds it finds the others as well.
-            text = kubeconfigs.render(
+
+        def kubeconfig(user: str, group: str) -> bytes:
+            client = authority.issue(user, (group,), (), now)
+            return kubeconfigs.render(
                 server=server,
                 user=user,
                 ca_pem=authority.certificate_pem,
                 certificate_pem=client.certificate_pem,
                 key_pem=client.key_pem,
             )
-            write_private(folder / "kubeconfig", text)
+
+        for name, address in nodes:
+            folder, user = out_dir / name, f"system:node:{name}"
+            serving = authority.issue(user, (NODES,), (name, address), now)
+            write_private(folder / "pki" / "ca.crt", authority.certificate_pem)
+            write_private(folder / "pki" / "kubelet.key", serving.key_pem)
+            write_private(folder / "pki" / "kubelet.crt", serving.certificate_pem)
+            # The last file: whoever finds it finds the others as well.
+            write_private(folder / "kubeconfig", kubeconfig(user, NODES))
+        if hollow:
+            write_private(out_dir / "hollow-nodes" / "kubeconfig", kubeconfig(HOLLOW_USER, HOLLOW_GROUP))
     except OSError as error:
         raise pki.PkiError(f"{error.filename or out_dir} can't be used: {error.strerror}") from error
 

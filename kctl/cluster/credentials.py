@@ -20,6 +20,16 @@ ISSUE_TIMEOUT_SECONDS = 30
 
 def issue_node_credentials(cluster: Cluster, nodes: list[str]) -> None:
     """Write each node's kubeconfig and serving certificate into its folder."""
+    named = [word for node in nodes for word in ("--node", f"{node}={cluster.nodes[node]}")]
+    _issue(cluster, cluster.data_dir / "nodes", named, ", ".join(nodes))
+
+
+def issue_hollow_credentials(cluster: Cluster) -> None:
+    """Write the kubeconfig of the process that is all hollow nodes."""
+    _issue(cluster, cluster.data_dir, ["--hollow-nodes"], "hollow nodes")
+
+
+def _issue(cluster: Cluster, out_dir: Path, flags: list[str], whose: str) -> None:
     command = [
         sys.executable,
         "-m",
@@ -30,15 +40,14 @@ def issue_node_credentials(cluster: Cluster, nodes: list[str]) -> None:
         "--server",
         cluster.server,
         "--out-dir",
-        str(cluster.data_dir / "nodes"),
+        str(out_dir),
+        *flags,
     ]
-    for node in nodes:
-        command += ["--node", f"{node}={cluster.nodes[node]}"]
     done = subprocess.run(
         command, capture_output=True, text=True, timeout=ISSUE_TIMEOUT_SECONDS, check=False, cwd="/"
     )
     if done.returncode != 0:
-        raise CommandError(f"credentials for {', '.join(nodes)}: {done.stderr.strip()}")
+        raise CommandError(f"credentials for {whose}: {done.stderr.strip()}")
 
 
 def user_kubeconfig() -> Path:

@@ -3,6 +3,7 @@
 DATA/cluster.json            nodes, their addresses, the node network
 DATA/apiserver/              the API server's database, keys and the control plane's kubeconfigs
 DATA/nodes/NAME/             one node agent's pods, addresses and certificates
+DATA/hollow-nodes/           the credentials of the process that is all hollow nodes
 DATA/images/                 the images, shared by all nodes of this machine
 DATA/run/PART.json           the process that runs a part
 DATA/log/PART.log            what a part has logged
@@ -36,6 +37,7 @@ class Cluster:
     port: int
     nodes: dict[str, str] = field(default_factory=dict)
     flags: dict[str, list[str]] = field(default_factory=dict)
+    hollow_nodes: int = 0
     # The users' kubeconfigs that have this cluster's context.
     kubeconfigs: list[str] = field(default_factory=list)
 
@@ -68,6 +70,11 @@ class Cluster:
     def admin_kubeconfig(self) -> Path:
         """The administrator's kubeconfig, written by the API server at its first start."""
         return self.data_dir / "apiserver" / "admin.kubeconfig"
+
+    @property
+    def hollow_kubeconfig(self) -> Path:
+        """Who the hollow nodes are to the API."""
+        return self.data_dir / "hollow-nodes" / "kubeconfig"
 
     @property
     def image_dir(self) -> Path:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import shutil
 import socket
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from apiclient.rest import Client
 from apimachinery.errors import ApiError
 from apimachinery.meta import Object, find_condition, get_path
 from apimachinery.resources import NODES
-from kctl.cluster import credentials, host_network, layout, processes
+from kctl.cluster import credentials, hollow_nodes, host_network, layout, processes
 from kctl.cluster.layout import Cluster
 from kctl.cluster.processes import Spec
 from kctl.errors import CommandError
@@ -62,6 +63,7 @@ def control_loop_specs(cluster: Cluster) -> list[Spec]:
     scheduler = ["scheduler", "--kubeconfig", str(keys / "scheduler.kubeconfig")]
     controllers = ["controllers", "--kubeconfig", str(keys / "controller-manager.kubeconfig")]
     controllers += ["--cluster-cidr", POD_NETWORK, *serving_flags(cluster, CONTROLLERS_PORT)]
+    controllers += hollow_nodes.controller_flags(cluster.hollow_nodes)
     return [
         Spec.module(SCHEDULER, [*scheduler, *flags.get(SCHEDULER, [])]),
         Spec.module(CONTROLLERS, [*controllers, *flags.get(CONTROLLERS, [])]),
@@ -89,6 +91,8 @@ def node_spec(cluster: Cluster, node: str) -> Spec:
 async def start_all(cluster: Cluster, deadline: float, progress: Progress) -> None:
     """Start what does not run; returns when the API server is ready and everything else has been started."""
     specs = [*control_loop_specs(cluster), *(node_spec(cluster, node) for node in cluster.nodes)]
+    if cluster.hollow_nodes:
+        specs.append(hollow_nodes.spec(cluster))
     missing = [spec for spec in specs if processes.find(cluster.data_dir, spec.name) is None]
     progress.waiting("starting the API server")
     host_network.ensure_bridge(cluster)
@@ -103,6 +107,7 @@ async def start_all(cluster: Cluster, deadline: float, progress: Progress) -> No
         ensure_credentials(cluster)
         await wait_ready(cluster, deadline)
         progress.done(f"API server ready at {cluster.server}")
+        await ensure_hollow_nodes(cluster)
         supervisor.start(specs)
 
 
@@ -146,6 +151,23 @@ def ensure_credentials(cluster: Cluster) -> None:
         credentials.issue_node_credentials(cluster, missing)
 
 
+async def ensure_hollow_nodes(cluster: Cluster) -> None:
+    """Let as many hollow nodes be as there are to be, and take away what is left of others."""
+    folder = cluster.hollow_kubeconfig.parent
+    if not cluster.hollow_nodes and not folder.exists():
+        return
+    if cluster.hollow_nodes and not cluster.hollow_kubeconfig.exists():
+        credentials.issue_hollow_credentials(cluster)
+    async with await Client.connect(load_kubeconfig(str(cluster.admin_kubeconfig))) as client:
+        if cluster.hollow_nodes:
+            await hollow_nodes.grant(client)
+        else:
+            await hollow_nodes.revoke(client)
+        await hollow_nodes.remove_surplus(client, cluster.hollow_nodes)
+    if not cluster.hollow_nodes:
+        shutil.rmtree(folder)
+
+
 def stop_node(cluster: Cluster, node: str, *, kill: bool) -> None:
     """End a node's agent and everything that it runs, and take its network away: the machine is gone.
 
@@ -175,7 +197,7 @@ def stop_all(cluster: Cluster, progress: Progress) -> None:
     data_dir = cluster.data_dir
     agents = [node_part(node) for node in cluster.nodes]
     progress.waiting("stopping the control plane and the node agents")
-    processes.stop(data_dir, *agents, SCHEDULER, CONTROLLERS)
+    processes.stop(data_dir, *agents, hollow_nodes.PART, SCHEDULER, CONTROLLERS)
     processes.stop(data_dir, APISERVER)
     for node in cluster.nodes:
         progress.waiting(f"stopping the pods of {node}")
@@ -187,8 +209,6 @@ def stop_all(cluster: Cluster, progress: Progress) -> None:
 
 def purge(cluster_dir: Path) -> None:
     """Remove everything that a stopped cluster has stored."""
-    import shutil
-
     shutil.rmtree(cluster_dir, ignore_errors=False)
 
 

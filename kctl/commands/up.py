@@ -9,19 +9,31 @@ from pathlib import Path
 from apiclient.kubeconfig import load as load_kubeconfig
 from apiclient.rest import Client
 from apimachinery.meta import Object
-from kctl.cluster import credentials, layout, lifecycle
+from kctl.cluster import credentials, hollow_nodes, layout, lifecycle, processes
 from kctl.durations import duration
 from kctl.errors import CommandError
 from kctl.progress import Progress
 
 MAX_NODES = 200
-PARTS = ("apiserver", "scheduler", "controllers", "kubelet")
+PARTS = {
+    "apiserver": "the API server",
+    "scheduler": "the scheduler",
+    "controllers": "the controllers",
+    "kubelet": "the node agents",
+    "hollow": "the hollow nodes (`python -m kubelet.hollow --help`)",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of `kctl up`."""
     parser.add_argument(
         "--nodes", type=int, metavar="N", help="how many nodes to run (default: 1, or as many as there are)"
+    )
+    parser.add_argument(
+        "--hollow-nodes",
+        type=int,
+        metavar="N",
+        help="how many nodes that run nothing and only tell the API so, besides (default: as many as there are)",
     )
     parser.add_argument(
         "-f",
@@ -44,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-kubeconfig", action="store_true", help="leave the user's kubeconfig alone")
     for part in PARTS:
         parser.add_argument(
-            f"--{part}-flag", action="append", metavar="FLAG", help=f"a flag for the {part}, may be repeated"
+            f"--{part}-flag", action="append", metavar="FLAG", help=f"a flag for {PARTS[part]}, may be repeated"
         )
 
 
@@ -53,6 +65,9 @@ async def run(args: argparse.Namespace) -> None:
     layout.require_root("starting a cluster")
     if args.nodes is not None and not 1 <= args.nodes <= MAX_NODES:
         raise CommandError(f"--nodes {args.nodes}: must be between 1 and {MAX_NODES}", exit_status=2)
+    if args.hollow_nodes is not None and not 0 <= args.hollow_nodes <= hollow_nodes.MAX_NODES:
+        why = f"must be between 0 and {hollow_nodes.MAX_NODES}"
+        raise CommandError(f"--hollow-nodes {args.hollow_nodes}: {why}", exit_status=2)
     if not 1 <= args.port <= 65535:
         raise CommandError(f"--port {args.port}: must be between 1 and 65535", exit_status=2)
     objects = _read_objects(args.filename)
@@ -66,6 +81,8 @@ async def run(args: argparse.Namespace) -> None:
                 given = getattr(args, f"{part}_flag")
                 if given is not None:
                     cluster.flags[part] = given
+            if args.hollow_nodes is not None and args.hollow_nodes != cluster.hollow_nodes:
+                _change_hollow_nodes(cluster, args.hollow_nodes)
             while len(cluster.nodes) < (args.nodes or 1):
                 cluster.add_node()
             cluster.save()
@@ -74,6 +91,11 @@ async def run(args: argparse.Namespace) -> None:
                 await lifecycle.wait_nodes_ready(client, cluster, deadline, progress)
                 count = len(cluster.nodes)
                 progress.done(f"{count} node{'s' if count > 1 else ''} ready")
+                if cluster.hollow_nodes:
+                    await hollow_nodes.wait_ready(client, cluster, deadline, progress)
+                    progress.done(
+                        f"{cluster.hollow_nodes} hollow node{'s' if cluster.hollow_nodes > 1 else ''} ready"
+                    )
             _tell_kubeconfig(args, cluster)
         finally:
             progress.end()
@@ -82,6 +104,15 @@ async def run(args: argparse.Namespace) -> None:
             await _apply_all(cluster, [item for _, item in objects], deadline, progress)
         finally:
             progress.end()
+
+
+def _change_hollow_nodes(cluster: layout.Cluster, count: int) -> None:
+    """There are to be so many from now on: what was started for another number is ended, to be started anew."""
+    parts = [hollow_nodes.PART]
+    if hollow_nodes.controller_flags(count) != hollow_nodes.controller_flags(cluster.hollow_nodes):
+        parts.append(lifecycle.CONTROLLERS)
+    processes.stop(cluster.data_dir, *parts)
+    cluster.hollow_nodes = count
 
 
 def _read_objects(files: list[str]) -> list[tuple[str, Object]]:

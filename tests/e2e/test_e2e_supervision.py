@@ -108,3 +108,20 @@ def test_a_cluster_whose_own_file_is_damaged_can_still_be_removed() -> None:
         assert refused.returncode != 0 and "is damaged" in refused.stderr
     assert not cluster.data_dir.exists()
     assert not list(Path("/run/netns").glob(f"{bridge}*")) and not Path(f"/sys/class/net/{bridge}").exists()
+
+
+def test_hollow_nodes_come_and_go_as_they_are_asked_for(cluster: WholeCluster) -> None:
+    def names() -> set[str]:
+        return {node["metadata"]["name"] for node in cluster.get("nodes")}
+
+    cluster.machine("up", "--hollow-nodes", "5", "--no-kubeconfig", "--quiet")
+    assert names() == {"node-1", "node-2", *(f"hollow-{number}" for number in range(5))}
+    elsewhere = POD.replace("  containers", "  nodeSelector: {{hollow.wherry.io/node: 'true'}}\n  containers")
+    cluster.apply(elsewhere.format(name="hollow"))
+    cluster.wait("pod/hollow", "condition=Ready")
+    cluster.machine("up", "--hollow-nodes", "2", "--no-kubeconfig", "--quiet")
+    assert names() == {"node-1", "node-2", "hollow-0", "hollow-1"}
+    cluster.machine("up", "--hollow-nodes", "0", "--no-kubeconfig", "--quiet")
+    assert names() == {"node-1", "node-2"}
+    roles = {role["metadata"]["name"] for role in cluster.get("clusterroles")}
+    assert not [role for role in roles if "hollow" in role] and "cluster-admin" in roles

@@ -1,5 +1,6 @@
 """The keys and certificates of a cluster: made once, kept, and made anew when they no longer serve."""
 
+import base64
 import ssl
 import stat
 from pathlib import Path
@@ -200,3 +201,15 @@ def test_a_node_that_makes_no_sense_is_refused(
 def test_without_an_authority_nothing_is_issued(tmp_path: Path) -> None:
     with pytest.raises(pki.PkiError, match="the API server makes it at its first start"):
         issue(tmp_path, "node-1=10.0.0.11")
+
+
+def test_hollow_nodes_are_known_as_one_user_of_a_group_of_their_own(tmp_path: Path) -> None:
+    make(tmp_path)
+    where = ["--data-dir", str(tmp_path), "--server", "https://127.0.0.1:6443", "--out-dir", str(tmp_path)]
+    assert node_credentials.main([*where, "--hollow-nodes"]) == 0
+    document = yaml.safe_load((tmp_path / "hollow-nodes/kubeconfig").read_text())
+    encoded = document["users"][0]["user"]["client-certificate-data"]
+    issued = x509.load_pem_x509_certificate(base64.b64decode(encoded))
+    assert issued.subject.rfc4514_string() == "CN=hollow-nodes,O=wherry:hollow-nodes"
+    with pytest.raises(SystemExit):
+        node_credentials.main(where)
