@@ -160,7 +160,7 @@ class Cluster:
         if self._namespaces_changed:
             self._namespaces_changed = False
             # Whom a selector of namespaces means is found out when a pod is described, as it is when it is tried.
-            self.queue.move(lambda _, rejectors: bool(rejectors & self._relations), now)
+            self.queue.move(lambda _, rejectors, __: bool(rejectors & self._relations), now)
         queued = self.queue.pop(now)
         if queued is not None:
             self.describe(queued, now)
