@@ -65,6 +65,19 @@ def read(request: Object) -> Asked:
     )
 
 
+def certificate_end(request: Object) -> float | None:
+    """When the certificate that was issued ends, in seconds since 1970; None without one, or if it can't be read."""
+    issued = get_path(request, "status", "certificate", default="")
+    if not issued:
+        return None
+    from cryptography import x509
+
+    try:
+        return x509.load_pem_x509_certificate(base64.b64decode(issued)).not_valid_after_utc.timestamp()
+    except (ValueError, binascii.Error):
+        return None
+
+
 def problem(signer: str, asked: Asked, usages: Sequence[str]) -> str:
     """Why a signer of Kubernetes' own would not sign this; "" if it would."""
     match signer:

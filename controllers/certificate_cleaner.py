@@ -1,10 +1,12 @@
-"""Removes certificate requests that nobody needs any more: some time after they were decided, or if nobody decides.
+"""Removes certificate requests that nobody needs any more: some time after they were decided, or if nobody decides;
+at the latest when the certificate has ended.
 
-Source: kubernetes/pkg/controller/certificates/cleaner
+Source: https://kubernetes.io/docs/reference/access-authn-authz/certificate-signing-requests/#request-signing-process
 """
 
 from __future__ import annotations
 
+from apimachinery.certificate_requests import certificate_end
 from apimachinery.meta import Object, find_condition, get_path, name, uid
 from apimachinery.resources import CERTIFICATESIGNINGREQUESTS
 from apimachinery.time import parse_rfc3339
@@ -28,7 +30,9 @@ def removed_at(request: Object) -> float:
     )
     if not decided or waits_for_certificate:
         return created + PENDING_SECONDS
-    return max(decided) + DECIDED_SECONDS
+    end = max(decided) + DECIDED_SECONDS
+    expired = certificate_end(request)
+    return end if expired is None else min(end, expired)
 
 
 class CertificateCleaner:

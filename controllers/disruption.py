@@ -27,10 +27,10 @@ from apimachinery.meta import (
 )
 from apimachinery.resources import PODDISRUPTIONBUDGETS, PODS
 from apimachinery.selectors import Selector, selector_from_object
-from apimachinery.time import rfc3339
 from controllers import disruption_status as statuses
 from controllers.context import Context
 from controllers.controller_scale import ControllerScales, NoScale
+from controllers.disruption_target import disruption_target
 from controllers.pods import ready_condition
 from controllers.requests import unless_gone, write_status
 
@@ -150,10 +150,7 @@ class DisruptionController:
         if wait > 0:
             self.queue.add_after(_POD + key, wait)
             return
-        condition: Object = {"type": "DisruptionTarget", "status": "False", "reason": None, "message": None}
-        condition["lastTransitionTime"] = rfc3339(self._clock.now())
-        if generation := pod["metadata"].get("generation"):
-            condition["observedGeneration"] = generation
+        condition = disruption_target(pod, "False", None, None, self._clock.now())
         metadata = {"uid": uid(pod), "resourceVersion": resource_version(pod)}
         patch = {"metadata": metadata, "status": {"conditions": [condition]}}
         patching = self._client.patch(PODS, name(pod), patch, namespace(pod), kind="strategic", subresource="status")

@@ -119,8 +119,11 @@ class GarbageCollector:
             return OwnerState.ABSENT
         resource = self._by_kind(reference["apiVersion"], reference["kind"])
         scope = namespace(item.obj)
-        if resource is None or (resource.namespaced and not scope):
+        if resource is None:
             return OwnerState.SOLID  # not to be found out: better kept than lost
+        if resource.namespaced and not scope:
+            self._tell_if_elsewhere(item, reference)
+            return OwnerState.SOLID  # in no namespace, it can't have such an owner: nor can this be found out
         wanted = (scope, *(str(reference[key]) for key in ("apiVersion", "kind", "name", "uid")))
         if wanted in self._absent:
             return OwnerState.ABSENT

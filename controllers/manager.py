@@ -52,6 +52,7 @@ from controllers.service_account import ServiceAccountController
 from controllers.stateful_set import StatefulSetController
 from controllers.storage_protection import ClaimProtection, VolumeProtection
 from controllers.taint_eviction import TaintEvictionController
+from controllers.token_cleaner import TokenCleaner
 from controllers.ttl_after_finished import TtlAfterFinished
 from controllers.validating_policy_status import ValidatingPolicyStatus
 
@@ -86,6 +87,7 @@ CONTROLLERS = {
     "clusterrole-aggregation-controller": Entry(ClusterRoleAggregation, 1),
     "certificatesigningrequest-approving-controller": Entry(CertificateApproval, 2),
     "certificatesigningrequest-cleaner-controller": Entry(CertificateCleaner, 1),
+    "token-cleaner-controller": Entry(TokenCleaner, 1),
     "daemonset-controller": Entry(DaemonSetController, 2, "concurrent-daemonset-syncs"),
     "disruption-controller": Entry(DisruptionController, 1),
     "deployment-controller": Entry(DeploymentController, 5, "concurrent-deployment-syncs"),

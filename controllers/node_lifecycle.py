@@ -117,8 +117,12 @@ class NodeLifecycleController:
             self._heard(name(new), heartbeat)
 
     def _node_changed(self, kind: str, old: Object | None, new: Object | None) -> None:
+        # Not of those that were there before us: each change of the lead would bring an event a node.
+        if old is None and new is not None and self._nodes.has_synced:
+            self._tell_registered(new, "RegisteredNode", f"Registered Node {name(new)} in Controller")
         if new is None:
             assert old is not None
+            self._tell_registered(old, "RemovingNode", f"Removing Node {name(old)} from Controller")
             self._zones_changed(old, None)
             for memory in (self._heartbeats, self._due):
                 memory.pop(name(old), None)
@@ -281,6 +285,11 @@ class NodeLifecycleController:
             {**pod, "apiVersion": "v1", "kind": "Pod"}, "Warning", "NodeNotReady", "Node is not ready"
         )
 
+    def _tell_registered(self, node: Object, reason: str, message: str) -> None:
+        self._tell(node, reason, f"Node {name(node)} event: {message}")
+
     def _tell_not_ready(self, node: Object) -> None:
-        message = f"Node {name(node)} status is now: NodeNotReady"
-        self._recorder.event({**node, "apiVersion": "v1", "kind": "Node"}, "Normal", "NodeNotReady", message)
+        self._tell(node, "NodeNotReady", f"Node {name(node)} status is now: NodeNotReady")
+
+    def _tell(self, node: Object, reason: str, message: str) -> None:
+        self._recorder.event({**node, "apiVersion": "v1", "kind": "Node"}, "Normal", reason, message)

@@ -19,9 +19,9 @@ from typing import Any
 from apiclient.logs import kv
 from apimachinery.meta import Object, deletion_requested, name, namespace, namespaced_key, uid
 from apimachinery.resources import NODES, PODS
-from apimachinery.time import rfc3339
 from controllers import taints
 from controllers.context import Context
+from controllers.disruption_target import disruption_target
 from controllers.pods import BY_NODE, by_node, created, is_finished, node_name
 from controllers.requests import settle_or_raise, unless_gone
 
@@ -123,9 +123,8 @@ class PodGarbageCollector:
         if not is_finished(pod):
             status: dict[str, Any] = {"phase": "Failed"}
             if disruption is not None:
-                told = {"type": "DisruptionTarget", "status": "True", "reason": "DeletionByPodGC"}
-                moved = {"message": disruption, "lastTransitionTime": rfc3339(self._clock.now())}
-                status["conditions"] = [{**told, **moved}]
+                now = self._clock.now()
+                status["conditions"] = [disruption_target(pod, "True", "DeletionByPodGC", disruption, now)]
             patch = {"metadata": {"uid": uid(pod)}, "status": status}
             patching = self._client.patch(
                 PODS, name(pod), patch, namespace(pod), kind="strategic", subresource="status"

@@ -25,9 +25,9 @@ from apimachinery.meta import (
     uid,
 )
 from apimachinery.resources import NODES, PODS
-from apimachinery.time import rfc3339
 from controllers import taints
 from controllers.context import Context
+from controllers.disruption_target import DISRUPTION_TARGET, disruption_target
 from controllers.pods import BY_NODE, by_node, node_name
 from controllers.requests import unless_gone
 from controllers.vigil import Vigil
@@ -116,10 +116,9 @@ class TaintEvictionController:
         return max(0.0, stay.due - now)
 
     async def _evict(self, pod: Object) -> None:
-        if find_condition(pod, "DisruptionTarget") is None:
-            told = {"type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager"}
-            told["message"] = "Taint manager: deleting due to NoExecute taint"
-            told["lastTransitionTime"] = rfc3339(self._clock.now())
+        if find_condition(pod, DISRUPTION_TARGET) is None:
+            message = "Taint manager: deleting due to NoExecute taint"
+            told = disruption_target(pod, "True", "DeletionByTaintManager", message, self._clock.now())
             patch = {"metadata": {"uid": uid(pod)}, "status": {"conditions": [told]}}
             patching = self._client.patch(
                 PODS, name(pod), patch, namespace(pod), kind="strategic", subresource="status"

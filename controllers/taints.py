@@ -99,9 +99,10 @@ def seconds_tolerated(pod: Object, taints: Iterable[Taint]) -> float | None:
     tolerations: list[Object] = get_path(pod, "spec", "tolerations", default=[])
     used: list[Object] = []
     for taint in taints:
-        matching = [toleration for toleration in tolerations if tolerates(toleration, taint)]
-        if not matching:
+        # Of several the first one counts, as in Kubernetes.
+        matching = next((toleration for toleration in tolerations if tolerates(toleration, taint)), None)
+        if matching is None:
             return 0.0
-        used += matching
+        used.append(matching)
     limits = [t["tolerationSeconds"] for t in used if t.get("tolerationSeconds") is not None]
     return max(0.0, float(min(limits))) if limits else None

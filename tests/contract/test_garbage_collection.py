@@ -12,6 +12,7 @@ from apiclient.rest import Client
 from apimachinery.errors import ApiError
 from apimachinery.meta import Object, find_condition, get_path, name
 from apimachinery.resources import (
+    CLUSTERROLES,
     CONFIGMAPS,
     DEPLOYMENTS,
     EVENTS,
@@ -137,6 +138,31 @@ async def test_an_owner_in_another_namespace_counts_as_absent_and_is_told_of(cli
     told = lambda found: any(event["reason"] == "OwnerRefInvalidNamespace" for event in found.values())  # noqa: E731
     await until(client, EVENTS, scope, told)
     await client.get(CONFIGMAPS, f"far-{scope}", "default")
+
+
+async def test_what_is_in_no_namespace_keeps_an_owner_in_one_and_that_is_told_of(client: Client, scope: str) -> None:
+    far = await config_map(client, scope, "far")
+    made = {"metadata": {"name": f"child-{scope}", "ownerReferences": [reference(far)]}, "rules": []}
+    await client.create(CLUSTERROLES, made)
+    told = lambda found: any(  # noqa: E731
+        event["reason"] == "OwnerRefInvalidNamespace" and event["involvedObject"]["name"] == f"child-{scope}"
+        for event in found.values()
+    )
+    await until(client, EVENTS, "default", told)
+    await client.delete(CONFIGMAPS, "far", scope)
+    await until(client, CONFIGMAPS, scope, lambda found: not names(found))
+    assert get_path(await client.get(CLUSTERROLES, f"child-{scope}"), "metadata", "deletionTimestamp") is None
+
+
+async def test_a_bootstrap_token_that_has_expired_goes(client: Client) -> None:
+    for which, year in (("abcdef", 2020), ("fedcba", 2999)):
+        data = {"token-id": which, "token-secret": "0123456789abcdef", "expiration": f"{year}-01-01T00:00:00Z"}
+        metadata = {"name": f"bootstrap-token-{which}", "namespace": "kube-system"}
+        await client.create(
+            SECRETS, {"metadata": metadata, "type": "bootstrap.kubernetes.io/token", "stringData": data}
+        )
+    await until(client, SECRETS, "kube-system", lambda found: "bootstrap-token-abcdef" not in found)
+    await client.get(SECRETS, "bootstrap-token-fedcba", "kube-system")
 
 
 async def test_an_owner_of_a_kind_that_nobody_serves_keeps_its_dependents(client: Client, scope: str) -> None:

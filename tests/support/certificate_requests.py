@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import datetime
 import ipaddress
 from typing import Any
 
@@ -55,6 +56,14 @@ def request(
         },
         "status": {"conditions": [{"type": kind, "status": "True"} for kind in conditions]} if conditions else {},
     }
+
+
+def certificate(end: datetime.datetime) -> str:
+    """What a signer has issued, as a status has it."""
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "joe")])
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(KEY.public_key())
+    builder = builder.serial_number(1).not_valid_before(end - datetime.timedelta(days=2)).not_valid_after(end)
+    return base64.b64encode(builder.sign(KEY, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)).decode()
 
 
 def node_request(node: str = "n1", **more: Any) -> Object:

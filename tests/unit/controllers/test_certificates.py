@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from apimachinery.meta import Object
 from apimachinery.time import parse_rfc3339
 from controllers.certificate_approval import wanted_rights
 from controllers.certificate_cleaner import DECIDED_SECONDS, PENDING_SECONDS, removed_at
-from tests.support.certificate_requests import SERVER_USAGES, node_request, pem, request
+from tests.support.certificate_requests import SERVER_USAGES, certificate, node_request, pem, request
 
 
 def rights(found: Object) -> list[str]:
@@ -64,3 +65,10 @@ CREATED, DECIDED = parse_rfc3339("2027-01-15T08:00:00Z"), parse_rfc3339("2027-01
 )
 def test_a_request_goes_some_time_after_it_was_decided(found: Object, when: float) -> None:
     assert removed_at(found) == when
+
+
+def test_a_request_goes_with_its_certificate_if_that_ends_sooner() -> None:
+    short = certificate(datetime.fromtimestamp(DECIDED + 600, UTC))
+    assert removed_at(decided("Approved", certificate=short)) == DECIDED + 600
+    long = certificate(datetime.fromtimestamp(DECIDED + 86400, UTC))
+    assert removed_at(decided("Approved", certificate=long)) == DECIDED + DECIDED_SECONDS

@@ -30,6 +30,15 @@ class SleepyClock(ManualClock):
         return super().now() + self.slept
 
 
+class Recorder(EventRecorder):
+    """Keeps the events that it is to record: reason and message."""
+
+    told: list[tuple[str, str]]
+
+    def event(self, obj: Object, type: str, reason: str, message: str, *, field_path: str = "") -> None:
+        self.told.append((reason, message))
+
+
 class Cluster:
     """Nodes that renew their leases every second, and what the controller makes of them."""
 
@@ -37,13 +46,15 @@ class Cluster:
         self.clock = SleepyClock()
         self.api = StagedApi()
         self.options = Options(**options)
+        self.told: list[tuple[str, str]] = []
         self.names = [f"node-{number}" for number in range(count)]
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         client: Any = self.api
         informers = Informers(client, client, clock=self.clock)
-        recorder = EventRecorder(client, "test", clock=self.clock)
+        recorder = Recorder(client, "test", clock=self.clock)
+        recorder.told = self.told
         context = Context(client, client, informers, recorder, self.clock, self.options)
         for which in self.names:
             await self.api.create(NODES, node(which, heartbeat=self.clock.now()))
@@ -94,6 +105,19 @@ class Cluster:
 
 class _Over(Exception):
     """The test is over: ends all tasks of its group."""
+
+
+async def test_nodes_that_come_and_go_are_told_of_and_those_that_were_there_before_are_not() -> None:
+    cluster = Cluster(2)
+    async with cluster.running():
+        await cluster.api.create(NODES, node("new", heartbeat=cluster.clock.now()))
+        await cluster.clock.settle()
+        await cluster.api.delete(NODES, "new")
+        await cluster.clock.settle()
+        assert cluster.told == [
+            ("RegisteredNode", "Node new event: Registered Node new in Controller"),
+            ("RemovingNode", "Node new event: Removing Node new from Controller"),
+        ]
 
 
 async def test_a_node_is_lost_after_the_grace_period_and_not_before() -> None:

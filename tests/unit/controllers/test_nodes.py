@@ -71,9 +71,11 @@ CUSTOM = {"key": "gpu", "value": "a", "effect": "NoExecute"}
         ([{"key": taints.UNREACHABLE, "operator": "Exists", "tolerationSeconds": 30}], [UNREACHABLE], 30),
         ([{"key": taints.UNREACHABLE, "operator": "Exists", "tolerationSeconds": 30}], [UNREACHABLE, CUSTOM], 0),
         ([{"operator": "Exists", "tolerationSeconds": 9}, {"key": "gpu", "value": "a"}], [CUSTOM], 9),
+        ([{"key": "gpu", "value": "a", "tolerationSeconds": 9}, {"operator": "Exists"}], [CUSTOM, UNREACHABLE], 9),
         ([{"key": "gpu", "value": "b"}], [CUSTOM], 0),
         ([{"key": "gpu", "value": "a", "effect": "NoSchedule"}], [CUSTOM], 0),
         ([{"key": "gpu", "value": "a", "tolerationSeconds": -1}], [CUSTOM], 0),
+        ([{"key": "gpu", "value": "a"}, {"operator": "Exists", "tolerationSeconds": 9}], [CUSTOM], None),
     ],
 )
 def test_a_pod_stays_for_as_long_as_it_tolerates_every_taint(
