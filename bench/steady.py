@@ -31,9 +31,8 @@ from apiclient.rest import Client
 from apimachinery.meta import Object, find_condition, get_path, name
 from apimachinery.resources import DEPLOYMENTS, NODES, PODS, SERVICEACCOUNTS
 from bench.cluster import summary
-from bench.memory import pss_mb
+from bench.processes import cpu_seconds, pss_mb
 from bench.request_cost import SampledServer
-from bench.scheduler import cpu_seconds
 from tests.support.apiserver import REPOSITORY, ApiServerProcess
 from tests.support.manager import managing, until
 from tests.support.scheduler import scheduling
