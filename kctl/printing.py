@@ -53,11 +53,22 @@ def _without_managed_fields(document: Object) -> Object:
 class TablePrinter:
     """Prints rows of the server's Table objects in columns; while watching, widths only ever grow."""
 
-    def __init__(self, *, wide: bool, with_namespace: bool, prefix: str = "", headers: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        wide: bool,
+        with_namespace: bool,
+        prefix: str = "",
+        headers: bool = True,
+        label_columns: Sequence[str] = (),
+        all_labels: bool = False,
+    ) -> None:
         self._wide = wide
         self._with_namespace = with_namespace
         self._prefix = prefix
         self._headers = headers
+        self._label_columns = label_columns
+        self._all_labels = all_labels
         self._columns: list[dict[str, Any]] = []
         self._widths: list[int] = []
 
@@ -83,14 +94,20 @@ class TablePrinter:
 
     def _heading(self) -> list[str]:
         names = [str(self._columns[n]["name"]).upper() for n in self._visible()]
+        names += [label.rpartition("/")[2].upper() for label in self._label_columns]
+        names += ["LABELS"] if self._all_labels else []
         return ["NAMESPACE", *names] if self._with_namespace else names
 
     def _cells(self, row: dict[str, Any]) -> list[str]:
         cells = [_text(row["cells"][n]) for n in self._visible()]
         if self._prefix and cells:
             cells[0] = self._prefix + cells[0]
+        metadata = (row.get("object") or {}).get("metadata") or {}
+        labels = metadata.get("labels") or {}
+        cells += [labels.get(label, "") for label in self._label_columns]
+        if self._all_labels:
+            cells.append(",".join(f"{key}={value}" for key, value in sorted(labels.items())) or "<none>")
         if self._with_namespace:
-            metadata = (row.get("object") or {}).get("metadata") or {}
             cells.insert(0, metadata.get("namespace", ""))
         return cells
 

@@ -40,21 +40,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="none",
         help="server: check and show what would come, change nothing",
     )
+    parser.add_argument(
+        "--server-side", action="store_true", help="leave the merging to the server (server-side apply)"
+    )
+    parser.add_argument("--force-conflicts", action="store_true", help="server side: take fields over from others")
+    parser.add_argument("--field-manager", default="kctl", metavar="NAME", help="whose fields they are (%(default)s)")
     add_namespace(parser)
 
 
 async def run(args: argparse.Namespace) -> int:
     """Apply every object in order; one that is refused does not keep the others from being applied."""
+    if args.force_conflicts and not args.server_side:
+        raise CommandError("--force-conflicts is for --server-side", exit_status=2)
     objects = read_objects(args.filename, recursive=args.recursive)
     client, namespace = await connect(args)
-    params = {**PARAMS, **({"dryRun": "All"} if args.dry_run == "server" else {})}
+    params = {**PARAMS, "fieldManager": args.field_manager}
+    params |= {"dryRun": "All"} if args.dry_run == "server" else {}
+    params |= {"force": "true"} if args.force_conflicts else {}
+    apply = apply_on_server if args.server_side else apply_object
     status = 0
     async with client:
         for where, wanted in objects:
             try:
                 resource = await find_kind(client, wanted["apiVersion"], wanted["kind"])
                 scope = _namespace_of(resource, wanted, args.namespace, namespace, where)
-                outcome = await apply_object(client, resource, wanted, scope, params)
+                outcome = await apply(client, resource, wanted, scope, params)
                 suffix = " (server dry run)" if args.dry_run == "server" else ""
                 print(f"{shown_name(resource, wanted['metadata']['name'])} {outcome}{suffix}", flush=True)
             except ApiError as error:
@@ -101,6 +111,17 @@ async def apply_object(
     merged = await client.patch(resource, name, patch, namespace, kind=_patch_kind(resource), params=params)
     same = merged["metadata"].get("resourceVersion") == live["metadata"].get("resourceVersion")
     return "unchanged" if same else "configured"
+
+
+async def apply_on_server(
+    client: Client, resource: Resource, wanted: Object, namespace: str | None, params: dict[str, str]
+) -> str:
+    """Have the server merge one object by who owns which fields; returns `serverside-applied`."""
+    name = wanted["metadata"].get("name")
+    if not name:
+        raise CommandError("metadata.generateName can't be applied; give the object a name")
+    await client.patch(resource, name, wanted, namespace, kind="apply", params=params)
+    return "serverside-applied"
 
 
 async def apply_and_wait(client: Client, item: Object, deadline: float, progress: Progress) -> None:

@@ -10,29 +10,18 @@ from contextlib import aclosing
 from apiclient.rest import Client
 from apimachinery.errors import ApiError, is_not_found
 from apimachinery.resources import Resource
-from kctl.connect import add_namespace, connect
-from kctl.documents import read_objects
+from kctl.connect import connect
 from kctl.durations import duration
 from kctl.errors import CommandError
 from kctl.follow import follow
 from kctl.progress import Progress
-from kctl.resources import find_kind, shown_name, targets
+from kctl.resources import shown_name
+from kctl.selection import add_selection, selected
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of `kctl delete`."""
-    parser.add_argument("what", nargs="*", metavar="TYPE[/NAME]", help="a type, or one object: pods, deploy/web")
-    parser.add_argument(
-        "-f",
-        "--filename",
-        action="append",
-        default=[],
-        metavar="FILE",
-        help="what a file, folder, URL or - describes",
-    )
-    parser.add_argument("-R", "--recursive", action="store_true", help="also read the folders in a folder")
-    parser.add_argument("-l", "--selector", metavar="LABELS", help="as in app=web,tier!=db")
-    parser.add_argument("--all", action="store_true", help="all objects of the type in the namespace")
+    add_selection(parser)
     parser.add_argument("--now", action="store_true", help="a grace period of one second")
     parser.add_argument("--force", action="store_true", help="do not wait for the node: grace period 0")
     parser.add_argument("--grace-period", type=int, metavar="SECONDS", help="how long its processes may take to end")
@@ -44,20 +33,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--ignore-not-found", action="store_true", help="what is not there is no error")
     parser.add_argument("--no-wait", action="store_true", help="return at once")
+    parser.add_argument(
+        "--wait", nargs="?", choices=("true", "false"), const="true", default="true", help="false: as --no-wait"
+    )
     parser.add_argument("--timeout", type=duration, default=120.0, metavar="DURATION", help="default: 120s")
-    add_namespace(parser)
+    parser.add_argument("-o", "--output", choices=("name",), help="print TYPE/NAME of what is deleted")
 
 
 async def run(args: argparse.Namespace) -> int:
     """Delete what was named; the exit status is 1 if something was missing or refused."""
-    if args.filename and args.what:
-        raise CommandError("objects are named by -f or by arguments, not by both", exit_status=2)
     client, namespace = await connect(args)
     async with client:
-        chosen = await _chosen(client, args, namespace)
         gone: list[tuple[Resource, str, str | None, str]] = []
         status = 0
-        for resource, name, scope in chosen:
+        for resource, name, scope in await selected(client, args, namespace):
             try:
                 uid = (await client.get(resource, name, scope))["metadata"]["uid"]
                 await client.delete(
@@ -68,13 +57,14 @@ async def run(args: argparse.Namespace) -> int:
                     propagation_policy=args.cascade.capitalize(),
                 )
                 gone.append((resource, name, scope, uid))
-                print(f'{resource.singular} "{name}" deleted', flush=True)
+                shown = shown_name(resource, name) if args.output else f'{resource.singular} "{name}" deleted'
+                print(shown, flush=True)
             except ApiError as error:
                 if is_not_found(error) and args.ignore_not_found:
                     continue
                 print(f"error: {error.message}", file=sys.stderr)
                 status = 1
-        if not args.no_wait and not args.force:
+        if not args.no_wait and args.wait == "true" and not args.force:
             await _wait_gone(client, gone, args.timeout)
         return status
 
@@ -88,26 +78,6 @@ def _grace(args: argparse.Namespace) -> int | None:
     if grace is not None and grace < 0:
         raise CommandError(f"--grace-period {grace}: must not be negative", exit_status=2)
     return grace
-
-
-async def _chosen(client: Client, args: argparse.Namespace, namespace: str) -> list[tuple[Resource, str, str | None]]:
-    if args.filename:
-        found = []
-        for _, item in read_objects(args.filename, recursive=args.recursive):
-            resource = await find_kind(client, item["apiVersion"], item["kind"])
-            own = item["metadata"].get("namespace") or namespace
-            found.append((resource, item["metadata"]["name"], own if resource.namespaced else None))
-        return found
-    chosen: list[tuple[Resource, str, str | None]] = []
-    for resource, names in await targets(client, args.what):
-        scope = namespace if resource.namespaced else None
-        if not names and not (args.all or args.selector):
-            raise CommandError("name the objects, or say --all or -l LABELS", exit_status=2)
-        if not names:
-            listing = await client.list(resource, scope, label_selector=args.selector)
-            names = [item["metadata"]["name"] for item in listing["items"]]
-        chosen += [(resource, name, scope) for name in names]
-    return chosen
 
 
 async def _wait_gone(

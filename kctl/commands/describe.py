@@ -23,6 +23,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of `kctl describe`."""
     parser.add_argument("what", nargs="+", metavar="TYPE[/NAME]", help="a type, or one object: pods, deploy/web")
     parser.add_argument("-l", "--selector", metavar="LABELS", help="as in app=web,tier!=db")
+    parser.add_argument("-A", "--all-namespaces", action="store_true", help="of all namespaces")
+    parser.add_argument(
+        "--show-events", nargs="?", choices=("true", "false"), const="true", default="true", help="with its events"
+    )
     add_namespace(parser)
 
 
@@ -32,7 +36,9 @@ async def run(args: argparse.Namespace) -> None:
     async with client:
         first = True
         for resource, names in await targets(client, args.what):
-            scope = namespace if resource.namespaced else None
+            scope = namespace if resource.namespaced and not args.all_namespaces else None
+            if names and args.all_namespaces:
+                raise CommandError("an object can't be named across all namespaces", exit_status=2)
             if names:
                 objects = [await client.get(resource, name, scope) for name in names]
             else:
@@ -44,7 +50,8 @@ async def run(args: argparse.Namespace) -> None:
                     print("\n")
                 first = False
                 print("\n".join(describe(resource, item, time.time())))
-                await _print_events(client, resource, item)
+                if args.show_events == "true":
+                    await _print_events(client, resource, item)
 
 
 def describe(resource: Resource, item: Object, now: float) -> list[str]:

@@ -8,7 +8,7 @@ import sys
 import orjson
 
 from apiclient.rest import Client
-from apimachinery.errors import ApiError
+from apimachinery.errors import ApiError, is_not_found
 from apimachinery.meta import Object
 from apimachinery.resources import Resource
 from kctl.connect import add_namespace, connect
@@ -26,6 +26,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--field-selector", metavar="FIELDS", help="as in spec.nodeName=node-1")
     parser.add_argument("-w", "--watch", action="store_true", help="go on and print changes")
     parser.add_argument("--no-headers", action="store_true", help="print the rows only")
+    parser.add_argument("--show-labels", action="store_true", help="all labels in a last column")
+    parser.add_argument(
+        "-L", "--label-columns", action="append", default=[], metavar="LABEL,…", help="a column for each of these"
+    )
+    parser.add_argument("--show-kind", action="store_true", help="name the type before each name")
+    parser.add_argument("--ignore-not-found", action="store_true", help="what is not there is no error")
     add_output(parser)
 
 
@@ -55,6 +61,14 @@ def _params(args: argparse.Namespace, names: list[str]) -> dict[str, str]:
     return params
 
 
+def _complain(error: ApiError, args: argparse.Namespace) -> int:
+    """Tell why an object is not shown; the exit status that this makes."""
+    if args.ignore_not_found and is_not_found(error):
+        return 0
+    print(f"error: {error.message}", file=sys.stderr)
+    return 1
+
+
 def _scope(resource: Resource, args: argparse.Namespace, namespace: str) -> str | None:
     return namespace if resource.namespaced and not args.all_namespaces else None
 
@@ -76,8 +90,7 @@ async def _print_objects(
             try:
                 found.append((resource, await client.get(resource, name, scope)))
             except ApiError as error:
-                print(f"error: {error.message}", file=sys.stderr)
-                status = 1
+                status |= _complain(error, args)
     if args.output == "name":
         for resource, item in found:
             print_names(resource, [item])
@@ -119,8 +132,10 @@ async def _print_tables(
         printer = TablePrinter(
             wide=args.output == "wide",
             with_namespace=args.all_namespaces and resource.namespaced,
-            prefix=shown_name(resource, "") if len(chosen) > 1 else "",
+            prefix=shown_name(resource, "") if len(chosen) > 1 or args.show_kind else "",
             headers=not args.no_headers,
+            label_columns=[label for text in args.label_columns for label in text.split(",") if label],
+            all_labels=args.show_labels,
         )
         params = _params(args, names)
         table: Object = {}
@@ -129,8 +144,7 @@ async def _print_tables(
             try:
                 table = await _table(client, resource.path(scope, name), params)
             except ApiError as error:
-                print(f"error: {error.message}", file=sys.stderr)
-                status = 1
+                status |= _complain(error, args)
                 continue
             if table.get("rows") and shown and len(chosen) > 1 and not names:
                 print()
@@ -140,7 +154,7 @@ async def _print_tables(
         if args.watch and status == 0:
             version = table["metadata"]["resourceVersion"]
             await _watch_table(client, resource, scope, params, version, printer)
-    if not rows and status == 0:
+    if not rows and status == 0 and not args.ignore_not_found:
         everywhere = args.all_namespaces or not any(resource.namespaced for resource, _ in chosen)
         place = "" if everywhere else f" in {namespace} namespace"
         print(f"No resources found{place}.", file=sys.stderr)

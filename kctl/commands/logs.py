@@ -23,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-p", "--previous", action="store_true", help="of the container's run before this one")
     parser.add_argument("--tail", type=int, metavar="LINES", help="only the last so many")
     parser.add_argument("--since", type=duration, metavar="DURATION", help="only of the last so long: 90s, 1h30m")
+    parser.add_argument("--since-time", metavar="TIME", help="only from then on: 2026-01-31T08:00:00Z")
     parser.add_argument("--timestamps", action="store_true", help="tell when each line was written")
     parser.add_argument("--limit-bytes", type=int, metavar="BYTES", help="stop after so many")
     add_namespace(parser)
@@ -30,6 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 async def run(args: argparse.Namespace) -> None:
     """Copy the log to standard output."""
+    if args.since is not None and args.since_time:
+        raise CommandError("--since and --since-time can't be given together", exit_status=2)
     client, namespace = await connect(args)
     async with client:
         name = await pod_of(client, args.what, namespace)
@@ -40,6 +43,7 @@ async def run(args: argparse.Namespace) -> None:
             "timestamps": "true" if args.timestamps else None,
             "tailLines": args.tail,
             "sinceSeconds": None if args.since is None else max(1, math.ceil(args.since)),
+            "sinceTime": args.since_time,
             "limitBytes": args.limit_bytes,
         }
         params = {key: str(value) for key, value in flags.items() if value is not None}

@@ -38,6 +38,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--timeout", type=duration, default=600.0, metavar="DURATION", help="default: 600s")
     parser.add_argument("--no-wait", action="store_true", help="status: print once, do not wait")
+    parser.add_argument(
+        "-w",
+        "--watch",
+        nargs="?",
+        choices=("true", "false"),
+        const="true",
+        default="true",
+        help="status, false: as --no-wait",
+    )
     add_namespace(parser)
 
 
@@ -67,7 +76,7 @@ def _shown(resource: Resource, name: str) -> str:
 
 async def _status(client: Client, args: argparse.Namespace, resource: Resource, namespace: str, name: str) -> None:
     await client.get(resource, name, namespace)
-    timeout = None if args.no_wait else args.timeout
+    timeout = None if args.no_wait or args.watch == "false" else args.timeout
     await wait_rolled_out(client, resource, namespace, name, timeout, print_line)
 
 

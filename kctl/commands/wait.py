@@ -11,12 +11,12 @@ from typing import Any
 
 from apiclient.rest import Client
 from apimachinery.meta import Object, find_condition, get_path
-from apimachinery.resources import Resource
-from kctl.connect import add_namespace, connect
+from kctl.connect import connect
 from kctl.durations import duration
 from kctl.errors import CommandError
 from kctl.follow import follow
-from kctl.resources import shown_name, targets
+from kctl.resources import shown_name
+from kctl.selection import Selected, add_selection, selected
 
 _STEP = re.compile(r"\.([\w-]+)|\[(\d+)\]")
 _PLAIN_PATH = re.compile(rf"(?:{_STEP.pattern})+")
@@ -25,7 +25,7 @@ Check = Callable[[Object | None], bool]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of `kctl wait`."""
-    parser.add_argument("what", nargs="+", metavar="TYPE[/NAME]", help="a type, or one object: pods, deploy/web")
+    add_selection(parser)
     parser.add_argument(
         "--for",
         dest="goal",
@@ -33,26 +33,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="GOAL",
         help="condition=NAME[=VALUE], delete, create, or jsonpath={.path}=VALUE",
     )
-    parser.add_argument("-l", "--selector", metavar="LABELS", help="as in app=web,tier!=db")
     parser.add_argument(
-        "--timeout", type=duration, default=30.0, metavar="DURATION", help="as in 30s or 5m (default: 30s)"
+        "--timeout",
+        type=duration,
+        default=30.0,
+        metavar="DURATION",
+        help="for all objects together, as in 30s or 5m; 0: look once (default: 30s)",
     )
-    add_namespace(parser)
 
 
 async def run(args: argparse.Namespace) -> None:
     """Wait for each object in turn; one deadline for all."""
     check = goal_check(args.goal)
+    deadline = asyncio.get_running_loop().time() + args.timeout if args.timeout else None
     client, namespace = await connect(args)
     async with client:
-        waiting = await _objects(client, args, namespace)
-        for resource, name, scope in waiting:
-            shown = shown_name(resource, name)
+        waiting = await selected(client, args, namespace)
+        if not waiting and args.goal != "delete":
+            raise CommandError("no matching resources found")
+        for one in waiting:
+            shown = shown_name(one.resource, one.name)
             try:
-                async with asyncio.timeout(args.timeout):
-                    await _wait_for(client, resource, name, scope, check)
+                async with asyncio.timeout_at(deadline):
+                    met = await _wait_for(client, one, check, args.goal, once=deadline is None)
             except TimeoutError:
                 raise CommandError(f"timed out waiting for {args.goal} on {shown}") from None
+            if not met:
+                raise CommandError(f"{args.goal} is not met by {shown}")
             print(f"{shown} {'deleted' if args.goal == 'delete' else 'condition met'}", flush=True)
 
 
@@ -106,23 +113,15 @@ def _has_condition(item: Object, name: str, value: str) -> bool:
     return condition is not None and condition["status"].lower() == value.lower()
 
 
-async def _objects(
-    client: Client, args: argparse.Namespace, namespace: str
-) -> list[tuple[Resource, str, str | None]]:
-    found: list[tuple[Resource, str, str | None]] = []
-    for resource, names in await targets(client, args.what):
-        scope = namespace if resource.namespaced else None
-        if not names:
-            listing = await client.list(resource, scope, label_selector=args.selector)
-            names = [item["metadata"]["name"] for item in listing["items"]]
-        found += [(resource, name, scope) for name in names]
-    if not found:
-        raise CommandError("no matching resources found")
-    return found
-
-
-async def _wait_for(client: Client, resource: Resource, name: str, scope: str | None, check: Check) -> None:
+async def _wait_for(client: Client, one: Selected, check: Check, goal: str, *, once: bool) -> bool:
+    """Follow an object until it is as it should be (`once`: see whether it is). Raises CommandError."""
+    resource, name, scope = one
     async with aclosing(follow(client, resource, name, scope)) as states:
         async for item in states:
             if check(item):
-                return
+                return True
+            if item is None and goal != "create":
+                raise CommandError(f'{resource.plural} "{name}" not found')
+            if once:
+                break
+    return False
