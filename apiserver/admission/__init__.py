@@ -27,6 +27,7 @@ from apiserver.admission import (
     service_addresses,
     storage_object_in_use_protection,
     taint_nodes_by_condition,
+    volume_phases,
 )
 from apiserver.admission.configuration import Configuration, ConfigurationError
 from apiserver.admission.plugin import (
@@ -84,7 +85,7 @@ class Settings:
 
 
 # What Kubernetes does where it stores objects; nobody can do without.
-_NOT_TO_BE_DISABLED = ("CertificateRequests", "RoleEscalation", "ServiceAddresses")
+_NOT_TO_BE_DISABLED = ("CertificateRequests", "RoleEscalation", "ServiceAddresses", "VolumePhases")
 
 
 def plugins(
@@ -129,6 +130,7 @@ def plugins(
             persistent_volume_claim_resize.PLUGIN,
             runtime_class.PLUGIN,
             certificate_requests.plugin(now),
+            volume_phases.plugin(now),
             *certificates.plugins(authorizer),
             default_ingress_class.PLUGIN,
             *asked("DenyServiceExternalIPs"),

@@ -42,8 +42,9 @@ def default(volume: Object) -> None:
 
 
 def prepare_create(volume: Object) -> None:
-    """Not yet looked at."""
-    volume["status"] = {"phase": "Pending"}
+    """Not yet looked at, from its first moment on."""
+    since = volume["metadata"].get("creationTimestamp")
+    volume["status"] = {"phase": "Pending", **({"lastPhaseTransitionTime": since} if since else {})}
 
 
 def validate(volume: Object) -> Errors:

@@ -60,6 +60,8 @@ async def test_a_claim_finds_a_volume_and_leaves_it_released(client: Client, sco
     await in_phase(client, scope, "data", "Bound")
     shown = await asyncio.to_thread(kubectl, "get", "pvc", "data", "--no-headers")
     assert shown.split()[:6] == ["data", "Bound", scope, "2Gi", "RWO", scope]
+    bound = (await client.get(PERSISTENTVOLUMES, scope))["status"]
+    assert bound["phase"] == "Bound" and bound["lastPhaseTransitionTime"]
     await asyncio.to_thread(kubectl, "delete", "pvc", "data")
     await in_phase(client, "", scope, "Released")
     shown = await asyncio.to_thread(kubectl, "get", "pv", scope, "--no-headers")

@@ -92,7 +92,7 @@ def test_plugins_can_be_left_out() -> None:
 
 
 def test_they_run_in_kubernetes_order() -> None:
-    own = ("CertificateRequests", "RoleEscalation", "ServiceAddresses")
+    own = ("CertificateRequests", "RoleEscalation", "ServiceAddresses", "VolumePhases")
     every = list(dict.fromkeys(plugin.name for plugin in chosen(enabled=tuple(MODULES)).plugins))
     assert [name for name in every if name not in own] == [
         *("NamespaceLifecycle", "LimitPodHardAntiAffinityTopology", "LimitRanger", "ServiceAccount"),
@@ -108,7 +108,7 @@ def test_they_run_in_kubernetes_order() -> None:
 
 def test_what_runs_if_nothing_is_said_is_what_kubernetes_runs_then() -> None:
     names = list(dict.fromkeys(plugin.name for plugin in chosen().plugins))
-    own = ("CertificateRequests", "RoleEscalation", "ServiceAddresses")
+    own = ("CertificateRequests", "RoleEscalation", "ServiceAddresses", "VolumePhases")
     assert [name for name in names if name not in own] == [
         *("NamespaceLifecycle", "LimitRanger", "ServiceAccount", "NodeRestriction", "TaintNodesByCondition"),
         *("PodSecurity", "Priority", "DefaultTolerationSeconds", "DefaultStorageClass"),
@@ -143,7 +143,7 @@ DOCUMENT = Path(__file__).resolve().parents[4] / "docs" / "admission.md"
 
 
 def test_the_documentation_names_them_all() -> None:
-    own = {"CertificateRequests", "RoleEscalation", "ServiceAddresses"}
+    own = {"CertificateRequests", "RoleEscalation", "ServiceAddresses", "VolumePhases"}
     listed = [line.split() for line in DOCUMENT.read_text().partition("## ")[0].splitlines() if line[:4] == " " * 4]
     names = [name for line in listed for name in line]
     assert sorted(names) == sorted({plugin.name for plugin in chosen().plugins} - own | MODULES.keys())
