@@ -69,7 +69,13 @@ class Client:
     """A connection to one API server as one user."""
 
     def __init__(
-        self, pool: Pool, server: str, fields: Sequence[tuple[str, str]], *, metadata_only: bool = False
+        self,
+        pool: Pool,
+        server: str,
+        fields: Sequence[tuple[str, str]],
+        *,
+        metadata_only: bool = False,
+        requests_max: int = REQUESTS_MAX,
     ) -> None:
         """`fields` are the header fields of every request."""
         self.server = server
@@ -78,7 +84,7 @@ class Client:
         self._fields = header_lines(fields)
         self._accept = _METADATA if metadata_only else _OBJECTS
         self._accept_lists = {"Accept": _METADATA_LIST} if metadata_only else None
-        self._slots = asyncio.Semaphore(REQUESTS_MAX)
+        self._slots = asyncio.Semaphore(requests_max)
         self._under_way = 0
         self._calm = asyncio.Event()
         self._calm.set()
@@ -86,7 +92,14 @@ class Client:
         self._observer: Observer | None = None
 
     @classmethod
-    async def connect(cls, config: Config, *, user_agent: str = "wherry", metadata_only: bool = False) -> Client:
+    async def connect(
+        cls,
+        config: Config,
+        *,
+        user_agent: str = "wherry",
+        metadata_only: bool = False,
+        requests_max: int = REQUESTS_MAX,
+    ) -> Client:
         """A client for this configuration; nothing is sent yet. `metadata_only`: answers need not hold more."""
         url = urlsplit(config.server)
         try:
@@ -101,7 +114,7 @@ class Client:
         tls = client_context(config) if url.scheme == "https" else None
         pool = Pool(host, port or (443 if tls else 80), tls, server_name=config.tls_server_name)
         try:
-            return cls(pool, config.server, fields, metadata_only=metadata_only)
+            return cls(pool, config.server, fields, metadata_only=metadata_only, requests_max=requests_max)
         except ValueError as error:
             raise KubeconfigError(f"{config.context or config.server}: {error}") from error
 

@@ -41,6 +41,7 @@ from controllers.context import Context
 from controllers.deletion_ranking import choose_pods_to_delete
 from controllers.expectations import STALE_RETRY_SECONDS, Expectations
 from controllers.ownership import claim, plan_claims
+from controllers.pace import Pace
 from controllers.pods import (
     BY_CONTROLLER,
     by_controller,
@@ -57,8 +58,6 @@ from controllers.requests import namespace_terminating, outcome_unknown, settle,
 # A pass creates or deletes this many pods at most; then the status tells how far it is.
 BURST_PODS = 500
 FIRST_BATCH_PODS = 1
-# How long changes that matter to the status alone wait for others.
-GATHER_SECONDS = 0.02
 BY_NAMESPACE = "namespace"
 
 
@@ -125,7 +124,8 @@ def plan_status(
     owned = list(pods)
     active = [pod for pod in owned if is_active(pod)]
     ready = [pod for pod in active if is_ready(pod)]
-    available = [pod for pod in ready if seconds_until_available(pod, min_ready, now) == 0]
+    # Without a time to wait, and that is the rule, nobody needs to be asked since when it is ready.
+    available = [pod for pod in ready if seconds_until_available(pod, min_ready, now) == 0] if min_ready else ready
     status: Object = {
         "replicas": len(active),
         "fullyLabeledReplicas": sum(template_labels <= labels(pod).items() for pod in active),
@@ -154,6 +154,8 @@ def _conditions(replica_set: Object, failure: Failure | None, now: float) -> lis
 def seconds_to_next_availability(replica_set: Object, pods: Iterable[Object], now: float) -> float | None:
     """When the next ready pod will have been ready for `minReadySeconds`; None if none is waiting for that."""
     min_ready = get_path(replica_set, "spec", "minReadySeconds", default=0)
+    if not min_ready:
+        return None
     waits = (seconds_until_available(pod, min_ready, now) for pod in pods if is_active(pod))
     return min((wait for wait in waits if wait), default=None)
 
@@ -178,6 +180,8 @@ class ReplicaSetController:
         self._replica_sets = context.informers.of(resource)
         self.informers = (self._pods, self._replica_sets)
         self.queue = context.queue()
+        # Changes that matter to the status alone wait for others.
+        self._pace = Pace(self.queue, context.clock)
         self._expectations = Expectations(self._pods, context.clock)
         self._pods.add_index(BY_CONTROLLER, by_controller)
         self._replica_sets.add_index(BY_CONTROLLER, by_controller)
@@ -191,8 +195,9 @@ class ReplicaSetController:
         key = namespaced_key(obj)
         if kind == DELETED:
             self._expectations.forget(key)
+            self._pace.forget(key)
         elif old is not None and old["metadata"].get("generation") == obj["metadata"].get("generation"):
-            self.queue.add_after(key, GATHER_SECONDS)  # most often the echo of our own status
+            self._pace.soon(key)  # most often the echo of our own status
         else:
             self.queue.add(key)
 
@@ -200,17 +205,21 @@ class ReplicaSetController:
         if old is not None and new is not None:
             if replica_facts(old) == replica_facts(new):
                 return
-            counted = is_active(new) and is_active(old)
-            if counted and controller_of(old) == controller_of(new) and labels(old) == labels(new):
-                self._enqueue_owner(new, GATHER_SECONDS)
+            same = controller_of(old) == controller_of(new) and labels(old) == labels(new)
+            if same and is_active(old) == is_active(new):
+                self._enqueue_owner(new, at_once=False)
                 return
+        elif old is not None and not is_active(old):
+            # It did not count any more: a rollout sees the last of hundreds of pods at a time.
+            self._enqueue_owner(old, at_once=False)
+            return
         for pod in (old, new):
             if pod is not None:
-                self._enqueue_owner(pod, 0)
+                self._enqueue_owner(pod, at_once=True)
                 if pod is new and controller_of(pod) is None and (kind == ADDED or not deletion_requested(pod)):
                     self._enqueue_matching(pod)
 
-    def _enqueue_owner(self, pod: Object, delay_seconds: float) -> None:
+    def _enqueue_owner(self, pod: Object, *, at_once: bool) -> None:
         reference = controller_of(pod)
         if reference is None or reference["kind"] != self._resource.kind:
             return
@@ -218,7 +227,10 @@ class ReplicaSetController:
         replica_set = self._replica_sets.get(key)
         if replica_set is not None and uid(replica_set) == reference["uid"]:
             # One that is being deleted replaces nothing: it only counts what is left.
-            self.queue.add_after(key, GATHER_SECONDS if deletion_requested(replica_set) else delay_seconds)
+            if at_once and not deletion_requested(replica_set):
+                self.queue.add(key)
+            else:
+                self._pace.soon(key)
 
     def _enqueue_matching(self, orphan: Object) -> None:
         for replica_set in self._replica_sets.by_index(BY_NAMESPACE, namespace(orphan)):
@@ -234,9 +246,10 @@ class ReplicaSetController:
         if not self._expectations.satisfied(key):
             self.queue.add_after(key, STALE_RETRY_SECONDS)
             return
-        pods = await self._owned(replica_set)
         now = self._clock.now()
-        plan = plan_scale(replica_set, [p for p in pods if is_active(p)], self._related(replica_set), now)
+        with self._pace.working(key):
+            pods = await self._owned(replica_set)
+            plan = plan_scale(replica_set, [p for p in pods if is_active(p)], self._related(replica_set), now)
         failure = await self._create(key, replica_set, plan.create) if plan.create else None
         if plan.delete:
             failure = await self._delete(key, replica_set, plan.delete)
