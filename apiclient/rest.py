@@ -151,17 +151,18 @@ class Client:
 
     async def create_each(
         self, resource: Resource, objects: Sequence[Object], namespace: str | None = None
-    ) -> list[ApiError | None]:
-        """Create many objects by one request: for each the error, None for what is written.
+    ) -> list[Object | ApiError]:
+        """Create many objects by one request: for each its `metadata` (name, namespace, version), or the error.
 
         Raises ApiError where all fail together; with code 400 if the server takes only one at a time.
         """
         listed = {"kind": "List", "apiVersion": "v1", "items": objects}
         answer = await self._call("POST", resource.path(namespace), None, listed)
-        found = [None if status["code"] < 400 else ApiError.from_status(status) for status in answer["items"]]
-        if len(found) != len(objects):
-            raise ApiUnavailable(self.server, ValueError(f"{len(found)} answers for {len(objects)} objects"))
-        return found
+        if len(answer["items"]) != len(objects):
+            raise ApiUnavailable(
+                self.server, ValueError(f"{len(answer['items'])} answers for {len(objects)} objects")
+            )
+        return [_created(status, namespace) for status in answer["items"]]
 
     async def get(
         self,
@@ -440,6 +441,14 @@ class Client:
         headers = {"Content-Type": content_type} if body is not None else None
         _, _, data = await self.request(method, path, params=params, body=body, headers=headers)
         return _decoded(self.server, data)
+
+
+def _created(status: Object, namespace: str | None) -> Object | ApiError:
+    """What a Status tells of an object that was created together with others."""
+    if status["code"] >= 400:
+        return ApiError.from_status(status)
+    where = {"namespace": namespace} if namespace else {}
+    return {"metadata": {"name": status["details"]["name"], **where, **status["metadata"]}}
 
 
 class _Lines:

@@ -98,24 +98,24 @@ class Binder:
         if self._takes_lists and len(placements) > 1:
             bindings = [binding(placement.queued.pod, placement.node) for placement in placements]
             try:
-                errors = await self._client.create_each(BINDINGS, bindings, scope)
+                answers = await self._client.create_each(BINDINGS, bindings, scope)
             except ApiError as error:
                 self._takes_lists = will_pass(error)
             else:
-                answered = zip(placements, errors, strict=True)
-                placements = [one for one, error in answered if not self._settled(one, error)]
+                answered = zip(placements, answers, strict=True)
+                placements = [one for one, answer in answered if not self._settled(one, answer)]
         async with asyncio.TaskGroup() as group:
             for placement in placements:
                 group.create_task(self._bind(placement))
 
-    def _settled(self, placement: Placement, error: ApiError | None) -> bool:
+    def _settled(self, placement: Placement, answer: Object | ApiError) -> bool:
         """Whether an answer leaves nothing open."""
-        if error is None:
+        if not isinstance(answer, ApiError):
             self._finish(placement, Outcome.BOUND, "")
-        elif is_conflict(error) or will_pass(error):
+        elif is_conflict(answer) or will_pass(answer):
             return False
         else:
-            self._finish(placement, Outcome.GONE if is_not_found(error) else Outcome.FAILED, error.message)
+            self._finish(placement, Outcome.GONE if is_not_found(answer) else Outcome.FAILED, answer.message)
         return True
 
     async def _bind(self, placement: Placement) -> None:

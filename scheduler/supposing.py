@@ -42,7 +42,7 @@ class Supposition:
         self._relations = relations
         # What is supposed of a row and a pod: 1 that it is there though it is not, -1 that it is not though it is.
         self._supposed: dict[tuple[int, int], tuple[int, Countable]] = {}
-        self._version = snapshot.residents.version
+        self._version = snapshot.residents.terms.version
 
     def __enter__(self) -> Supposition:
         return self
@@ -53,7 +53,7 @@ class Supposition:
         for (row, _), (sign, pod) in self._supposed.items():
             self._count(row, pod, -sign)
         # Nobody need be described anew because of what only might have been.
-        self._snapshot.residents.version = self._version
+        self._snapshot.residents.terms.version = self._version
 
     def add(self, row: int, pod: Countable) -> None:
         """Suppose that a pod is on this node, or (after `remove`) that it is there after all."""

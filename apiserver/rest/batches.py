@@ -3,9 +3,10 @@
     POST …/bindings   {"kind":"List","apiVersion":"v1","items":[BINDING, …]}
     201               {"kind":"List","apiVersion":"v1","metadata":{},"items":[STATUS, …]}
 
-Every item is decoded, admitted, checked and written on its own, and has a Status of its own in the same place: what
-became of one says nothing of another. What they share is the way here (a connection's turn, authentication,
-authorization, flow control) and a commit. An addition to Kubernetes' API, whose server refuses a List with 400.
+Every item is decoded, admitted, checked and written on its own, and has a Status of its own in the same place, with
+the name and the version of what is written: what became of one says nothing of another. What they share is the way
+here (a connection's turn, authentication, authorization, flow control) and a commit. An addition to Kubernetes' API,
+whose server refuses a List with 400.
 """
 
 from __future__ import annotations
@@ -70,4 +71,4 @@ async def _create(body: bytes, create: Create) -> Object:
     except Exception as error:
         log.exception(kv("an item of a list failed"))
         return internal(type(error).__name__).status()
-    return {**CREATED, "details": {"name": entry.name}}
+    return {**CREATED, "metadata": {"resourceVersion": str(entry.revision)}, "details": {"name": entry.name}}

@@ -76,7 +76,7 @@ class Server:
                 await self.gate.wait()
             if isinstance(self.together, errors.ApiError):
                 raise self.together
-            return [self.together.get(name) for name in names]
+            return [self.together.get(name) or {} for name in names]
         finally:
             self.under_way -= 1
 

@@ -76,12 +76,11 @@ class World:
         self.pods.set({**pod, "spec": {**pod["spec"], "nodeName": obj["target"]["name"]}})
         return {}
 
-    async def create_each(self, resource: Any, objects: list[Object], namespace: str) -> list[ApiError | None]:
-        answers: list[ApiError | None] = []
+    async def create_each(self, resource: Any, objects: list[Object], namespace: str) -> list[Object | ApiError]:
+        answers: list[Object | ApiError] = []
         for obj in objects:
             try:
-                await self.create(resource, obj, namespace)
-                answers.append(None)
+                answers.append(await self.create(resource, obj, namespace))
             except ApiError as error:
                 answers.append(error)
         return answers
