@@ -98,6 +98,7 @@ def judge(profile: Profile, pod: Object, snapshot: Snapshot) -> Verdict:
     pod_class = profile.describe(pod, snapshot)
     objections = _objections(profile, pod_class, snapshot)
     rejections = _rejections(profile, pod_class, snapshot)
+    _leave_out(pod_class, rejections, snapshot)
     if objections:
         rejections = {
             row: [*objections, *rejections.get(row, ())] for row in range(snapshot.height) if snapshot.present[row]
@@ -116,11 +117,26 @@ def judge(profile: Profile, pod: Object, snapshot: Snapshot) -> Verdict:
 
 def _objections(profile: Profile, pod_class: PodClass, snapshot: Snapshot) -> list[Rejection]:
     """Why the pod can't be placed at all."""
-    return [
+    conflicts = []
+    if pod_class.choice is not None and not pod_class.choice[1].nodes:
+        conflicts.append(Rejection(pod_class.choice[0], pod_class.choice[1].conflict))
+    return conflicts + [
         Rejection(plugin.name, why)
         for (plugin, _), demand in zip(profile.plugins, pod_class.demands, strict=True)
         if plugin.objection is not None and demand is not None and (why := plugin.objection(demand, snapshot))
     ]
+
+
+def _leave_out(pod_class: PodClass, rejections: dict[int, list[Rejection]], snapshot: Snapshot) -> None:
+    """Nodes that are not among those that the pod names are not asked about; so that plugin's reason is another."""
+    if pod_class.choice is None or not pod_class.choice[1].nodes:
+        return
+    chooser, (names, _) = pod_class.choice
+    for row, told in rejections.items():
+        if snapshot.node_name(row) not in names:
+            details = ", ".join(one.detail for one in told if one.plugin == chooser and one.detail)
+            others = [one for one in told if one.plugin != chooser]
+            told[:] = [Rejection(chooser, f"node(s) didn't satisfy plugin(s) [{chooser}]", details), *others]
 
 
 def _rejections(profile: Profile, pod_class: PodClass, snapshot: Snapshot) -> dict[int, list[Rejection]]:

@@ -52,11 +52,22 @@ def test_every_plugin_that_turns_a_node_down_is_told_with_what_it_goes_by() -> N
     }
 
 
+MUST = "requiredDuringSchedulingIgnoredDuringExecution"
+
+
+def named(*names: str) -> Object:
+    """A term of node affinity that each of these names must meet."""
+    fields = [{"key": "metadata.name", "operator": "In", "values": [name]} for name in names]
+    return {"matchFields": fields}
+
+
 PODS = [
     make_pod(cpu="64"),
     make_pod(nodeSelector={"disk": "ssd"}),
     make_pod(volumes=[{"name": "v", "persistentVolumeClaim": {"claimName": "none"}}]),
     make_pod(cpu="64", tolerations=[{"operator": "Exists"}]),
+    make_pod(cpu="64", affinity={"nodeAffinity": {MUST: {"nodeSelectorTerms": [named("a")]}}}),
+    make_pod(affinity={"nodeAffinity": {MUST: {"nodeSelectorTerms": [named("a", "b")]}}}),
 ]
 
 
