@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import sys
+from typing import TYPE_CHECKING
 
 # The columns' arithmetic needs no threads; OpenBLAS would set aside memory for one a core when NumPy is imported.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -49,6 +50,9 @@ from scheduler.trimming import (
     trimmed_workload,
 )
 
+if TYPE_CHECKING:
+    from scheduler.serving import Serving
+
 
 async def run(
     options: Options,
@@ -58,10 +62,12 @@ async def run(
     clock: Clock,
     rng: random.Random,
     electing: Client | None = None,
+    serving: Serving | None = None,
 ) -> None:
     """Follow the cluster, and place its pods whenever this scheduler leads, until cancelled.
 
     With a client of its own for the lead, `electing`, the other one writes nothing while another process leads.
+    With `serving` it is told what is done.
     """
     nodes = Informer(client, NODES, transform=trimmed_node, clock=clock, rng=rng)
     pods = Informer(client, PODS, transform=trimmed_pod, clock=clock, rng=rng)
@@ -77,11 +83,11 @@ async def run(
     workloads = Informer(client, WORKLOADS, transform=trimmed_workload, clock=clock, rng=rng)
     names = [profile.scheduler_name for profile in options.profiles]
     recorders = {called: EventRecorder(client, called, clock=clock) for called in names}
-    reporter = Reporter(client, pods, recorders, clock=clock)
+    reporter = (serving.reporter if serving else Reporter)(client, pods, recorders, clock=clock)
     queue = SchedulingQueue(
         backoff_first_seconds=options.backoff_first_seconds, backoff_max_seconds=options.backoff_max_seconds
     )
-    cluster = Cluster(*options.profiles, rng=rng, queue=queue)
+    cluster = (serving.cluster if serving else Cluster)(*options.profiles, rng=rng, queue=queue)
     storage = claims, volumes, classes
     scheduler = Scheduler(
         client,
@@ -101,6 +107,9 @@ async def run(
         for recorder in recorders.values():
             group.create_task(recorder.run())
         group.create_task(reporter.run())
+        if serving is not None:
+            serving.follow(client, queue)
+            group.create_task(serving.run())
         if not options.leader_elect:
             await scheduler.lead()
         elector = LeaderElector(
@@ -115,6 +124,8 @@ async def run(
         )
         if electing is not None:
             client.write_while(lambda: elector.leads)
+        if serving is not None:
+            serving.follow_lead(elector)
 
         async def lead() -> None:
             elector.tell(recorders[names[0]])
@@ -136,7 +147,12 @@ async def main(options: Options) -> None:
         await Client.connect(config, user_agent="wherry-scheduler") as electing,
     ):
         identity, clock, rng = own_identity(), SystemClock(), random.Random()
-        await run(options, client, identity=identity, clock=clock, rng=rng, electing=electing)
+        serving = None
+        if options.place is not None:
+            from scheduler.serving import Serving
+
+            serving = Serving(options, options.place, electing, clock)
+        await run(options, client, identity=identity, clock=clock, rng=rng, electing=electing, serving=serving)
 
 
 if __name__ == "__main__":

@@ -5,12 +5,17 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
+from apiclient.serving import flags as serving
 from apimachinery.duration import parse_seconds
 from scheduler.configuration.document import Configuration, ConfigurationError, LeaderElection, load
 from scheduler.framework import DEFAULT_SCHEDULER_NAME, Profile
 from scheduler.plugins import default_profile
 from scheduler.queue import BACKOFF_FIRST_SECONDS, BACKOFF_MAX_SECONDS
+
+if TYPE_CHECKING:
+    from apiclient.serving.server import Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +33,7 @@ class Options:
     lease_namespace: str
     lease_name: str
     verbosity: int
+    place: Place | None = None
 
 
 def parse_options(arguments: Sequence[str]) -> Options:
@@ -50,6 +56,7 @@ def parse_options(arguments: Sequence[str]) -> Options:
     add("--leader-elect-retry-period", type=_seconds, metavar="SECONDS")
     add("--leader-elect-resource-namespace", metavar="NAMESPACE")
     add("--leader-elect-resource-name", metavar="NAME")
+    serving.add_flags(parser)
     add("-v", "--v", type=int, default=0, metavar="LEVEL", dest="verbosity", help="1 and more: tell every placement")
     given = parser.parse_args(arguments)
     if given.config is not None and given.scheduler_name is not None:
@@ -57,6 +64,10 @@ def parse_options(arguments: Sequence[str]) -> Options:
     try:
         told = load(given.config) if given.config is not None else _defaults(given.scheduler_name)
     except ConfigurationError as error:
+        parser.error(str(error))
+    try:
+        place = serving.place(given)
+    except ValueError as error:
         parser.error(str(error))
     election = _leader_election(given, told.leader_election)
     if not election.retry_period_seconds < election.renew_deadline_seconds < election.lease_duration_seconds:
@@ -73,6 +84,7 @@ def parse_options(arguments: Sequence[str]) -> Options:
         lease_namespace=election.lease_namespace,
         lease_name=election.lease_name,
         verbosity=given.verbosity,
+        place=place,
     )
 
 

@@ -38,7 +38,7 @@ READY_POLL_SECONDS = 0.01
 CLEAN_UP_TIMEOUT_SECONDS = 60
 AGENT_PORT = 10250
 # As in Kubernetes.
-CONTROLLERS_PORT = 10257
+CONTROLLERS_PORT, SCHEDULER_PORT = 10257, 10259
 AGENT_SECONDS_MAX = 20.0
 
 
@@ -61,6 +61,7 @@ def control_loop_specs(cluster: Cluster) -> list[Spec]:
     keys = cluster.data_dir / "apiserver"
     flags = cluster.flags
     scheduler = ["scheduler", "--kubeconfig", str(keys / "scheduler.kubeconfig")]
+    scheduler += serving_flags(cluster, SCHEDULER_PORT)
     controllers = ["controllers", "--kubeconfig", str(keys / "controller-manager.kubeconfig")]
     controllers += ["--cluster-cidr", POD_NETWORK, *serving_flags(cluster, CONTROLLERS_PORT)]
     controllers += hollow_nodes.controller_flags(cluster.hollow_nodes)

@@ -16,7 +16,7 @@ from typing import Protocol
 import aiohttp
 
 from apiclient.rest import Client
-from apimachinery.meta import Object, deletion_requested, get_path, labels, name
+from apimachinery.meta import Object, deletion_requested, find_condition, get_path, labels, name
 from apimachinery.resources import (
     CLUSTERROLEBINDINGS,
     CLUSTERROLES,
@@ -210,40 +210,59 @@ async def test_pods_are_placed_when_schedulers_are_killed_or_stopped_in_the_midd
     assert set(nodes.values()) == {PODS_PER_NODE} and len(nodes) == NODES_COUNT
 
 
-async def test_prometheus_is_told_what_a_manager_does_if_its_account_may_know(
-    client: Client, server: ApiServerProcess, scope: str
-) -> None:
+def served(server: ApiServerProcess) -> tuple[int, list[str]]:
+    """A free port, and the flags that have a process serve there."""
     keys = server.data_dir / "pki"
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     flags = [f"--secure-port={port}", f"--tls-cert-file={keys}/apiserver.crt"]
-    flags += [f"--tls-private-key-file={keys}/apiserver.key", f"--client-ca-file={keys}/ca.crt"]
+    return port, [*flags, f"--tls-private-key-file={keys}/apiserver.key", f"--client-ca-file={keys}/ca.crt"]
+
+
+async def scrape(server: ApiServerProcess, port: int, token: str) -> tuple[int, str]:
+    """/metrics, as whom this token is of."""
+    trusting = ssl.create_default_context(cafile=str(server.data_dir / "pki" / "ca.crt"))
+    url, headers = f"https://127.0.0.1:{port}/metrics", {"Authorization": f"Bearer {token}"}
+    async with aiohttp.ClientSession() as session, session.get(url, ssl=trusting, headers=headers) as answer:
+        return answer.status, await answer.text()
+
+
+async def test_prometheus_is_told_what_a_manager_and_a_scheduler_do_if_its_account_may_know(
+    client: Client, server: ApiServerProcess, scope: str
+) -> None:
     subject = {"kind": "ServiceAccount", "name": "prometheus", "namespace": scope}
     role = {"apiGroup": CLUSTERROLES.group, "kind": "ClusterRole", "name": f"metrics-{scope}"}
     await client.create(SERVICEACCOUNTS, {"metadata": {"name": "prometheus"}}, scope)
-    token = (await client.create(SERVICEACCOUNTS, {"spec": {}}, scope, name="prometheus", subresource="token"))[
-        "status"
-    ]
-    trusting = ssl.create_default_context(cafile=str(keys / "ca.crt"))
-    headers = {"Authorization": f"Bearer {token['token']}"}
-
-    async def scrape() -> tuple[int, str]:
-        url = f"https://127.0.0.1:{port}/metrics"
-        async with aiohttp.ClientSession() as session, session.get(url, ssl=trusting, headers=headers) as answer:
-            return answer.status, await answer.text()
-
+    asked = await client.create(SERVICEACCOUNTS, {"spec": {}}, scope, name="prometheus", subresource="token")
+    token, (port, flags) = asked["status"]["token"], served(server)
     with managing(server, *flags, name="told") as manager:
         await logged(manager, "msg=serving")
-        assert (await scrape())[0] == 403
+        assert (await scrape(server, port, token))[0] == 403
     rules = [{"nonResourceURLs": ["/metrics"], "verbs": ["get"]}]
     await client.create(CLUSTERROLES, {"metadata": {"name": role["name"]}, "rules": rules})
     binding = {"metadata": {"name": role["name"]}, "roleRef": role, "subjects": [subject]}
     await client.create(CLUSTERROLEBINDINGS, binding)
     with managing(server, *flags, name="told-again") as manager:
         await logged(manager, "controller=serviceaccount-controller")
-        status, text = await scrape()
+        await logged(manager, "msg=serving")
+        status, text = await scrape(server, port, token)
     assert status == 200
     samples = Page(text).samples
     assert samples["leader_election_master_status", (("name", "kube-controller-manager"),)] == 1
     assert ("workqueue_depth", (("name", "deployment-controller"),)) in samples
     assert any(name == "rest_client_requests_total" for name, _ in samples)
+
+    with scheduling(server, "told-scheduler", [*flags, *IMPATIENT]) as scheduler:
+        pod = {"nodeSelector": {"there-is": "none"}, "containers": [{"name": "app", "image": "web"}]}
+        await client.create(PODS, {"metadata": {"name": "nowhere"}, "spec": pod}, scope)
+        refused = lambda pods: any(find_condition(pod, "PodScheduled") for pod in pods.values())  # noqa: E731
+        await until(client, PODS, scope, refused)
+        await logged(scheduler, "msg=serving")
+        status, text = await scrape(server, port, token)
+    assert status == 200
+    samples = Page(text).samples
+    assert samples["leader_election_master_status", (("name", "kube-scheduler"),)] == 1
+    assert samples["scheduler_pending_pods", (("queue", "unschedulable"),)] == 1
+    profile = (("profile", "default-scheduler"), ("result", "unschedulable"))
+    assert samples["scheduler_schedule_attempts_total", profile] >= 1
+    assert samples["scheduler_scheduling_attempt_duration_seconds_count", profile] >= 1
