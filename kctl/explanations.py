@@ -79,6 +79,12 @@ def _answer(explanation: Object, fitting: Sequence[Object], rejected: Sequence[O
         yield f"fits none of {number} node{'s' * (number != 1)}"
         if explanation["message"] and explanation["message"] != explanation["standing"].get("message"):
             yield explanation["message"]
+        if "preemption" in explanation:
+            room = explanation["preemption"]
+            yield f"room would be made on {room['node']} by sending away {_named(room['victims'])}"
+    elif not explanation["best"]:
+        yield f"fits {len(fitting)} of {number} node{'s' * (number != 1)}, but goes to none of them now"
+        yield explanation["message"]
     else:
         best = explanation["best"]
         yield f"fits {len(fitting)} of {number} node{'s' * (number != 1)}"

@@ -26,6 +26,7 @@ from apimachinery.resources import (
     NODES,
     PERSISTENTVOLUMECLAIMS,
     PERSISTENTVOLUMES,
+    PODDISRUPTIONBUDGETS,
     PODS,
     REPLICASETS,
     REPLICATIONCONTROLLERS,
@@ -37,11 +38,12 @@ from apimachinery.resources import (
 from apimachinery.time import human_duration, parse_rfc3339, rfc3339
 from scheduler.cluster import Cluster, scheduler_of
 from scheduler.explaining.standing import Standing, standing
+from scheduler.explaining.trial import Outcome, attempt
 from scheduler.explaining.verdict import NodeVerdict, Verdict, judge
 from scheduler.framework import Profile
 from scheduler.options import Options, parse_options
 from scheduler.pods import node_name
-from scheduler.trimming import trimmed_group, trimmed_node, trimmed_pod, trimmed_storage
+from scheduler.trimming import trimmed_budget, trimmed_group, trimmed_node, trimmed_pod, trimmed_storage
 
 PAGE_OBJECTS = 1000
 GROUPS = (SERVICES, REPLICATIONCONTROLLERS, REPLICASETS, STATEFULSETS, NAMESPACES)
@@ -69,8 +71,13 @@ class Explainer:
         await self._follow_the_rest(cluster)
         await self._note_the_leader()
         events = [e async for e in self._all(EVENTS, namespace, field_selector=f"involvedObject.uid={uid(pod)}")]
-        unbound = {**pod, "spec": {key: value for key, value in pod["spec"].items() if key != "nodeName"}}
-        verdict = judge(profile, trimmed_pod(unbound), cluster.snapshot)
+        free = trimmed_pod(_free(pod, profile.scheduler_name))
+        verdict = judge(profile, free, cluster.snapshot)
+        outcome = attempt(cluster, free)
+        if outcome is None:
+            self.notes.append("it is one of a gang, which is placed together: shown is what holds for this one alone")
+        elif verdict.feasible and outcome.node not in verdict.best:
+            self.notes.append("some nodes that it fits are kept for others, or one for this pod")
         found = standing(
             pod,
             events,
@@ -84,7 +91,8 @@ class Explainer:
             "scheduler": scheduler_of(pod),
             "priority": pod["spec"].get("priority") or 0,
             "standing": _standing(found),
-            **_verdict(verdict),
+            "nodes": [_node(node) for node in verdict.nodes],
+            **_outcome(verdict, outcome),
             "notes": self.notes,
         }
 
@@ -125,6 +133,8 @@ class Explainer:
         ):
             async for obj in self._all(resource):
                 take(None, trimmed_storage(obj))
+        async for budget in self._all(PODDISRUPTIONBUDGETS):
+            cluster.budget_changed(None, trimmed_budget(budget))
         for resource in GROUPS:
             async for obj in self._all(resource):
                 cluster.group_changed(None, trimmed_group(obj))
@@ -167,12 +177,24 @@ def _standing(found: Standing) -> Object:
     return {key: value for key, value in told.items() if value or key == "stage"}
 
 
-def _verdict(verdict: Verdict) -> Object:
-    return {
-        "message": verdict.message,
-        "best": verdict.best,
-        "nodes": [_node(node) for node in verdict.nodes],
-    }
+def _free(pod: Object, scheduler: str) -> Object:
+    """The pod as if it waited for this scheduler, assigned to no node and held back by nothing."""
+    spec = {key: value for key, value in pod["spec"].items() if key not in ("nodeName", "schedulingGates")}
+    metadata = {key: value for key, value in pod["metadata"].items() if key != "deletionTimestamp"}
+    nominated = get_path(pod, "status", "nominatedNodeName")
+    status = {"nominatedNodeName": nominated} if nominated and not node_name(pod) else {}
+    return {**pod, "metadata": metadata, "spec": {**spec, "schedulerName": scheduler}, "status": status}
+
+
+def _outcome(verdict: Verdict, outcome: Outcome | None) -> Object:
+    """Where the pod would go, or why nowhere; and who would have to go for it."""
+    if outcome is None:
+        return {"best": verdict.best, "message": verdict.message}
+    best = verdict.best if outcome.node in verdict.best else [outcome.node] if outcome.node else []
+    told: Object = {"best": best, "message": outcome.message}
+    if outcome.victims:
+        told["preemption"] = {"node": outcome.room_on, "victims": list(outcome.victims)}
+    return told
 
 
 def _node(node: NodeVerdict) -> Object:

@@ -10,6 +10,7 @@ from apimachinery.meta import Object
 from apimachinery.time import rfc3339
 from scheduler.explaining.details import quantity
 from scheduler.explaining.standing import Stage, standing
+from scheduler.explaining.trial import Outcome, attempt
 from scheduler.explaining.verdict import Verdict, judge
 from scheduler.plugins import default_profile
 from tests.unit.scheduler.factories import add_pod, make_cluster, make_node, make_pod, place
@@ -157,3 +158,33 @@ def test_attempts_are_counted_over_all_events() -> None:
 )
 def test_amounts_are_told_as_people_write_them(resource: str, number: int, text: str) -> None:
     assert quantity(resource, number) == text
+
+
+def tried(pod: Object, *nodes: Object, others: list[Object] | None = None) -> Any:
+    cluster = make_cluster(*nodes)
+    for other in others or []:
+        add_pod(cluster, other)
+    return attempt(cluster, pod)
+
+
+def test_one_attempt_says_where_the_pod_would_go() -> None:
+    assert tried(make_pod(), make_node("a")) == Outcome(node="a")
+
+
+def test_one_attempt_says_why_it_would_go_nowhere() -> None:
+    found = tried(make_pod(cpu="9"), make_node("a"))
+    assert found.message.startswith(
+        "0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available"
+    )
+
+
+def test_one_attempt_says_who_would_have_to_go_for_the_pod() -> None:
+    found = tried(make_pod(cpu="3", priority=9), make_node("a"), others=[make_pod("less", node="a", cpu="2")])
+    assert (found.node, found.room_on, found.victims) == ("", "a", ("default/less",))
+
+
+def test_room_that_is_being_made_for_others_is_left_to_them() -> None:
+    other = make_pod("other", cpu="3", priority=9)
+    other["status"]["nominatedNodeName"] = "a"
+    assert tried(make_pod(cpu="3", priority=1), make_node("a"), others=[other]).node == ""
+    assert tried(make_pod(cpu="3", priority=10), make_node("a"), others=[other]).node == "a"
