@@ -103,6 +103,12 @@ def test_nodes_are_asked_about_in_the_order_that_the_point_says() -> None:
     assert sorted(filtering(found)) == sorted(filtering(DEFAULT))
 
 
+def test_a_profile_can_do_without_preemption() -> None:
+    found = with_plugins(postFilter=disabled("*"))
+    assert not any(plugin.post_filter for plugin, _ in found.plugins)
+    assert any(plugin.post_filter for plugin, _ in DEFAULT.plugins)
+
+
 def test_several_profiles_have_their_own_plugins_and_arguments() -> None:
     packing = {"scoringStrategy": {"type": "MostAllocated"}}
     found = configuration(
@@ -156,6 +162,7 @@ def test_arguments_of_all_plugins_are_taken() -> None:
             },
         },
         "VolumeBinding": {"bindTimeoutSeconds": 60},
+        "DefaultPreemption": {"minCandidateNodesPercentage": 0, "minCandidateNodesAbsolute": 5},
     }
     found = profile(pluginConfig=[{"name": name, "args": told} for name, told in args.items()])
     assert found.bind_timeout_seconds == 60.0
@@ -275,6 +282,10 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     (
         args_of("NodeResourcesBalancedAllocation", resources=[{"name": "cpu", "weight": 2}]),
         f"{ARGS}.resources[0].weight: Invalid value: 2: must be 1",
+    ),
+    (
+        args_of("DefaultPreemption", minCandidateNodesPercentage=101),
+        f"{ARGS}.minCandidateNodesPercentage: Invalid value: 101: not in valid range [0, 100]",
     ),
     (
         args_of("VolumeBinding", bindTimeoutSeconds=-1),
