@@ -30,6 +30,7 @@ from scheduler.queue import QueuedPod, SchedulingQueue
 from scheduler.residents import Resident, resident_labels
 from scheduler.snapshot import NOTHING, Change, Snapshot
 from scheduler.storage import Decision, decide, options_for, wanted_claims
+from scheduler.verdicts import AllVerdicts
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +64,7 @@ class Cluster:
         self._profiles = {profile.scheduler_name: profile for profile in profiles}
         self._relations = frozenset[str]().union(*(profile.relations for profile in profiles))
         self._evaluations = Evaluations(self._profiles)
+        self._verdicts = AllVerdicts()
         self._turn = Turn(rng)
         self._usages: OrderedDict[bytes, Usage] = OrderedDict()
         self._news = News()
@@ -216,10 +218,11 @@ class Cluster:
 
     def assume(self, queued: QueuedPod) -> Placement | None:
         """Find the best node for a pod and assume it there, as long as `take_back` does not follow."""
-        applicant = _applicant(queued)
-        row = self._nominating.kept_row(queued, self.profile_of(queued.pod_class), applicant)
+        applicant, profile = _applicant(queued), self.profile_of(queued.pod_class)
+        row = self._nominating.kept_row(queued, profile, applicant)
         if row is None:
-            row = self._evaluations.of(queued.pod_class).best(self.snapshot, self._turn, applicant)
+            verdicts = self._verdicts.of(profile, queued.pod_class, applicant)
+            row = self._evaluations.of(queued.pod_class).best(self.snapshot, self._turn, applicant, verdicts)
             if row is None:
                 return None
             self._turn.take(row)
@@ -389,7 +392,9 @@ class Cluster:
         # What is known of other states is of no use any more.
         self._diagnoses = {c: k for c, k in self._diagnoses.items() if k[0] == position}
         profile = self.profile_of(queued.pod_class)
-        diagnosis = diagnose(profile, queued.pod_class, snapshot, _applicant(queued))
+        applicant = _applicant(queued)
+        verdicts = self._verdicts.of(profile, queued.pod_class, applicant)
+        diagnosis = diagnose(profile, queued.pod_class, snapshot, applicant, verdicts)
         remedy = self._remedy(profile, queued, diagnosis) if makes_room else None
         if remedy is not None:
             message = f"{diagnosis.message} {remedy.message}".rstrip()

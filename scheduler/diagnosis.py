@@ -6,18 +6,16 @@ Source: https://kubernetes.io/docs/concepts/scheduling-eviction/scheduling-frame
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import numpy as np
 
 from scheduler.columns import BoolColumn, Rows
 from scheduler.framework import Demand, Plugin, PodClass, Profile, Remedy, objection_to, rows_of
-from scheduler.nominations import Applicant, ahead_of
+from scheduler.nominations import Applicant
 from scheduler.residents import Resident
 from scheduler.snapshot import NOTHING, Change, Snapshot
-from scheduler.supposing import Supposition
+from scheduler.verdicts import Verdicts, turned_down_with_nominees
 
 NO_NODES_MESSAGE = "no nodes available to schedule pods"
 
@@ -36,110 +34,27 @@ class Diagnosis:
     remedy: Remedy | None = None
 
 
-class Turned(NamedTuple):
-    """Rows (a true for each of those asked about) that a plugin is the first to turn down, for good or as yet."""
-
-    plugin: str
-    reason: str
-    nodes: BoolColumn
-    for_good: BoolColumn | bool
-
-
-def goes_by_itself(profile: Profile, pod_class: PodClass) -> bool:
-    """Whether what is said of a node to these pods depends on nothing but what is on it."""
-    asked = zip(profile.plugins, pod_class.demands, strict=True)
-    return not any(plugin.heeds is not None and demand is not None for (plugin, _), demand in asked)
-
-
-def turned_down(
-    profile: Profile, pod_class: PodClass, snapshot: Snapshot, rows: Rows, undecided: BoolColumn
-) -> Iterator[Turned]:
-    """Who turns down which of the undecided rows; undecided (it is changed) are in the end those that nobody does."""
-    for (plugin, _), demand in zip(profile.plugins, pod_class.demands, strict=True):
-        if plugin.filter is None or demand is None:
-            continue
-        rejected = np.zeros_like(undecided)
-        for rejection in plugin.filter(demand, snapshot, rows):
-            here = rejection.nodes & undecided
-            if here.any():
-                yield Turned(plugin.name, rejection.reason, here, rejection.for_good)
-                rejected |= here
-        undecided &= ~rejected
-
-
-def turned_down_with_nominees(
+def diagnose(
     profile: Profile,
     pod_class: PodClass,
     snapshot: Snapshot,
-    rows: Rows,
-    undecided: BoolColumn,
     applicant: Applicant,
-) -> list[Turned]:
-    """The same where an applicant leaves alone what is kept for others.
+    verdicts: Verdicts | None = None,
+) -> Diagnosis:
+    """Why a class fits nowhere: for every node the reasons of the first plugin that turned it down.
 
-    A node has to take it both with those that are to come and without: it might need them, and they may stay away.
+    `verdicts` are those on this class, if they are known.
     """
-    found = []
-    reserved = [
-        (index, row, nominees)
-        for index, row in reserved_rows(snapshot, rows, undecided)
-        if (nominees := ahead_of(applicant, snapshot.nominees(row)))
-    ]
-    if reserved and goes_by_itself(profile, pod_class):
-        with Supposition(snapshot, relations=False) as supposed:
-            for _, row, nominees in reserved:
-                for nominee in nominees:
-                    supposed.add(row, nominee)
-            # (Who passes beside more pods passes beside fewer, where nobody looks for company.)
-            return list(turned_down(profile, pod_class, snapshot, rows, undecided))
-    # Each node is asked about with those that are to come to it, not to others.
-    for index, row, nominees in reserved:
-        here = np.ones(1, dtype=np.bool_)
-        with Supposition(snapshot, relations=True) as supposed:
-            for nominee in nominees:
-                supposed.add(row, nominee)
-            for turned in turned_down(profile, pod_class, snapshot, slice(row, row + 1), here):
-                nodes = np.zeros_like(undecided)
-                nodes[index] = turned.nodes[0]
-                found.append(Turned(turned.plugin, turned.reason, nodes, bool(np.any(turned.for_good))))
-        undecided[index] = here[0]
-    found += turned_down(profile, pod_class, snapshot, rows, undecided)
-    return found
-
-
-def reserved_rows(snapshot: Snapshot, rows: Rows, among: BoolColumn) -> list[tuple[int, int]]:
-    """Those of these rows (the index among them, and the row) that are kept for somebody."""
-    if not snapshot.nominations:
-        return []
-    indexes = np.flatnonzero(snapshot.nominated[rows] & among)
-    found = np.arange(snapshot.height)[rows][indexes]
-    return list(zip(indexes.tolist(), found.tolist(), strict=True))
-
-
-def kept_for_others(
-    profile: Profile, pod_class: PodClass, snapshot: Snapshot, rows: Rows, passed: BoolColumn, applicant: Applicant
-) -> BoolColumn:
-    """Those of the rows that pass by themselves that do not pass beside the pods that are to come there."""
-    kept = np.zeros_like(passed)
-    reserved = reserved_rows(snapshot, rows, passed)
-    if reserved:
-        asked = np.array([row for _, row in reserved], dtype=np.intp)
-        free = np.ones(len(asked), dtype=np.bool_)
-        turned_down_with_nominees(profile, pod_class, snapshot, asked, free, applicant)
-        kept[[index for index, _ in reserved]] = ~free
-    return kept
-
-
-def diagnose(profile: Profile, pod_class: PodClass, snapshot: Snapshot, applicant: Applicant) -> Diagnosis:
-    """Why a class fits nowhere: for every node the reasons of the first plugin that turned it down."""
     if not snapshot.node_count:
         return Diagnosis(NO_NODES_MESSAGE, frozenset())
     helpable = np.zeros(snapshot.height, dtype=np.bool_)
     if (objection := objection_to(profile, pod_class, snapshot)) is not None:
         objector, why = objection
         return Diagnosis(none_available(snapshot.node_count, why), frozenset((objector,)), helpable)
-    counts: Counter[str] = Counter()
-    rejectors = set()
+    if verdicts is not None:
+        counts, rejectors, helpable = verdicts.told(snapshot, applicant)
+        return Diagnosis(none_available(snapshot.node_count, histogram(counts)), frozenset(rejectors), helpable)
+    counts, rejectors = Counter(), set()
     rows: Rows = slice(0, snapshot.height)
     if pod_class.choice is not None:
         chooser, (names, conflict) = pod_class.choice

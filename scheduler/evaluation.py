@@ -23,10 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scheduler.columns import BoolColumn, IntColumn, Rows
-from scheduler.diagnosis import kept_for_others
 from scheduler.framework import PodClass, Profile, feasible, rows_of
 from scheduler.nominations import Applicant
 from scheduler.snapshot import Snapshot
+from scheduler.verdicts import Verdicts, kept_for_others
 
 INFEASIBLE = -1
 EVALUATIONS_KEPT = 32
@@ -81,20 +81,28 @@ class Evaluation:
         self._nowhere: tuple[int, int] | None = None
         self._nominations = 0
 
-    def best(self, snapshot: Snapshot, turn: Turn, applicant: Applicant) -> int | None:
-        """The row of the node with the highest score, of several the one whose turn it is; None if there is none."""
+    def best(
+        self, snapshot: Snapshot, turn: Turn, applicant: Applicant, verdicts: Verdicts | None = None
+    ) -> int | None:
+        """The row of the node with the highest score, of several the one whose turn it is; None if there is none.
+
+        `verdicts` are those on this class with what is kept for others, if they are known.
+        """
         if self._class.choice is not None:
             rows = rows_of(snapshot, self._class.choice[1].nodes)
             rows = rows[feasible(self._profile, self._class, snapshot, rows)]
+            every = np.ones(len(rows), dtype=np.bool_)
+            rows = rows[~kept_for_others(self._profile, self._class, snapshot, rows, every, applicant)]
             if len(rows) < 2:
                 return int(rows[0]) if len(rows) else None  # nothing to compare: as for each pod of a DaemonSet
             self._compute(snapshot, rows)
-            alone = not self._relations and not snapshot.nominations
-            total = self._total if alone else self._total_among_others(snapshot, rows, applicant)
+            total = self._total
+            if self._relations:
+                total = self._total_among_others(snapshot, rows, self._feasible_among_others(snapshot, rows))
             candidates = rows[_highest(total)]
             return int(turn.order(candidates)[0]) if len(candidates) else None
         if self._relations:
-            return self._best_among_others(snapshot, turn, applicant)
+            return self._best_among_others(snapshot, turn, applicant, None)
         # One change since the last choice: that choice itself. Then equal pods follow each other.
         in_sequence = snapshot.journal.position == self._seen + 1
         self._seen = snapshot.journal.position
@@ -105,7 +113,7 @@ class Evaluation:
         self._wave = []
         self._refresh(snapshot)
         if snapshot.nominations and (self._feasible & snapshot.nominated[: snapshot.height]).any():
-            return self._best_among_others(snapshot, turn, applicant)
+            return self._best_among_others(snapshot, turn, applicant, verdicts)
         candidates = _highest(self._total)
         if not len(candidates):
             return None
@@ -118,24 +126,34 @@ class Evaluation:
             self._without_wave = CHOICES_WITHOUT_WAVE
         return self._wave.pop()
 
-    def _best_among_others(self, snapshot: Snapshot, turn: Turn, applicant: Applicant) -> int | None:
+    def _best_among_others(
+        self, snapshot: Snapshot, turn: Turn, applicant: Applicant, verdicts: Verdicts | None
+    ) -> int | None:
         if self._nowhere == snapshot.position:
             return None  # equal pods that fail one after the other
         self._refresh(snapshot)
-        candidates = _highest(self._total_among_others(snapshot, slice(0, snapshot.height), applicant))
+        rows, passed = slice(0, snapshot.height), self._feasible_among_others(snapshot, slice(0, snapshot.height))
+        if verdicts is not None:
+            passed &= verdicts.passed(snapshot, applicant)
+        else:
+            passed &= ~kept_for_others(self._profile, self._class, snapshot, rows, passed, applicant)
+        candidates = _highest(self._total_among_others(snapshot, rows, passed))
         if not len(candidates):
             # (What is kept for somebody is not kept from everybody.)
             self._nowhere = None if snapshot.nominations else snapshot.position
             return None
         return int(turn.order(candidates)[0])
 
-    def _total_among_others(self, snapshot: Snapshot, rows: Rows, applicant: Applicant) -> IntColumn:
-        """The weighted sum of all scores of all rows that are kept, with what goes by the pods on all nodes."""
+    def _feasible_among_others(self, snapshot: Snapshot, rows: Rows) -> BoolColumn:
+        """Which of the rows that were looked at pass also by what goes by the pods on all nodes."""
         passed = self._feasible.copy()
         for filter_nodes, _, _, demand in self._relations:
             for rejection in filter_nodes(demand, snapshot, rows) if filter_nodes is not None else ():
                 passed &= ~rejection.nodes
-        passed &= ~kept_for_others(self._profile, self._class, snapshot, rows, passed, applicant)
+        return passed
+
+    def _total_among_others(self, snapshot: Snapshot, rows: Rows, passed: BoolColumn) -> IntColumn:
+        """The weighted sum of all scores of the rows that pass, with what goes by the pods on all nodes."""
         if not passed.any():
             return np.full(len(passed), INFEASIBLE, dtype=np.int64)
         extremes = [_extremes(rates, passed) for rates in self._rates]

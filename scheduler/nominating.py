@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from apimachinery.meta import Object, uid
-from scheduler.diagnosis import kept_for_others
 from scheduler.framework import PodClass, Profile, Remedy, feasible
 from scheduler.nominations import Applicant, Nominee
 from scheduler.pods import nominated_node, priority
@@ -19,6 +18,7 @@ from scheduler.preemption import is_leaving, room_is_being_made
 from scheduler.queue import Part, QueuedPod, SchedulingQueue
 from scheduler.residents import Resident
 from scheduler.snapshot import Change, Snapshot
+from scheduler.verdicts import kept_for_others
 
 
 class Nominating:

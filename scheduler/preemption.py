@@ -25,11 +25,11 @@ from numpy.typing import NDArray
 from apimachinery.meta import Object, deletion_requested, find_condition, uid
 from apimachinery.time import parse_rfc3339
 from scheduler.columns import BoolColumn, grown
-from scheduler.diagnosis import goes_by_itself, turned_down_with_nominees
 from scheduler.framework import PodClass, Profile
 from scheduler.nominations import Applicant
 from scheduler.snapshot import PlacedPod, Snapshot
 from scheduler.supposing import Supposition
+from scheduler.verdicts import goes_by_itself, turned_down_with_nominees
 
 # The condition, and its reason, of pods that are sent away.
 DISRUPTED, PREEMPTED = "DisruptionTarget", "PreemptionByScheduler"
