@@ -195,6 +195,10 @@ def _validator(name: str) -> Any:
     return jsonschema_rs.validator_for(_schema_document(name))
 
 
+# What Kubernetes gives as null where there is nothing to say: objects are stored with it, and are no worse for it.
+NULL_KEPT = "lastProbeTime"
+
+
 def is_strictly_valid(resource: Resource, obj: Object) -> bool:
     """True if the schema has nothing against an object that has no unknown field and no null either.
 
@@ -212,7 +216,7 @@ def _strict_validator(name: str) -> Any:
 
 
 def _strict(node: Any) -> Any:
-    """A schema that allows neither fields that it does not name nor null."""
+    """A schema that allows neither fields that it does not name nor null, but for one field."""
     if isinstance(node, list):
         return [_strict(item) for item in node]
     if not isinstance(node, dict):
@@ -222,6 +226,8 @@ def _strict(node: Any) -> Any:
         strict["type"] = [kind for kind in strict["type"] if kind != "null"]
         if isinstance(strict.get("properties"), dict):
             strict.setdefault("additionalProperties", False)
+            if NULL_KEPT in strict["properties"]:
+                strict["properties"][NULL_KEPT] = resolve(node["properties"][NULL_KEPT])
     return strict
 
 
@@ -325,7 +331,7 @@ def _walk(node: Definition, value: Any, path: str, unknown: list[str]) -> Any:
     changed = False
     for key, inner in value.items():
         if properties is not None and key in properties:
-            if inner is None:
+            if inner is None and key != NULL_KEPT:
                 changed = True
                 continue
             new = _walk(properties[key], inner, f"{path}.{key}" if path else key, unknown)

@@ -33,6 +33,9 @@ def _pod(**spec: Any) -> dict[str, Any]:
     [
         (_pod(), True),
         (_pod(nodeName="n1", nodeSelector={"a": "b"}), True),
+        (_pod() | {"status": {"conditions": [{"type": "A", "status": "True", "lastProbeTime": None}]}}, True),
+        (_pod() | {"status": {"conditions": [{"type": "A", "status": "True", "lastProbeTime": 5}]}}, False),
+        (_pod() | {"status": {"conditions": [{"type": "A", "status": "True", "message": None}]}}, False),
         (_pod(nodeName=None), False),
         (_pod(nodename="n1"), False),
         (_pod(containers=[{"name": "c", "imge": "x"}]), False),
