@@ -12,7 +12,7 @@ from tests.support.apiserver import running
 from tests.support.fuzz import TOKEN, Fuzzer, write_token_file
 
 START = 35
-OPERATIONS = 40
+OPERATIONS = 12
 MUTATIONS = 12
 
 
