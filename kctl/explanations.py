@@ -108,7 +108,12 @@ def _answer_for_bound(
         equal = sum(node["total"] == here["total"] for node in fitting) - 1
         shared = f", as {'does' if equal == 1 else 'do'} {equal} more" if equal else ""
         if not better:
-            yield f"{own} rates highest of the {len(fitting)} that fit{shared}"
+            only = len(fitting) == 1
+            yield (
+                f"{own} is the only one that fits"
+                if only
+                else f"{own} rates highest of the {len(fitting)} that fit{shared}"
+            )
             return
         yield f"{own} fits, and {better} of {len(fitting)} rate{'s' * (better == 1)} higher{shared}"
     if fitting:

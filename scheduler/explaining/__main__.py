@@ -101,7 +101,10 @@ class Explainer:
             if profile.scheduler_name == scheduler_of(pod):
                 return profile
         known = ", ".join(profile.scheduler_name for profile in self._options.profiles)
-        self.notes.append(f"no profile is known of scheduler {scheduler_of(pod)!r}, asked is the first of: {known}")
+        self.notes.append(
+            f"no profile is known of scheduler {scheduler_of(pod)!r}, asked is the first of: {known} "
+            "(others are known from the scheduler's configuration file)"
+        )
         return self._options.profiles[0]
 
     async def _note_the_leader(self) -> None:
