@@ -62,6 +62,11 @@ def equal(revisions: Iterable[Object], data: Object) -> list[Object]:
     return [one for one in in_order(revisions) if one.get("data") == data]
 
 
+def twins(revisions: Iterable[Object], current: Object) -> list[Object]:
+    """Other revisions of the very same template: somebody made them, or one was adopted after another was made."""
+    return [one for one in equal(revisions, current.get("data") or {}) if uid(one) != uid(current)]
+
+
 def new_revision(
     resource: Resource, owner: Object, *, number: int, collision_count: int = 0, hash_label: str = HASH_LABEL
 ) -> Object:

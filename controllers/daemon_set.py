@@ -46,7 +46,14 @@ from controllers.ownership import claim, plan_claims
 from controllers.pod_backoff import PodBackoff
 from controllers.pods import BY_CONTROLLER, by_controller, is_finished, orphans_of, phase
 from controllers.replicaset import replica_facts
-from controllers.requests import namespace_terminating, outcome_unknown, settle, write_status
+from controllers.requests import (
+    namespace_terminating,
+    outcome_unknown,
+    settle,
+    settle_or_raise,
+    unless_gone,
+    write_status,
+)
 
 # A pass creates, and deletes, this many pods at most; then the status tells how far it is.
 BURST_PODS = 250
@@ -149,6 +156,9 @@ class DaemonSetController:
             self._client, DAEMONSETS, daemon_set, revisions, collision_count=collisions, hash_label=HASH_LABEL
         )
         digest, now = revision_hash(current), self._clock.now()
+        if twins := history.twins(revisions, current):
+            await self._merge(key, pods, twins, digest)
+            return
         places = Placement(daemon_set).of_all(self._nodes.list())
         # What has ended and is being deleted needs nothing more: somebody else holds it.
         by_node = by_target(pod for pod in pods if not (is_finished(pod) and deletion_requested(pod)))
@@ -186,6 +196,22 @@ class DaemonSetController:
         return await claim(
             self._client, owner_resource=DAEMONSETS, owner=daemon_set, resource=CONTROLLERREVISIONS, claims=claims
         )
+
+    async def _merge(self, key: str, pods: Sequence[Object], twins: Sequence[Object], digest: str) -> None:
+        """Have one revision stand for its template: pods of its twins are not old, and none of them is replaced.
+
+        What is written here has the DaemonSet looked at again.
+        """
+        theirs = {revision_hash(twin) for twin in twins}
+        relabelled = [pod for pod in pods if labels(pod).get(HASH_LABEL) in theirs]
+        for pod in await settle_or_raise(unless_gone(self._relabel(pod, digest)) for pod in relabelled):
+            if pod is not None:
+                self._expectations.written(key, pod)
+        await history.delete_revisions(self._client, twins)
+
+    async def _relabel(self, pod: Object, digest: str) -> Object:
+        patch = {"metadata": {"uid": uid(pod), "labels": {HASH_LABEL: digest}}}
+        return await self._client.patch(PODS, name(pod), patch, namespace(pod))
 
     def _finished_to_delete(self, key: str, daemon_set: Object, finished: Sequence[Object]) -> list[Object]:
         """Those that may go now. A node that turns a pod down does so with the next one too: that one waits."""

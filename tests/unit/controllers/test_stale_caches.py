@@ -8,8 +8,18 @@ from typing import Any
 import pytest
 
 from apimachinery.meta import Object
-from apimachinery.resources import CONFIGMAPS, DAEMONSETS, DEPLOYMENTS, NODES, PODS, REPLICASETS, SECRETS
+from apimachinery.resources import (
+    CONFIGMAPS,
+    CONTROLLERREVISIONS,
+    DAEMONSETS,
+    DEPLOYMENTS,
+    NODES,
+    PODS,
+    REPLICASETS,
+    SECRETS,
+)
 from controllers.daemon_set import DaemonSetController
+from controllers.daemon_set_nodes import HASH_LABEL
 from controllers.deployment import DeploymentController
 from controllers.garbage_collector import GarbageCollector
 from controllers.replicaset import ReplicaSetController
@@ -155,3 +165,27 @@ async def test_a_node_that_turns_a_daemon_set_s_pods_down_is_asked_ever_more_rar
                     await api.patch(PODS, pod["metadata"]["name"], failed, "default")
         # One at once, then 1, 2 and 4 seconds after each other; the next is due in the 16th second.
         assert api.count("create", PODS) == 5
+
+
+async def test_pods_of_two_revisions_of_one_template_are_none_of_them_old(clock: ManualClock) -> None:
+    api = StagedApi()
+    async with running(api, clock, DaemonSetController):
+        for which in ("n1", "n2"):
+            await api.create(NODES, node(which))
+        await api.create(DAEMONSETS, new(daemon_set()))
+        await clock.advance(2)
+        [revision] = api.objects(CONTROLLERREVISIONS)
+        before = {pod["metadata"]["uid"] for pod in api.objects(PODS)}
+        found = {**revision["metadata"], "name": "agent-twin", "labels": {**revision["metadata"]["labels"]}}
+        found["labels"][HASH_LABEL] = "twin"
+        await api.create(CONTROLLERREVISIONS, {**revision, "metadata": found, "revision": 7})
+        await clock.advance(1)
+        api.hold(PODS)
+        await api.patch(DAEMONSETS, "agent", {"metadata": {"labels": {"looked": "at"}}}, "default")
+        await clock.advance(5)
+        api.release(PODS)
+        await clock.advance(5)
+        [kept] = api.objects(CONTROLLERREVISIONS)
+        assert kept["metadata"]["name"] == "agent-twin"
+        assert {pod["metadata"]["uid"] for pod in api.objects(PODS)} == before
+        assert {pod["metadata"]["labels"][HASH_LABEL] for pod in api.objects(PODS)} == {"twin"}
