@@ -55,6 +55,7 @@ from controllers.taint_eviction import TaintEvictionController
 from controllers.token_cleaner import TokenCleaner
 from controllers.ttl_after_finished import TtlAfterFinished
 from controllers.validating_policy_status import ValidatingPolicyStatus
+from controllers.volume_expansion import VolumeExpansion
 
 if TYPE_CHECKING:
     from apiclient.serving.figures import Figures
@@ -115,6 +116,7 @@ CONTROLLERS = {
     "garbage-collector-controller": Entry(GarbageCollector, 20, "concurrent-gc-syncs", patience_seconds=30.0),
     "resourcequota-controller": Entry(ResourceQuotaController, 5, "concurrent-resource-quota-syncs"),
     "persistentvolume-binder-controller": Entry(PersistentVolumeBinder, 4),
+    "persistentvolume-expander-controller": Entry(VolumeExpansion, 1),
     "local-path-provisioner-controller": Entry(LocalPathProvisioner, 4),
     "ephemeral-volume-controller": Entry(EphemeralVolumes, 5),
     "persistentvolumeclaim-protection-controller": Entry(ClaimProtection, 1),

@@ -116,7 +116,8 @@ class TaintEvictionController:
         return max(0.0, stay.due - now)
 
     async def _evict(self, pod: Object) -> None:
-        if find_condition(pod, DISRUPTION_TARGET) is None:
+        known = find_condition(pod, DISRUPTION_TARGET)
+        if known is None or known["status"] != "True":  # it may have been taken back
             message = "Taint manager: deleting due to NoExecute taint"
             told = disruption_target(pod, "True", "DeletionByTaintManager", message, self._clock.now())
             patch = {"metadata": {"uid": uid(pod)}, "status": {"conditions": [told]}}

@@ -13,7 +13,14 @@ import pytest
 from apiclient.rest import Client
 from apimachinery.meta import Object
 from apimachinery.persistent_volumes import LOCAL_PATH, LOCAL_PATH_FINALIZER, LOCAL_PATH_NODE_LABEL, SELECTED_NODE
-from apimachinery.resources import NAMESPACES, NODES, PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, STORAGECLASSES
+from apimachinery.resources import (
+    EVENTS,
+    NAMESPACES,
+    NODES,
+    PERSISTENTVOLUMECLAIMS,
+    PERSISTENTVOLUMES,
+    STORAGECLASSES,
+)
 from tests.support.apiserver import ApiServerProcess, running
 from tests.support.clients import kubectl_current
 from tests.support.kubectl import Kubectl
@@ -69,6 +76,21 @@ async def test_a_claim_finds_a_volume_and_leaves_it_released(client: Client, sco
     # The way in which an owner gives a volume back for others.
     await asyncio.to_thread(kubectl, "patch", "pv", scope, "-p", '{"spec":{"claimRef":null}}')
     await in_phase(client, "", scope, "Available")
+
+
+async def test_a_claim_that_asks_for_more_is_told_who_has_to_see_to_that(
+    client: Client, scope: str, kubectl: Kubectl
+) -> None:
+    grows = {"metadata": {"name": scope}, "provisioner": "example.com/disks", "allowVolumeExpansion": True}
+    await client.create(STORAGECLASSES, grows)
+    await client.create(PERSISTENTVOLUMES, volume(scope, storageClassName=scope))
+    spec = {**CLAIM, "storageClassName": scope}
+    await client.create(PERSISTENTVOLUMECLAIMS, {"metadata": {"name": "data"}, "spec": spec}, scope)
+    await in_phase(client, scope, "data", "Bound")
+    more = {"spec": {"resources": {"requests": {"storage": "8Gi"}}}}
+    await client.patch(PERSISTENTVOLUMECLAIMS, "data", more, scope)
+    told = lambda found: any(one["reason"] == "ExternalExpanding" for one in found.values())  # noqa: E731
+    await until(client, EVENTS, scope, told)
 
 
 async def test_what_can_be_deleted_by_nobody_says_so(client: Client, scope: str, kubectl: Kubectl) -> None:
