@@ -20,7 +20,7 @@ from apiclient.rest import Client
 from apimachinery.resources import CONFIGMAPS
 from tests.support.apiserver import REPOSITORY, ApiServerProcess, free_port, running
 
-END_SECONDS_MAX = 20
+END_SECONDS_MAX = 60
 BODY_BYTES_MAX = 3 << 20
 
 

@@ -196,7 +196,7 @@ async def test_watches_are_converted_in_order(client: Client, webhook: WebhookSe
         await client.create(one, made(one, f"o{number}", spec={"address": f"h:{number}"}))
     await client.delete(one, "o2", "default")
     seen = []
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         async for event, obj in client.watch(two, "default", resource_version=since):
             assert obj["apiVersion"] == two.api_version
             seen.append((event, obj["metadata"]["name"], obj["spec"]["port"]))

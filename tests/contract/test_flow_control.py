@@ -22,7 +22,7 @@ from apimachinery.resources import CLUSTERROLEBINDINGS, FLOWSCHEMAS, LEASES, PRI
 from tests.support.apiserver import ApiServerProcess, running
 from tests.support.clients import kubectl_current, kubectl_on_path
 
-SECONDS_MAX = 30
+SECONDS_MAX = 60
 PEOPLE = ("jane", "joe", "kim")
 CONFIGMAPS_PATH = "/api/v1/namespaces/default/configmaps"
 LEASE_PATH = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"

@@ -19,7 +19,7 @@ from tests.support.apiserver import ApiServerProcess, running
 
 TOKENS = 'admin,admin,admin,"system:masters"\neve,eve,eve\nowner,owner,owner\n'
 NAMESPACE = "shop"
-SECONDS_MAX = 20.0
+SECONDS_MAX = 60.0
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from apiclient.tls import client_context
 from apimachinery.resources import CONFIGMAPS, NAMESPACES, SERVICEACCOUNTS
 from tests.support.apiserver import ApiServerProcess, running
 
-ANSWER_SECONDS_MAX = 20
+ANSWER_SECONDS_MAX = 60
 SCOPE = "http"
 PATH = CONFIGMAPS.path(SCOPE)
 

@@ -18,7 +18,7 @@ from apimachinery.resources import EVENTS as CORE_EVENTS
 from apimachinery.resources import EVENTS_EVENTS as EVENTS
 from tests.support.apiserver import ApiServerProcess, running
 
-EVENT_SECONDS_MAX = 20
+EVENT_SECONDS_MAX = 60
 STREAM = {
     "watch": "1",
     "sendInitialEvents": "true",

@@ -22,7 +22,7 @@ from kubelet.objects import ObjectCache, ObjectKey
 from tests.support.apiserver import ApiServerProcess, running
 
 NODE = "node-1"
-SECONDS_MAX = 20.0
+SECONDS_MAX = 60.0
 
 
 @pytest.fixture

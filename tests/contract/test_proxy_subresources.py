@@ -28,7 +28,7 @@ from tests.support.apiserver import ApiServerProcess, free_port, own_address, ru
 from tests.support.certificates import Authority
 from tests.support.clients import kubectl_on_path
 
-SECONDS_MAX = 30
+SECONDS_MAX = 60
 BOMB = gzip.compress(b"<a>" * (20 << 20))
 PODS_PATH, SERVICES_PATH = "/api/v1/namespaces/default/pods", "/api/v1/namespaces/default/services"
 

@@ -11,7 +11,7 @@ import pytest
 from tests.support.apiserver import ApiServerProcess, running
 
 NAMESPACE = "python-clients"
-WAIT_SECONDS_MAX = 30
+WAIT_SECONDS_MAX = 60
 
 
 @pytest.fixture(scope="module")

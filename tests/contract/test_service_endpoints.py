@@ -23,7 +23,7 @@ from tests.support.kubectl import Kubectl
 from tests.support.manager import ManagerProcess, managing, until
 
 NODE = "n1"
-SECONDS_MAX = 30
+SECONDS_MAX = 60
 ZONE = {"topology.kubernetes.io/zone": "zone-a"}
 
 

@@ -32,7 +32,7 @@ from tests.support.clients import kubectl_current, kubectl_old, kubectl_on_path
 from tests.support.machine import Listed, Machine
 from tests.support.spdy import ClientStream, SpdyClient, spdy
 
-SECONDS_MAX = 40
+SECONDS_MAX = 60
 V5, V4 = "v5.channel.k8s.io", "v4.channel.k8s.io"
 STDIN, STDOUT, STDERR, OUTCOME, RESIZE, CLOSE = 0, 1, 2, 3, 4, 255
 SUCCESS = {"metadata": {}, "status": "Success"}

@@ -16,7 +16,7 @@ from tests.support.whole_cluster import WholeCluster, whole_cluster
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root: namespaces, cgroups and bridges"),
-    pytest.mark.timeout(120),
+    pytest.mark.timeout(400),
 ]
 SCRIPT = Path(__file__).with_name("javascript_streams.mjs")
 SCOPE, POD, PORT = "default", "subject", 8080

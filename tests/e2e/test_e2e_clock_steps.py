@@ -23,7 +23,7 @@ async def test_each_step_of_the_clock_is_heard_of_and_nothing_else() -> None:
         await asyncio.sleep(0)
         for seconds in (7200, -3600, 30):
             time.clock_settime(time.CLOCK_REALTIME, time.time() + seconds)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 await heard.get()
         assert heard.empty() and not listening.done()
     finally:

@@ -423,7 +423,7 @@ def test_an_interrupted_build_leaves_nothing_running(shop: Workshop) -> None:
     groups = [path for path in Path("/sys/fs/cgroup").rglob(f"build-{folder.name}") if path.is_dir()]
     assert groups
     process.kill()
-    process.wait(timeout=20)
+    process.wait(timeout=60)
     process.stderr.close()
     shop.kctl("prune")
     assert list((shop.store.root / "incoming").iterdir()) == [] and not any(group.exists() for group in groups)

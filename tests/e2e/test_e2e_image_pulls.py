@@ -25,9 +25,9 @@ BUSYBOX = Path("/bin/busybox")
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root: namespaces, cgroups and bridges"),
     pytest.mark.skipif(not BUSYBOX.exists(), reason="needs /bin/busybox (Debian: apt install busybox-static)"),
-    pytest.mark.timeout(240),
+    pytest.mark.timeout(400),
 ]
-WAIT_SECONDS_MAX = 40.0
+WAIT_SECONDS_MAX = 60.0
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root, namespaces and cgroups"),
 ]
 
-SECONDS_MAX = 30.0
+SECONDS_MAX = 60.0
 COUNTING = "echo one; echo two; echo three; exec sleep 1000"
 CLIENTS = [
     pytest.param(lambda: [clients.kubectl_old()], id="kubectl-1.20"),

@@ -26,7 +26,7 @@ pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root, namespaces and cgroups"),
 ]
 
-SECONDS_MAX = 30.0
+SECONDS_MAX = 60.0
 MIB = 1 << 20
 KUBECTLS = [
     pytest.param(clients.kubectl_old, id="kubectl-1.20"),

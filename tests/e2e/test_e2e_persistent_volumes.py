@@ -16,7 +16,7 @@ from tests.support.whole_cluster import WholeCluster, whole_cluster
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root: namespaces, cgroups and mounts"),
-    pytest.mark.timeout(180),
+    pytest.mark.timeout(400),
 ]
 MANIFESTS = Path(__file__).resolve().parents[2] / "manifests"
 CLAIM = """

@@ -87,7 +87,7 @@ class Command:
 
     async def finish(self, until: bytes | None = None) -> Command:
         """Receive until the end, or until this has been shown."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while until is None or until not in self.output[1]:
                 message = await self.socket.receive()
                 if message.type != aiohttp.WSMsgType.BINARY:
@@ -202,7 +202,7 @@ async def _count(served: Served, argument: str) -> int:
 
 
 async def until_none(served: Served, argument: str) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while await _count(served, argument) > 0:  # noqa: ASYNC110 - processes tell nobody of their end
             await asyncio.sleep(0.02)
 

@@ -18,7 +18,7 @@ from tests.support.whole_cluster import WholeCluster, whole_cluster
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root: namespaces, cgroups and bridges"),
-    pytest.mark.timeout(180),
+    pytest.mark.timeout(400),
 ]
 MANIFEST = Path(__file__).resolve().parents[2] / "manifests" / "service-account.yaml"
 FOLDER = "/var/run/secrets/kubernetes.io/serviceaccount"

@@ -23,7 +23,7 @@ pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root, namespaces and cgroups"),
 ]
 
-SECONDS_MAX = 40.0
+SECONDS_MAX = 60.0
 CLIENTS = [
     pytest.param(lambda: [clients.kubectl_old()], id="kubectl-1.20"),
     pytest.param(lambda: [clients.kubectl_on_path()], id="kubectl-on-path"),

@@ -17,7 +17,7 @@ from tests.support.whole_cluster import WholeCluster, whole_cluster
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
 
-RESTART_SECONDS_MAX = 30.0
+RESTART_SECONDS_MAX = 60.0
 POD = """
 apiVersion: v1
 kind: Pod

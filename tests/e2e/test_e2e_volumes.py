@@ -85,7 +85,7 @@ def pod(*volumes: Object, labels: dict[str, str] | None = None, fs_group: int | 
 
 
 async def until(condition: Any) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - files tell nobody of their changes
             await asyncio.sleep(0.01)
 

@@ -27,7 +27,7 @@ from tests.support.node import WAIT_SECONDS_MAX, Node, is_ready, node
 TRIED = int(os.environ.get("WHERRY_STEPS_TRIED", "12"))
 pytestmark = [
     pytest.mark.root,
-    pytest.mark.timeout(60 + 10 * TRIED),
+    pytest.mark.timeout(60 + 30 * TRIED),
     pytest.mark.asyncio(loop_scope="module"),
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root, namespaces and cgroups"),
 ]

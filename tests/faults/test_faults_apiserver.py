@@ -19,7 +19,7 @@ WRITERS, WATCHERS = 4, 4
 KILLED_AFTER_SECONDS = (0.02, 0.15)
 # All that happens must fit into the buffer of the watch that reads it again from the beginning.
 WRITES_PER_ROUND_MAX = 80
-SECONDS_MAX = 60.0
+SECONDS_MAX = 240.0
 
 # (type, name, resourceVersion, count)
 Seen = tuple[str, str, str, str]

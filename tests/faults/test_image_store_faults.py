@@ -24,7 +24,7 @@ from tests.support.registry import LyingRegistry, lying_registry
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root: layers are unpacked in a chroot, owners kept"),
-    pytest.mark.timeout(240),
+    pytest.mark.timeout(400),
 ]
 SECONDS_MAX = 60.0
 RANDOM = random.Random(7)

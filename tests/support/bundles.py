@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-SECONDS_MAX = 30
+SECONDS_MAX = 60
 OURS = (sys.executable, "-m", "kubelet.runtime.oci_command")
 CONFIG: dict[str, Any] = {
     "ociVersion": "1.0.2",

@@ -15,7 +15,7 @@ from kubelet import cleanup
 from kubelet.images import host_image
 from kubelet.runtime import ContainerSpec, ContainerState, ExecIO, Runtime, SandboxSpec, SandboxState, cgroups, oci
 
-SECONDS_MAX = 20.0
+SECONDS_MAX = 60.0
 
 
 class Node:

@@ -10,7 +10,7 @@ from apimachinery.errors import ApiError
 from apimachinery.meta import Object, find_condition, name
 from apimachinery.resources import CUSTOMRESOURCEDEFINITIONS, Resource
 
-ESTABLISHED_SECONDS_MAX = 10.0
+ESTABLISHED_SECONDS_MAX = 60.0
 ANYTHING = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
 
 

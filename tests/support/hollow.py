@@ -12,7 +12,7 @@ from apiserver import node_credentials
 from kctl.cluster import hollow_nodes
 from tests.support.apiserver import REPOSITORY, ApiServerProcess
 
-END_SECONDS_MAX = 30
+END_SECONDS_MAX = 60
 
 
 async def hollow_kubeconfig(server: ApiServerProcess) -> Path:

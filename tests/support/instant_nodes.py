@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from tests.support.apiserver import ApiServerProcess
 from tests.support.manager import node_agent
 
-END_SECONDS_MAX = 20
+END_SECONDS_MAX = 60
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from apimachinery.resources import LEASES, NODES, PODS, Resource
 from apimachinery.time import rfc3339, rfc3339_micro
 from tests.support.apiserver import REPOSITORY, ApiServerProcess
 
-WAIT_SECONDS_MAX = 45.0
+WAIT_SECONDS_MAX = 60.0
 NODE_LEASES = "kube-node-lease"
 # A candidate takes a lost lead over after this long.
 IMPATIENT = (
@@ -64,7 +64,7 @@ class ManagerProcess:
         """End the process and wait for its end."""
         if self.process is not None:
             self.process.send_signal(signo)
-            self.process.wait(timeout=20)
+            self.process.wait(timeout=60)
             self.process = None
 
 

@@ -23,7 +23,7 @@ from tests.support.certificates import Authority
 
 NAMESPACE, SERVICE = "metrics", "all"
 VERSIONS = {"metrics.k8s.io": "v1beta1", "custom.metrics.k8s.io": "v1beta2", "external.metrics.k8s.io": "v1beta1"}
-START_SECONDS_MAX = 20
+START_SECONDS_MAX = 60
 
 
 @dataclass

@@ -22,7 +22,7 @@ from apimachinery.resources import EVENTS, NODES, PODS, SERVICEACCOUNTS
 from tests.support.apiserver import REPOSITORY, ApiServerProcess
 from tests.support.netns import own_network_namespace
 
-WAIT_SECONDS_MAX = 30.0
+WAIT_SECONDS_MAX = 60.0
 NODE = "node-1"
 POD_CIDR = "10.244.7.0/24"
 
@@ -63,7 +63,7 @@ class NodeAgentProcess:
         """End the agent, and wait for its end; its pods run on."""
         if self.process is not None:
             self.process.send_signal(signo)
-            self.process.wait(timeout=20)
+            self.process.wait(timeout=60)
             self.process = None
 
     def clean_up(self) -> None:

@@ -25,7 +25,7 @@ from tests.support.layers import MadeImage
 USER, PASSWORD = "tester", "secret"
 # PASSWORD in bcrypt, the only form that the registry takes.
 _HTPASSWD = f"{USER}:$2y$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n"
-START_SECONDS_MAX = 15.0
+START_SECONDS_MAX = 60.0
 SERVICE, ISSUER = "test-registry", "test-issuer"
 
 
@@ -94,7 +94,7 @@ def registry(
         yield Registry(f"{address}:{port}", log, tls[2] if tls else None)
     finally:
         process.terminate()
-        process.wait(timeout=20)
+        process.wait(timeout=60)
 
 
 def free_port(address: str = "127.0.0.1") -> int:
@@ -260,7 +260,7 @@ def lying_registry(address: str = "127.0.0.1") -> Iterator[LyingRegistry]:
     finally:
         server.shutdown()
         server.server_close()
-        thread.join(timeout=10)
+        thread.join(timeout=60)
 
 
 @contextlib.contextmanager
@@ -279,7 +279,7 @@ def tunnel_proxy(target: str) -> Iterator[tuple[str, list[bytes]]]:
                 back = threading.Thread(target=_pump, args=(out, self.connection), daemon=True)
                 back.start()
                 _pump(self.connection, out)
-                back.join(timeout=10)
+                back.join(timeout=60)
 
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
         server.daemon_threads = True

@@ -51,7 +51,7 @@ class SchedulerProcess:
         """End the process and wait for its end."""
         if self.process is not None:
             self.process.send_signal(signo)
-            self.process.wait(timeout=20)
+            self.process.wait(timeout=60)
             self.process = None
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from apiserver.spdy import frames
 from apiserver.spdy.frames import Decoder, Encoder
 
-SECONDS_MAX = 20
+SECONDS_MAX = 60
 RST_STREAM, SYN_REPLY, PING = 3, 2, 6
 
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-COMMAND_SECONDS_MAX = 120
+COMMAND_SECONDS_MAX = 180
 
 
 class WholeCluster:
@@ -55,7 +55,7 @@ class WholeCluster:
         found = json.loads(self.kctl("get", *what, "-o", "json"))
         return found["items"] if found["kind"] == "List" else found
 
-    def wait(self, what: str, goal: str, *more: str, timeout: str = "60s") -> None:
+    def wait(self, what: str, goal: str, *more: str, timeout: str = "120s") -> None:
         """`kctl wait`."""
         self.kctl("wait", what, "--for", goal, "--timeout", timeout, *more)
 

@@ -232,7 +232,7 @@ SHAPES: list[dict[str, Any]] = [
 runs = st.tuples(st.sampled_from(range(len(TEMPLATES))), st.integers(1, 60))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.lists(st.sampled_from(range(len(SHAPES))), min_size=10, max_size=60), st.lists(runs, max_size=6))
 def test_runs_of_equal_pods_go_where_they_would_go_one_by_one(shapes: list[int], todo: list[tuple[int, int]]) -> None:
     as_classes, one_by_one = World(make_cluster()), World(make_cluster())
