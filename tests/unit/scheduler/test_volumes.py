@@ -201,6 +201,16 @@ def test_a_volume_of_a_zone_keeps_its_pods_there() -> None:
     assert message == "2 node(s) had no available volume zone."
 
 
+def test_a_volume_of_old_names_its_zone_by_another_label_than_nodes_of_today() -> None:
+    old, zone = "failure-domain.beta.kubernetes.io/zone", "topology.kubernetes.io/zone"
+    there = volume("v", labels={old: "y"})
+    for nodes in (
+        (node("a", **{zone: "x"}), node("b", **{zone: "y"})),
+        (node("a", **{old: "x", zone: "y"}), node("b", **{old: "y"})),
+    ):
+        assert node_of(place(cluster_of(claim(volume="v"), there, nodes=nodes), user())) == "b"
+
+
 def test_a_claim_for_one_pod_is_for_one_pod_until_that_is_gone() -> None:
     cluster = cluster_of(claim(volume="v", modes=["ReadWriteOncePod"]), volume("v"))
     first = user("p")
