@@ -17,7 +17,15 @@ from apiclient.rest import Client
 from apimachinery import errors
 from apimachinery.errors import ApiError
 from apimachinery.meta import Object, find_condition
-from apimachinery.resources import CLUSTERROLEBINDINGS, CLUSTERROLES, FLOWSCHEMAS, NODES, Resource
+from apimachinery.resources import (
+    CLUSTERROLEBINDINGS,
+    CLUSTERROLES,
+    FLOWSCHEMAS,
+    NODES,
+    ROLEBINDINGS,
+    ROLES,
+    Resource,
+)
 from kctl.cluster import processes
 from kctl.cluster.layout import Cluster
 from kctl.cluster.processes import Spec
@@ -28,6 +36,7 @@ PART = "hollow-nodes"
 GROUP = "wherry:hollow-nodes"
 ROLE = "wherry:hollow-nodes"
 PREFIX = "hollow"
+LEASES = "kube-node-lease"
 NODE_LABEL = "hollow.wherry.io/node"
 MAX_NODES = 10000
 # Nodes renew their Leases four times while these last. Beyond so many a second there would be little time for all
@@ -75,8 +84,9 @@ def _flow(level: str, precedence: int, name: str, resources: list[Object]) -> Ob
     )
 
 
-def _object(resource: Resource, name: str, **fields: Any) -> Object:
-    return {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": {"name": name}, **fields}
+def _object(resource: Resource, name: str, namespace: str | None = None, **fields: Any) -> Object:
+    metadata = {"name": name, **({"namespace": namespace} if namespace else {})}
+    return {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": metadata, **fields}
 
 
 def access() -> tuple[tuple[Resource, Object], ...]:
@@ -86,10 +96,12 @@ def access() -> tuple[tuple[Resource, Object], ...]:
         _rule("", "patch", "nodes/status"),
         _rule("", "get list watch delete", "pods"),
         _rule("", "patch", "pods/status"),
-        _rule("coordination.k8s.io", "create get update", "leases"),
     ]
+    # Not those of other namespaces, by which the control loops are elected.
+    renewal = [_rule("coordination.k8s.io", "create get update", "leases")]
     subjects = [{"apiGroup": CLUSTERROLES.group, "kind": "Group", "name": GROUP}]
     reference = {"apiGroup": CLUSTERROLES.group, "kind": CLUSTERROLES.kind, "name": ROLE}
+    local = {**reference, "kind": ROLES.kind}
     everywhere = {"verbs": ["*"], "namespaces": ["*"], "clusterScope": True}
     lives = [
         {**everywhere, "apiGroups": [""], "resources": ["nodes", "nodes/status"]},
@@ -99,6 +111,8 @@ def access() -> tuple[tuple[Resource, Object], ...]:
     return (
         (CLUSTERROLES, _object(CLUSTERROLES, ROLE, rules=rules)),
         (CLUSTERROLEBINDINGS, _object(CLUSTERROLEBINDINGS, ROLE, subjects=subjects, roleRef=reference)),
+        (ROLES, _object(ROLES, ROLE, LEASES, rules=renewal)),
+        (ROLEBINDINGS, _object(ROLEBINDINGS, ROLE, LEASES, subjects=subjects, roleRef=local)),
         (FLOWSCHEMAS, _flow("node-high", 450, "hollow-nodes-high", lives)),
         (FLOWSCHEMAS, _flow("system", 550, "hollow-nodes", whatever)),
     )
@@ -108,13 +122,14 @@ async def grant(client: Client) -> None:
     """Have the role and all else there, as it stands here."""
     for resource, obj in access():
         params = {"fieldManager": "kctl", "force": "true"}
-        await client.patch(resource, obj["metadata"]["name"], obj, kind="apply", params=params)
+        metadata = obj["metadata"]
+        await client.patch(resource, metadata["name"], obj, metadata.get("namespace"), kind="apply", params=params)
 
 
 async def revoke(client: Client) -> None:
     """Take it all back."""
     for resource, obj in access():
-        await _delete(client, resource, obj["metadata"]["name"])
+        await _delete(client, resource, obj["metadata"]["name"], obj["metadata"].get("namespace"))
 
 
 async def remove_surplus(client: Client, count: int) -> None:
@@ -132,9 +147,9 @@ async def remove_surplus(client: Client, count: int) -> None:
             group.create_task(work())
 
 
-async def _delete(client: Client, resource: Resource, name: str) -> None:
+async def _delete(client: Client, resource: Resource, name: str, namespace: str | None = None) -> None:
     try:
-        await client.delete(resource, name)
+        await client.delete(resource, name, namespace)
     except ApiError as error:
         if not errors.is_not_found(error):
             raise

@@ -12,7 +12,7 @@ from apiclient.kubeconfig import load
 from apiclient.rest import Client
 from apimachinery.errors import ApiError
 from apimachinery.meta import Object, deletion_requested, find_condition, get_path, name
-from apimachinery.resources import DEPLOYMENTS, JOBS, NODES, PODS, SECRETS, SERVICEACCOUNTS
+from apimachinery.resources import DEPLOYMENTS, JOBS, LEASES, NODES, PODS, SECRETS, SERVICEACCOUNTS
 from tests.support.apiserver import ApiServerProcess, running
 from tests.support.hollow import hollow_kubeconfig, hollow_nodes_of
 from tests.support.manager import condition_status, managing, until
@@ -20,7 +20,7 @@ from tests.support.scheduler import scheduling
 
 COUNT, REPLICAS = 200, 250
 # Leases are renewed every two seconds, 100 of them a second.
-LEASES = "--node-lease-duration-seconds=8"
+RENEWING = "--node-lease-duration-seconds=8"
 CONTROLLERS = (
     "--node-monitor-grace-period=6s",
     # A machine that is busy with much else must not make the only manager step down.
@@ -34,7 +34,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServerProces
     with running(tmp_path_factory.mktemp("hollow")) as process:
         asyncio.run(process.wait_ready())
         kubeconfig = asyncio.run(hollow_kubeconfig(process))
-        with managing(process, *CONTROLLERS), scheduling(process), hollow_nodes_of(kubeconfig, COUNT, LEASES):
+        with managing(process, *CONTROLLERS), scheduling(process), hollow_nodes_of(kubeconfig, COUNT, RENEWING):
             yield process
 
 
@@ -95,6 +95,7 @@ async def test_the_process_may_be_nodes_and_nothing_more(client: Client, server:
     async with await Client.connect(load(str(server.data_dir.parent / "hollow-nodes" / "kubeconfig"))) as hollow:
         for forbidden in (
             hollow.list(SECRETS, "kube-system"),
+            hollow.get(LEASES, "kube-scheduler", "kube-system"),
             hollow.delete(NODES, "hollow-0"),
             hollow.create(PODS, {"metadata": {"name": "p"}, "spec": {}}, "default"),
             hollow.create(SERVICEACCOUNTS, {}, "default", name="default", subresource="token"),

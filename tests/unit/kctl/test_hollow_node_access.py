@@ -15,13 +15,14 @@ def test_few_nodes_are_missed_as_soon_as_real_ones_and_many_as_soon_as_in_kubern
 
 
 def test_their_role_is_theirs_alone_and_grants_no_more_than_nodes_and_pods() -> None:
-    role, binding, *flows = [obj for _, obj in hollow_nodes.access()]
-    assert binding["subjects"] == [
-        {"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "wherry:hollow-nodes"}
-    ]
-    assert binding["roleRef"]["name"] == role["metadata"]["name"]
-    granted = {resource for rule in role["rules"] for resource in rule["resources"]}
-    assert granted == {"nodes", "nodes/status", "pods", "pods/status", "leases"}
+    role, binding, local, local_binding, *flows = [obj for _, obj in hollow_nodes.access()]
+    group = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "wherry:hollow-nodes"}
+    for granted, bound in ((role, binding), (local, local_binding)):
+        assert bound["subjects"] == [group]
+        assert (bound["roleRef"]["kind"], bound["roleRef"]["name"]) == (granted["kind"], granted["metadata"]["name"])
+    resources = {resource for rule in role["rules"] for resource in rule["resources"]}
+    assert resources == {"nodes", "nodes/status", "pods", "pods/status"}
+    assert local["metadata"]["namespace"] == "kube-node-lease" and local["rules"][0]["resources"] == ["leases"]
     assert {flow["spec"]["priorityLevelConfiguration"]["name"] for flow in flows} == {"node-high", "system"}
 
 
