@@ -34,6 +34,8 @@ WATCH_SILENCE_SECONDS = 90.0
 REQUESTS_MAX = 64
 # From so many requests on, those that can wait do.
 BUSY_REQUESTS = 8
+# What is created by one request: what one object of them waits for, all of them do.
+LISTED_MAX = 64
 LINE_BYTES_MAX = 64 << 20
 JSON = "application/json"
 # Objects without metadata.managedFields, which are of no use here; a server that doesn't know how sends them along.
@@ -85,6 +87,7 @@ class Client:
         self._accept = _METADATA if metadata_only else _OBJECTS
         self._accept_lists = {"Accept": _METADATA_LIST} if metadata_only else None
         self._slots = asyncio.Semaphore(requests_max)
+        self._takes_lists = True
         self._under_way = 0
         self._calm = asyncio.Event()
         self._calm.set()
@@ -152,17 +155,27 @@ class Client:
     async def create_each(
         self, resource: Resource, objects: Sequence[Object], namespace: str | None = None
     ) -> list[Object | ApiError]:
-        """Create many objects by one request: for each its `metadata` (name, namespace, version), or the error.
+        """Create up to LISTED_MAX objects by one request: of each at least its `metadata`, or the error.
 
-        Raises ApiError where all fail together; with code 400 if the server takes only one at a time.
+        A server that takes no lists, as Kubernetes' own, gets them one by one.
         """
-        listed = {"kind": "List", "apiVersion": "v1", "items": objects}
-        answer = await self._call("POST", resource.path(namespace), None, listed)
-        if len(answer["items"]) != len(objects):
-            raise ApiUnavailable(
-                self.server, ValueError(f"{len(answer['items'])} answers for {len(objects)} objects")
-            )
-        return [_created(status, namespace) for status in answer["items"]]
+        if self._takes_lists and len(objects) > 1:
+            listed = {"kind": "List", "apiVersion": "v1", "items": objects}
+            try:
+                answers = (await self._call("POST", resource.path(namespace), None, listed))["items"]
+            except ApiError as error:
+                if error.code != 400:
+                    return [error] * len(objects)
+                self._takes_lists = False
+            else:
+                return [_created(status, namespace) for status in answers]
+        return await asyncio.gather(*(self._attempt(resource, obj, namespace) for obj in objects))
+
+    async def _attempt(self, resource: Resource, obj: Object, namespace: str | None) -> Object | ApiError:
+        try:
+            return await self.create(resource, obj, namespace)
+        except ApiError as error:
+            return error
 
     async def get(
         self,

@@ -47,6 +47,7 @@ from controllers.pod_backoff import PodBackoff
 from controllers.pods import BY_CONTROLLER, by_controller, is_finished, orphans_of, phase
 from controllers.replicaset import replica_facts
 from controllers.requests import (
+    create_all,
     namespace_terminating,
     outcome_unknown,
     settle,
@@ -242,7 +243,7 @@ class DaemonSetController:
         done, batch = 0, 1
         while done < len(nodes):
             made = [pod_for_node(daemon_set, node, digest) for node in nodes[done : done + batch]]
-            results = await settle(self._client.create(PODS, pod) for pod in made)
+            results = await create_all(self._client, PODS, made)
             failure: ApiError | None = None
             for result in results:
                 if isinstance(result, ApiError):

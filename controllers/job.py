@@ -38,7 +38,7 @@ from controllers.job_pods import KIND, TRACKING, is_tracked, new_pod
 from controllers.job_tracking import Done, book, conclude
 from controllers.ownership import claim, plan_claims
 from controllers.pods import BY_CONTROLLER, by_controller, is_ready, orphans_of
-from controllers.requests import namespace_terminating, outcome_unknown, replacing, settle, unless_gone
+from controllers.requests import create_all, namespace_terminating, outcome_unknown, replacing, settle, unless_gone
 
 OUR_NAME = "kubernetes.io/job-controller"
 BY_NAMESPACE = "namespace"
@@ -190,9 +190,9 @@ class JobController:
         created, batch = 0, 1
         while created < len(indexes):
             some = indexes[created : created + batch]
-            pods = (new_pod(found.job, index, found.kept.get(index) if index is not None else None) for index in some)
+            pods = [new_pod(found.job, index, found.kept.get(index) if index is not None else None) for index in some]
             failure = None
-            for result in await settle(self._client.create(PODS, pod) for pod in pods):
+            for result in await create_all(self._client, PODS, pods):
                 if isinstance(result, ApiError):
                     failure = failure or result
                     if outcome_unknown(result):

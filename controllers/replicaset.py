@@ -53,7 +53,7 @@ from controllers.pods import (
     ready_condition,
     seconds_until_available,
 )
-from controllers.requests import namespace_terminating, outcome_unknown, settle, write_status
+from controllers.requests import create_all, namespace_terminating, outcome_unknown, settle, write_status
 
 # A pass creates or deletes this many pods at most; then the status tells how far it is.
 BURST_PODS = 500
@@ -291,7 +291,7 @@ class ReplicaSetController:
         batch = FIRST_BATCH_PODS
         while count > 0:
             size = min(batch, count)
-            results = await settle(self._client.create(PODS, pod) for _ in range(size))
+            results = await create_all(self._client, PODS, [pod] * size)
             errors = []
             for result in results:
                 if isinstance(result, ApiError):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any, TypeVar
 
-from apiclient.rest import Client
+from apiclient.rest import LISTED_MAX, Client
 from apimachinery.errors import ApiError, is_already_exists, is_not_found
 from apimachinery.meta import Object, name, namespace, resource_version, uid
 from apimachinery.resources import Resource
@@ -36,6 +36,14 @@ async def _attempt(call: Coroutine[Any, Any, T]) -> T | ApiError:
         return await call
     except ApiError as error:
         return error
+
+
+async def create_all(client: Client, resource: Resource, objects: Sequence[Object]) -> list[Object | ApiError]:
+    """Create objects of one namespace: of each at least its `metadata`, or the error, in its place."""
+    parts = [objects[first : first + LISTED_MAX] for first in range(0, len(objects), LISTED_MAX)]
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(client.create_each(resource, part, namespace(part[0]))) for part in parts]
+    return [result for task in tasks for result in task.result()]
 
 
 async def unless_gone(call: Coroutine[Any, Any, T]) -> T | None:

@@ -1,6 +1,6 @@
 """Tells the API server of placements: a fixed number of workers post bindings, each all that wait at that moment.
 
-Bindings that wait travel together in one request; a server that takes no list of them gets them one by one.
+Bindings that wait travel together in one request, where the server takes lists of them.
 
 A pod is assumed to be on its node from the moment it is placed, so the next one does not wait for the answer. An
 answer that does not come leaves open whether the binding was made: it is asked for again, and a conflict is looked
@@ -17,7 +17,7 @@ from collections.abc import Callable
 from enum import Enum
 
 from apiclient.clock import Clock
-from apiclient.rest import Client
+from apiclient.rest import LISTED_MAX, Client
 from apimachinery.errors import ApiError, is_conflict, is_not_found
 from apimachinery.meta import Object, name, namespace, uid
 from apimachinery.resources import BINDINGS, PODS
@@ -27,8 +27,7 @@ from scheduler.volume_binder import VolumeBinder
 
 WORKERS = 8
 QUEUED_MAX = 4 * WORKERS
-# Of one request: what one of them waits for, all of them do.
-TOGETHER_MAX = 32
+TOGETHER_MAX = LISTED_MAX // 2
 TRIES = 8
 RETRY_FIRST_SECONDS, RETRY_MAX_SECONDS = 0.05, 4.0
 
@@ -57,7 +56,6 @@ class Binder:
         self._unprepared: asyncio.Queue[Placement] = asyncio.Queue(QUEUED_MAX)
         self._waiting: asyncio.Queue[Placement] = asyncio.Queue(QUEUED_MAX)
         self._unfinished: dict[str, Placement] = {}
-        self._takes_lists = True
 
     async def submit(self, *placements: Placement) -> None:
         """Hand over placements; waits while very many are on their way."""
@@ -95,15 +93,11 @@ class Binder:
 
     async def _bind_together(self, scope: str, placements: list[Placement]) -> None:
         """Bind pods of one namespace by one request, and those by requests of their own of which that failed."""
-        if self._takes_lists and len(placements) > 1:
+        if len(placements) > 1:
             bindings = [binding(placement.queued.pod, placement.node) for placement in placements]
-            try:
-                answers = await self._client.create_each(BINDINGS, bindings, scope)
-            except ApiError as error:
-                self._takes_lists = will_pass(error)
-            else:
-                answered = zip(placements, answers, strict=True)
-                placements = [one for one, answer in answered if not self._settled(one, answer)]
+            answers = await self._client.create_each(BINDINGS, bindings, scope)
+            answered = zip(placements, answers, strict=True)
+            placements = [one for one, answer in answered if not self._settled(one, answer)]
         async with asyncio.TaskGroup() as group:
             for placement in placements:
                 group.create_task(self._bind(placement))
@@ -112,8 +106,8 @@ class Binder:
         """Whether an answer leaves nothing open."""
         if not isinstance(answer, ApiError):
             self._finish(placement, Outcome.BOUND, "")
-        elif is_conflict(answer) or will_pass(answer):
-            return False
+        elif is_conflict(answer) or answer.code == 403 or will_pass(answer):
+            return False  # (Who may not post to the namespace may do so to each pod.)
         else:
             self._finish(placement, Outcome.GONE if is_not_found(answer) else Outcome.FAILED, answer.message)
         return True

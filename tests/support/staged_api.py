@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from itertools import count
 from typing import Any
 
@@ -61,6 +61,19 @@ class StagedApi:
             for group, versions in groups.items()
         ]
         return 200, {}, orjson.dumps({"kind": "APIGroupDiscoveryList", "items": items})
+
+    async def create_each(
+        self, resource: Resource, objects: Sequence[Object], namespace: str | None = None
+    ) -> list[Object | ApiError]:
+        """Store new objects, each as if it came alone."""
+        tasks = (self._attempt(self.create(resource, obj, namespace)) for obj in objects)
+        return await asyncio.gather(*tasks)
+
+    async def _attempt(self, call: Awaitable[Object]) -> Object | ApiError:
+        try:
+            return await call
+        except ApiError as error:
+            return error
 
     async def list(self, resource: Resource, namespace: str | None = None, **_: Any) -> Object:
         """The whole collection."""

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from apiclient.kubeconfig import Config
 from apiclient.rest import BUSY_REQUESTS, REQUESTS_MAX, Client
-from apimachinery.errors import ApiError
+from apimachinery.errors import ApiError, already_exists, bad_request
 from apimachinery.resources import NODES, PODS
 from tests.support.raw_server import Peer, raw_server
 
@@ -111,3 +111,34 @@ async def test_who_stops_leading_while_it_connects_writes_nothing() -> None:
         client.write_while(lambda: next(answers))
         with pytest.raises(ApiError, match="leads no longer"):
             await client.delete(NODES, "node-1")
+
+
+async def test_a_server_that_takes_one_object_at_a_time_is_not_asked_for_more_again() -> None:
+    kinds: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        sent = await request.json()
+        kinds.append(sent["kind"])
+        if sent["kind"] == "List":
+            refusal = bad_request('List in version "v1" cannot be handled as a Pod').status()
+            return web.json_response(refusal, status=400)
+        if sent["metadata"]["name"] == "taken":
+            return web.json_response(already_exists("pods", "taken").status(), status=409)
+        return web.json_response(sent, status=201)
+
+    app = web.Application()
+    app.router.add_post("/{path:.*}", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    pods = [{"kind": "Pod", "metadata": {"name": name}} for name in ("a", "taken", "b")]
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(runner.cleanup)
+        port = runner.addresses[0][1]
+        client = await stack.enter_async_context(await Client.connect(Config(server=f"http://127.0.0.1:{port}")))
+        for _ in range(2):
+            first, taken, last = await client.create_each(PODS, pods, "default")
+            assert (first, last) == (pods[0], pods[2])
+            assert isinstance(taken, ApiError) and taken.code == 409
+    assert kinds == ["List", *["Pod"] * 6]
