@@ -74,7 +74,6 @@ class Cluster:
         self._storage_changed = self._namespaces_changed = False
         self._diagnoses: dict[FailingAlike, tuple[State, Diagnosis]] = {}
         self._nominating = Nominating(self.snapshot, self.queue, self._note)
-        self._rng = rng
         self._memory: OrderedDict[Hashable, Any] = OrderedDict()
 
     def node_changed(self, kind: str, old: Object | None, new: Object | None) -> None:
@@ -414,7 +413,6 @@ class Cluster:
             _applicant(queued),
             self.snapshot,
             diagnosis.helpable,
-            self._rng,
             self._memory,
         )
         found = None

@@ -9,7 +9,6 @@ Source: https://kubernetes.io/docs/concepts/scheduling-eviction/scheduling-frame
 
 from __future__ import annotations
 
-import random
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -252,7 +251,6 @@ class Attempt:
     applicant: Applicant
     snapshot: Snapshot
     helpable: BoolColumn
-    rng: random.Random
     memory: OrderedDict[Hashable, Any]
 
 

@@ -13,7 +13,7 @@ Source: https://kubernetes.io/docs/concepts/scheduling-eviction/pod-priority-pre
 from __future__ import annotations
 
 import math
-import random
+import zlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -130,17 +130,15 @@ class Trials:
         """What is found on a node must be found anew."""
         self._found[row] = Found.NOTHING
 
-    def best(
-        self, snapshot: Snapshot, helpable: BoolColumn, applicant: Applicant, share: Share, rng: random.Random
-    ) -> int | None:
+    def best(self, snapshot: Snapshot, helpable: BoolColumn, applicant: Applicant, share: Share) -> int | None:
         """The row of the node where making room costs the least, among the first that are found; None if nowhere.
 
-        Where the search begins is left to chance, so that not always the same nodes are looked at.
+        Where the search begins depends on the pod's uid, and so on chance: not always the same nodes are looked at.
         """
         potential = np.flatnonzero(helpable)
         if not len(potential):
             return None
-        ordered = np.roll(potential, -rng.randrange(len(potential)))
+        ordered = np.roll(potential, -(zlib.crc32(applicant.uid.encode()) % len(potential)))
         wanted = share.of(len(potential))
         candidates: list[RowNumbers] = []
         number, harmless = 0, False

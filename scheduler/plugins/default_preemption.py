@@ -28,7 +28,7 @@ def post_filter(share: Share, attempt: Attempt) -> Remedy:
     if at_home is not None:
         # Others find this pod's own room kept there, it does not.
         trials.forget(at_home)
-    row = trials.best(snapshot, attempt.helpable, attempt.applicant, share, attempt.rng)
+    row = trials.best(snapshot, attempt.helpable, attempt.applicant, share)
     found = trials.victims[row].pods if row is not None else ()
     counts = trials.why_not(snapshot, attempt.helpable) if row is None else None
     if at_home is not None:

@@ -251,11 +251,9 @@ def test_of_several_nodes_the_one_is_taken(objects: Sequence[Object], node: str)
 
 def test_nodes_that_cost_the_same_take_turns_by_chance() -> None:
     chosen = set()
-    for seed in range(20):
-        cluster = make_cluster(*(make_node(node) for node in "abc"), seed=seed)
-        for node in "abc":
-            add_pod(cluster, there(f"on-{node}", node, "4"))
-        chosen.add(decision(cluster, urgent())[0])
+    for number in range(20):
+        cluster = cluster_of(*(there(f"on-{node}", node, "4") for node in "abc"))
+        chosen.add(decision(cluster, urgent(f"urgent-{number}"))[0])
     assert chosen == {"a", "b", "c"}
 
 
