@@ -15,13 +15,11 @@ import asyncio
 import json
 import random
 import signal
-import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +31,8 @@ from apimachinery.resources import DEPLOYMENTS, NODES, PODS, SERVICEACCOUNTS
 from bench.cluster import summary
 from bench.processes import cpu_seconds, pss_mb
 from bench.request_cost import SampledServer
-from tests.support.apiserver import REPOSITORY, ApiServerProcess
+from tests.support.apiserver import ApiServerProcess
+from tests.support.hollow import hollow_kubeconfig, hollow_nodes_of
 from tests.support.manager import managing, until
 from tests.support.scheduler import scheduling
 
@@ -45,7 +44,7 @@ CHURN_PER_SECOND = 5
 GOAL_MS = 100.0
 STACKS_SHOWN = 25
 # Leases as Kubernetes' kubelets have them, which a cluster of this size can bear, and controllers that know it.
-LEASE_SECONDS = 40
+LEASES = "--node-lease-duration-seconds=40"
 CONTROLLERS = (
     "--node-monitor-grace-period=50s",
     # As they are by default, and not as impatient as tests are.
@@ -68,20 +67,6 @@ def deployment(number: int, replicas: int) -> Object:
         "metadata": {"name": f"app-{number}", "namespace": "default"},
         "spec": spec,
     }
-
-
-@contextmanager
-def hollow_nodes(server: ApiServerProcess, count: int, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """So many hollow nodes, in one process."""
-    command = [sys.executable, "-m", "kubelet.hollow", "--kubeconfig", str(server.kubeconfig), "--nodes", str(count)]
-    command += ["--node-lease-duration-seconds", str(LEASE_SECONDS)]
-    with log.open("ab") as file:
-        process = subprocess.Popen(command, stdout=file, stderr=file, cwd=REPOSITORY)
-    try:
-        yield process
-    finally:
-        process.terminate()
-        process.wait(timeout=60)
 
 
 async def until_nodes_ready(client: Client, count: int) -> None:
@@ -176,15 +161,16 @@ async def run(options: argparse.Namespace, folder: Path) -> None:
     with ExitStack() as stack:
         stack.callback(server.kill, signal.SIGTERM)
         await server.wait_ready()
+        kubeconfig = await hollow_kubeconfig(server)
         begun = time.perf_counter()
         manager = stack.enter_context(managing(server, *CONTROLLERS))
         scheduler = stack.enter_context(scheduling(server))
-        hollow = stack.enter_context(hollow_nodes(server, nodes, folder / "hollow.log"))
+        hollow = stack.enter_context(hollow_nodes_of(kubeconfig, nodes, LEASES))
         processes = {
             "API server": server.process,
             "controllers": manager.process,
             "scheduler": scheduler.process,
-            "hollow nodes": hollow,
+            "hollow nodes": hollow.process,
         }
         pids = {title: process.pid for title, process in processes.items() if process is not None}
         async with await server.client() as client:
@@ -195,7 +181,11 @@ async def run(options: argparse.Namespace, folder: Path) -> None:
                 await place_pods(client, pods, pids)
             names = [name(pod) for pod in (await client.list(PODS, "default"))["items"]]
             await measure(client, options, server, names, pids)
-        for title, log in (("controllers", manager.log()), ("scheduler", scheduler.log())):
+        for title, log in (
+            ("controllers", manager.log()),
+            ("scheduler", scheduler.log()),
+            ("hollow nodes", hollow.log()),
+        ):
             if troubles := [line for line in log.splitlines() if " warn " in line or " error " in line]:
                 print(f"{title} complained {len(troubles)} times, last: {troubles[-1]}")
 
