@@ -65,6 +65,11 @@ class ApiServerProcess:
         with (self.data_dir.parent / f"{self.data_dir.name}.log").open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, cwd=REPOSITORY)
 
+    @property
+    def _address(self) -> str:
+        named = dict(zip(self.flags, self.flags[1:], strict=False))
+        return named.get("--bind-address", "127.0.0.1")
+
     async def wait_ready(self) -> None:
         """Wait for /readyz."""
         deadline = time.monotonic() + READY_SECONDS_MAX
@@ -72,7 +77,7 @@ class ApiServerProcess:
             assert self.process is not None and self.process.poll() is None, self.log()
             try:
                 # Cheaper than a TLS handshake, of which the server that starts would feel the cost.
-                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+                socket.create_connection((self._address, self.port), timeout=1).close()
                 async with await self.client() as client:
                     await client.request("GET", "/readyz")
                     return
