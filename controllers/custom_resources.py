@@ -13,7 +13,7 @@ import logging
 from collections.abc import Callable, Sequence
 
 from apiclient.clock import Clock
-from apiclient.discovery import discover
+from apiclient.discovery import discover_all
 from apiclient.informer import Informer
 from apiclient.logs import kv
 from apiclient.rest import Client
@@ -52,6 +52,8 @@ class CustomResources:
         self._asking = asyncio.Lock()
         self._served: dict[str, list[Resource]] = {}
         self._kinds: dict[tuple[str, str], Resource] = {}
+        # Versions of groups (`example.com/v1`) whose servers can't be asked now what they hold.
+        self.stale: frozenset[str] = frozenset()
         self._informers: dict[str, tuple[Informer, asyncio.Task[None]]] = {}
         self._started: list[Callable[[Informer], None]] = []
         self._stopped: list[Callable[[Informer], None]] = []
@@ -94,7 +96,7 @@ class CustomResources:
     async def refresh(self) -> None:
         """Ask the server what it serves now. Raises ApiError."""
         async with self._asking:
-            found = await discover(self._client)
+            found, self.stale = await discover_all(self._client)
         served: dict[str, list[Resource]] = {}
         for resource in found:
             if (resource.group, resource.plural) not in _BUILT_IN and {"list", "watch"} <= set(resource.verbs):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from apiclient.logs import kv
@@ -25,7 +25,7 @@ from apimachinery.meta import (
     namespace,
     with_condition,
 )
-from apimachinery.resources import EVENTS, NAMESPACES, PODS, STORED, Resource
+from apimachinery.resources import APISERVICES, EVENTS, NAMESPACES, PODS, STORED, Resource
 from apimachinery.time import rfc3339
 from controllers.context import Context
 from controllers.requests import settle, settle_or_raise, unless_gone, write_status
@@ -50,9 +50,19 @@ def plan_deletions(remaining: Remaining) -> list[Resource]:
 
 
 def conditions(
-    known: list[dict[str, Any]], remaining: Remaining, errors: list[str], now: float
+    known: list[dict[str, Any]],
+    remaining: Remaining,
+    errors: list[str],
+    now: float,
+    stale: Collection[str] = (),
 ) -> list[dict[str, Any]]:
-    """What the deletion of a namespace still waits for, in Kubernetes' conditions."""
+    """What the deletion of a namespace still waits for, in Kubernetes' conditions.
+
+    Of the `stale` versions of groups it is not known what is left.
+    """
+    each = ", ".join(f"{one}: stale GroupVersion discovery: {one}" for one in sorted(stale))
+    unknown = f"Discovery failed for some groups, {len(stale)} failing: unable to retrieve the complete list of "
+    unknown += f"server APIs: {each}"
     counts = {f"{r.plural}.{r.group}": len(objects) for r, objects in remaining.items()}
     finalizers = Counter(
         one for objects in remaining.values() for obj in objects for one in obj["metadata"].get("finalizers") or ()
@@ -63,7 +73,12 @@ def conditions(
     done = "All content successfully deleted, may be waiting on finalization"
     removed = "All content successfully removed"
     told: list[tuple[str, bool, tuple[str, str], tuple[str, str]]] = [
-        ("DiscoveryFailure", False, ("", ""), ("ResourcesDiscovered", "All resources successfully discovered")),
+        (
+            "DiscoveryFailure",
+            bool(stale),
+            ("DiscoveryFailed", unknown),
+            ("ResourcesDiscovered", "All resources successfully discovered"),
+        ),
         (
             "GroupVersionParsingFailure",
             False,
@@ -110,10 +125,17 @@ class NamespaceController:
             if resource != EVENTS:
                 context.informers.of(resource).add_handler(self._content_changed)
         self._custom.follow(lambda informer: informer.add_handler(self._content_changed))
+        context.informers.of(APISERVICES).add_handler(self._api_service_changed)
 
     def _namespace_changed(self, kind: str, old: Object | None, new: Object | None) -> None:
         if new is not None and deletion_requested(new):
             self.queue.add_after(name(new), GATHER_SECONDS if old is not None and deletion_requested(old) else 0)
+
+    def _api_service_changed(self, kind: str, old: Object | None, new: Object | None) -> None:
+        """What was not to be found out may be now."""
+        for scope in self._namespaces.list():
+            if deletion_requested(scope):
+                self.queue.add_after(name(scope), GATHER_SECONDS)
 
     def _content_changed(self, kind: str, old: Object | None, new: Object | None) -> None:
         if new is None and old is not None:
@@ -128,17 +150,20 @@ class NamespaceController:
             return
         if FINALIZER not in get_path(scope, "spec", "finalizers", default=[]):
             return
-        remaining, errors = await self._empty(key)
-        if remaining or errors:
-            await self._tell(scope, remaining, errors)
+        await self._custom.refresh()
+        # As it is at this moment: others ask anew meanwhile.
+        stale = self._custom.stale
+        known = [one for one in self._custom.namespaced() if one.api_version not in stale]
+        remaining, errors = await self._empty(key, known)
+        if remaining or errors or stale:
+            await self._tell(scope, remaining, errors, stale)
             self.queue.add_after(key, RETRY_SECONDS)
             return
         await self._finalize(scope)
 
-    async def _empty(self, key: str) -> tuple[Remaining, list[str]]:
+    async def _empty(self, key: str, custom: Sequence[Resource]) -> tuple[Remaining, list[str]]:
         """Delete whatever may be deleted now, until nothing more can be; returns what is left, and what failed."""
-        await self._custom.refresh()
-        remaining, unknown = await self._remaining(key, [*CONTENT, *self._custom.namespaced()])
+        remaining, unknown = await self._remaining(key, [*CONTENT, *custom])
         while doomed := plan_deletions(remaining):
             results = await settle(self._delete(resource, key, remaining[resource]) for resource in doomed)
             errors = [one.message for one in results if isinstance(one, ApiError) and not is_not_found(one)]
@@ -181,9 +206,9 @@ class NamespaceController:
             raise
         return items
 
-    async def _tell(self, scope: Object, remaining: Remaining, errors: list[str]) -> None:
+    async def _tell(self, scope: Object, remaining: Remaining, errors: list[str], stale: Collection[str]) -> None:
         known = get_path(scope, "status", "conditions", default=[])
-        told = conditions(known, remaining, errors, self._clock.now())
+        told = conditions(known, remaining, errors, self._clock.now(), stale)
         status = {**(scope.get("status") or {}), "phase": "Terminating", "conditions": told}
         await write_status(self._client, NAMESPACES, scope, status)
 

@@ -458,11 +458,11 @@ async def test_a_server_that_is_gone_keeps_a_namespace_and_not_what_is_in_it(
 
     async def told() -> Object | None:
         conditions = (await client.get(NAMESPACES, "held"))["status"].get("conditions")
-        found = find_condition(conditions, "NamespaceDeletionContentFailure")
+        found = find_condition(conditions, "NamespaceDeletionDiscoveryFailure")
         return found if found is not None and found["status"] == "True" else None
 
     with managing(server):
-        assert f"flunders.{GROUP}: " in (await until(told))["message"]
+        assert f"{GROUP_VERSION}: stale GroupVersion discovery: {GROUP_VERSION}" in (await until(told))["message"]
         assert not [one for one in await names(client, "held") if one == "inside"]
         await client.delete(APISERVICES, NAME)
         await until(lambda: gone(client, "held"))

@@ -99,6 +99,18 @@ def test_a_namespace_says_what_it_still_waits_for() -> None:
     assert told["NamespaceDeletionDiscoveryFailure"]["status"] == "False"
 
 
+def test_a_namespace_says_whose_servers_can_not_be_asked_what_is_left() -> None:
+    told = {c["type"]: c for c in conditions([], {}, [], EPOCH, {"b.example.com/v1", "a.example.com/v2"})}
+    failure = told["NamespaceDeletionDiscoveryFailure"]
+    assert (failure["status"], failure["reason"]) == ("True", "DiscoveryFailed")
+    assert failure["message"] == (
+        "Discovery failed for some groups, 2 failing: unable to retrieve the complete list of server APIs: "
+        "a.example.com/v2: stale GroupVersion discovery: a.example.com/v2, "
+        "b.example.com/v1: stale GroupVersion discovery: b.example.com/v1"
+    )
+    assert told["NamespaceDeletionContentFailure"]["status"] == "False"
+
+
 def test_conditions_that_say_the_same_stay_the_same() -> None:
     first = conditions([], {PODS: [pod()]}, [], EPOCH)
     assert conditions(first, {PODS: [pod()]}, [], EPOCH + 60) == first
