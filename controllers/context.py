@@ -127,10 +127,10 @@ def as_controllers_need(obj: Object) -> Object:
 
 
 def _named_ports(container: Object) -> Object | None:
-    """Of a container the ports that Services may name."""
+    """Of a container the ports that Services may name; of a sidecar in any case that it is one."""
     ports = [port for port in container.get("ports") or () if port.get("name")]
     kept: Object = {key: container[key] for key in ("name", "restartPolicy") if key in container}
-    return {**kept, "ports": ports} if ports else None
+    return {**kept, "ports": ports} if ports or "restartPolicy" in kept else None
 
 
 def _only(obj: Object, part: str, keys: tuple[str, ...]) -> Object:

@@ -35,6 +35,7 @@ def choose_pods_to_delete(pods: list[Object], related: Iterable[Object], count: 
 def _rank(pod: Object, neighbours: int, now: float) -> tuple[Any, ...]:
     """Smaller goes first: unscheduled, pending, not ready, cheap, co-located, lately ready, restarted, young."""
     ready = is_ready(pod)
+    restarts, sidecars_restarts = restarts_max(pod)
     return (
         node_name(pod) != "",
         _PHASE_RANKS.get(phase(pod), 2),
@@ -42,7 +43,8 @@ def _rank(pod: Object, neighbours: int, now: float) -> tuple[Any, ...]:
         deletion_cost(pod),
         -neighbours,
         _age_rank(ready_since(pod), now) if ready else 0,
-        -restarts_max(pod),
+        -restarts,
+        -sidecars_restarts,
         _age_rank(created(pod), now),
         uid(pod),
     )

@@ -76,9 +76,20 @@ def created(obj: Object) -> float:
     return parse_rfc3339(stamp) if stamp else 0.0
 
 
-def restarts_max(pod: Object) -> int:
-    """The restarts of the container that was restarted most."""
-    statuses = get_path(pod, "status", "containerStatuses", default=[])
+def restarts_max(pod: Object) -> tuple[int, int]:
+    """The restarts of the container, and of the sidecar, that was restarted most."""
+    sidecars = {one["name"] for one in get_path(pod, "spec", "initContainers", default=()) if is_sidecar(one)}
+    statuses = get_path(pod, "status", "containerStatuses", default=())
+    inits = get_path(pod, "status", "initContainerStatuses", default=()) if sidecars else ()
+    return _restarts(statuses), _restarts(status for status in inits if status["name"] in sidecars)
+
+
+def is_sidecar(init_container: Object) -> bool:
+    """True if an init container runs as long as its pod does."""
+    return bool(init_container.get("restartPolicy") == "Always")
+
+
+def _restarts(statuses: Iterable[Object]) -> int:
     return max((status.get("restartCount", 0) for status in statuses), default=0)
 
 

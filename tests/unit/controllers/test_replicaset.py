@@ -13,6 +13,7 @@ from apimachinery.meta import Object, name
 from apimachinery.resources import REPLICATIONCONTROLLERS
 from apimachinery.selectors import selector_from_object
 from apimachinery.time import rfc3339
+from controllers.context import as_controllers_need
 from controllers.deletion_ranking import DELETION_COST, choose_pods_to_delete, deletion_cost
 from controllers.ownership import plan_claims
 from controllers.replicaset import (
@@ -80,6 +81,18 @@ def test_pods_of_about_the_same_age_are_not_chosen_by_age() -> None:
     older = running("older", ready_since=NOW - 1000, uid="a")
     younger = running("younger", ready_since=NOW - 600, uid="b")
     assert choose_pods_to_delete([older, younger], (), 1, NOW) == [older]
+
+
+def test_restarts_of_sidecars_count_where_those_of_containers_are_the_same() -> None:
+    def restarted(which: str, containers: int, sidecars: int) -> Object:
+        found = running(which, restarts=containers)
+        found["spec"]["initContainers"] = [{"name": "setup"}, {"name": "side", "restartPolicy": "Always"}]
+        counts = [{"name": "setup", "restartCount": 9}, {"name": "side", "restartCount": sidecars}]
+        found["status"]["initContainerStatuses"] = counts
+        return as_controllers_need(found)
+
+    pods = [restarted("few", 1, 0), restarted("some", 1, 2), restarted("many", 2, 0)]
+    assert [name(one) for one in choose_pods_to_delete(pods, (), 2, NOW)] == ["many", "some"]
 
 
 @pytest.mark.parametrize(
