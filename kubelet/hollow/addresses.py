@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Network
+from ipaddress import AddressValueError, IPv4Address, IPv4Network
 from itertools import chain
 
 FIRST_OFFSET = 2
@@ -22,10 +22,12 @@ def part_of(network: str, number: int) -> str:
 class PodAddresses:
     """The addresses of one node's pods, by the pods' keys."""
 
-    __slots__ = ("_by_key", "_network", "_next", "_used")
+    __slots__ = ("_base", "_by_key", "_last", "_next", "_used")
 
     def __init__(self, network: str) -> None:
-        self._network = IPv4Network(network)
+        whole = IPv4Network(network)
+        self._base = int(whole.network_address)
+        self._last = whole.num_addresses - 1
         self._by_key: dict[str, int] = {}
         self._used: set[int] = set()
         self._next = FIRST_OFFSET
@@ -40,12 +42,15 @@ class PodAddresses:
             self._by_key[key] = offset
             self._used.add(offset)
             self._next = offset + 1
-        return str(self._network.network_address + offset)
+        return str(IPv4Address(self._base + offset))
 
     def keep(self, key: str, address: str) -> None:
         """A pod has this address already, from before this process."""
-        offset = int(IPv4Network(address).network_address) - int(self._network.network_address)
-        if FIRST_OFFSET <= offset < self._network.num_addresses - 1 and key not in self._by_key:
+        try:
+            offset = int(IPv4Address(address)) - self._base
+        except AddressValueError:
+            return  # somebody else has written it
+        if FIRST_OFFSET <= offset < self._last and key not in self._by_key:
             self._by_key[key] = offset
             self._used.add(offset)
 
@@ -55,6 +60,5 @@ class PodAddresses:
 
     def _free(self) -> int | None:
         """The next free one after the last that was given away: those of pods that are gone rest for a while."""
-        last = self._network.num_addresses - 1
-        order = chain(range(self._next, last), range(FIRST_OFFSET, min(self._next, last)))
+        order = chain(range(self._next, self._last), range(FIRST_OFFSET, min(self._next, self._last)))
         return next((offset for offset in order if offset not in self._used), None)

@@ -40,6 +40,8 @@ def node_settings(settings: Settings, number: int) -> NodeSettings:
         address=str(network.network_address + 1 + number % (network.num_addresses - 2)),
         labels=own,
         taints=settings.taints,
+        # Nothing is ever short there.
+        eviction={},
     )
 
 

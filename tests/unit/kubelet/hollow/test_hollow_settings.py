@@ -98,6 +98,8 @@ def test_nodes_take_their_turns_evenly_spread() -> None:
 def test_each_pod_has_an_address_of_its_own_until_it_is_gone() -> None:
     addresses = PodAddresses("100.64.5.0/29")
     addresses.keep("default/old", "100.64.5.3")
+    for foreign in ("100.64.6.3", "fd00::1", "100.64.5.7"):
+        addresses.keep("default/foreign", foreign)
     assert addresses.take("default/a") == "100.64.5.2" == addresses.take("default/a")
     assert [addresses.take(f"default/{key}") for key in "bcde"] == ["100.64.5.4", "100.64.5.5", "100.64.5.6", ""]
     addresses.release("default/b")
