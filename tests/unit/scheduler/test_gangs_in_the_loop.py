@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
-from apimachinery.errors import forbidden
+from apimachinery.errors import bad_request
 from apimachinery.meta import Object
 from scheduler.gangs import TOLD_AFTER_SECONDS, TOO_FEW_PODS
 from tests.unit.scheduler.factories import make_node
@@ -48,7 +48,7 @@ async def test_pods_that_are_held_back_are_told_after_a_while_and_bound_when_all
 
 async def test_a_binding_of_a_gang_that_is_refused_is_tried_again_and_the_others_stay() -> None:
     world = World()
-    world.refusals = [forbidden("not today")]
+    world.refusals = [bad_request("not today")]
     async with world.leading():
         world.nodes.set(make_node("a"))
         world.workloads.set(workload(3))
