@@ -95,10 +95,15 @@ def selection(call: Call) -> Selection:
     if (call.name and name not in ("", call.name)) or (call.namespace and namespace not in ("", call.namespace)):
         raise bad_request("fieldSelector metadata.name or metadata.namespace doesn't match what the URL names")
     # What other versions show may differ from what the index of nodes has.
-    node = "" if call.versions is not None else fields.exact(_NODE) or ""
+    by_node = call.versions is None
+    node = fields.exact(_NODE) or "" if by_node else ""
+    bound = _bound(fields) if by_node else None
     indexed = {("metadata.name", "=", name), ("metadata.namespace", "=", namespace), (_NODE, "=", node)}
     # Whoever asks for two names at once finds nothing, and not what has the first of them.
-    rest = FieldSelector(tuple(r for r in fields.requirements if r not in indexed or not r[2]))
+    done = {requirement for requirement in indexed if requirement[2]}
+    if bound is not None:
+        done.add((_NODE, "!=" if bound else "=", ""))
+    rest = FieldSelector(tuple(requirement for requirement in fields.requirements if requirement not in done))
     return Selection(
         call.namespace or namespace,
         call.name or name,
@@ -106,7 +111,14 @@ def selection(call: Call) -> Selection:
         None if labels.empty else labels.matches,
         None if rest.empty else rest.matches,
         call.shown if call.versions is not None else None,
+        bound,
     )
+
+
+def _bound(fields: FieldSelector) -> bool | None:
+    """Whether an object must have a node (True) or none (False), if one of that is asked."""
+    asked = (operator for path, operator, value in fields.requirements if path == _NODE and not value)
+    return next((operator == "!=" for operator in asked), None)
 
 
 def of_objects(call: Call, objects: Iterable[Object], revision: int) -> Page:

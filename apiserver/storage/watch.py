@@ -49,6 +49,7 @@ class Event:
 class Selection:
     """What a list or watch selects. Namespace, name and node are indexed; the rest is looked at one by one.
 
+    `bound` is what somebody asks for who wants all pods that have a node, or none: that takes no parsing.
     `view` shows a stored version as the one who selects sees it, where that is not as it is stored.
     """
 
@@ -58,11 +59,12 @@ class Selection:
     labels: Callable[[Mapping[str, str]], bool] | None = None
     fields: Callable[[Object], bool] | None = None
     view: Callable[[Entry], Entry] | None = None
+    bound: bool | None = None
 
     @property
     def filters(self) -> bool:
         """Whether there are conditions beyond the namespace and the name."""
-        return bool(self.node) or self.labels is not None or self.fields is not None
+        return bool(self.node) or self.bound is not None or self.labels is not None or self.fields is not None
 
     def index_key(self) -> IndexKey:
         """The narrowest index that holds all that can match."""
@@ -78,6 +80,7 @@ class Selection:
             (not self.namespace or entry.namespace == self.namespace)
             and (not self.name or entry.name == self.name)
             and (not self.node or entry.node == self.node)
+            and (self.bound is None or bool(entry.node) == self.bound)
             and (self.labels is None or self.labels(entry.labels))
             and (self.fields is None or self.fields(self._shown(entry).obj))
         )
