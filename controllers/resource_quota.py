@@ -1,19 +1,19 @@
 """Keeps the usage of ResourceQuotas true: counts what is there when a quota is new, and what is left when objects go.
 
 The API server charges what is created; here is found out what is not used any more. Counting starts from the newest
-version of the quota, and ends with a write that is refused if anything has been charged since then. What was freed
-is then taken off the newest usage instead, which can only leave too much on it, until the next count.
+version of the quota, and ends with a write that is refused if anything has been charged since then. What was charged
+after the version that was counted is then put on top: a quota is charged in the very version that brings the object.
 
 Source: https://kubernetes.io/docs/concepts/policy/resource-quotas/, kubernetes/pkg/controller/resourcequota
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
 from apiclient.informer import Informer
-from apimachinery.errors import ApiError, is_conflict
+from apimachinery.errors import ApiError, is_conflict, is_gone
 from apimachinery.meta import (
     Object,
     deletion_requested,
@@ -105,14 +105,15 @@ class ResourceQuotaController:
         if quota is None:
             return
         started = self._clock.monotonic()
-        used = await self._used(quota)
+        used, versions = await self._used(quota)
         self._costs[key] = self._clock.monotonic() - started
-        exact = await self._write(quota, used)
+        exact = await self._write(quota, used, versions)
         # What came while nothing was charged yet has been missed, unless it was there in time to be counted.
         self.queue.add_after(key, RESYNC_SECONDS if exact and not _is_new(quota) else RECOUNT_SECONDS)
 
-    async def _write(self, quota: Object, used: Amounts) -> bool:
+    async def _write(self, quota: Object, used: Amounts, versions: Mapping[str, str]) -> bool:
         """Write what is used; False if something was charged meanwhile, so that it is not quite sure."""
+        before: Amounts | None = None
         for attempt in range(TRIES_MAX):
             status = {"hard": _hard(quota), "used": {limit: str(amount) for limit, amount in used.items()}}
             try:
@@ -127,23 +128,46 @@ class ResourceQuotaController:
                 return False
             if resource_version(newest) == resource_version(quota):
                 return attempt == 0
-            before, now = _charged(quota), _charged(newest)
-            zero = Quantity(0)
+            if before is None:
+                before = await self._charged_when_counted(quota, versions)
+            now, zero = _charged(newest), Quantity(0)
             used = {
                 limit: amount + (now.get(limit, zero) - before.get(limit, zero)) for limit, amount in used.items()
             }
-            quota = newest
+            quota, before = newest, now
         return False
 
-    async def _used(self, quota: Object) -> Amounts:
+    async def _charged_when_counted(self, quota: Object, versions: Mapping[str, str]) -> Amounts:
+        """What was charged in the versions that were counted: what came later is in none of the counts."""
+        charged = _charged(quota)
+        only = f"metadata.name={name(quota)}"
+        for version in set(versions.values()):
+            try:
+                # With a limit it is the list of this very version.
+                page = await self._client.list(
+                    RESOURCEQUOTAS, namespace(quota), field_selector=only, limit=1, resource_version=version
+                )
+            except ApiError as error:
+                if not is_gone(error):
+                    raise
+                continue  # It is forgotten: what came while counting is on the quota twice until the next count.
+            for then in page["items"]:
+                charged |= {limit: used for limit, used in _charged(then).items() if versions.get(limit) == version}
+        return charged
+
+    async def _used(self, quota: Object) -> tuple[Amounts, dict[str, str]]:
+        """What is used, by limit, and the versions in which that was counted."""
         limits = list(_hard(quota))
+        versions: dict[str, str] = {}
         # What can't be counted at this moment stays as it is.
         used = {limit: amount for limit, amount in _charged(quota).items() if limit in limits}
         for of, names in self._measured(limits):
             resource = self._resource(of)
             if resource is not None:
-                used |= await self._used_of(quota, resource, evaluator(*of), names)
-        return used
+                counts, version = await self._used_of(quota, resource, evaluator(*of), names)
+                used |= counts
+                versions |= dict.fromkeys(names, version)
+        return used, versions
 
     def _measured(self, limits: Sequence[str]) -> Iterator[tuple[tuple[str, str], list[str]]]:
         """The resources whose objects are measured by these limits, with their own of these."""
@@ -155,34 +179,29 @@ class ResourceQuotaController:
         """None for what is not served at all, or that nobody counts."""
         return _BUILT_IN.get(of) or next((one for one in self._custom.namespaced() if one.key == of), None)
 
-    async def _used_of(self, quota: Object, resource: Resource, of: Evaluator, names: Sequence[str]) -> Amounts:
+    async def _used_of(
+        self, quota: Object, resource: Resource, of: Evaluator, names: Sequence[str]
+    ) -> tuple[Amounts, str]:
+        """What the objects of a resource use, and in which version."""
         used = dict.fromkeys(names, Quantity(0))
+        scope = namespace(quota)
         if of.counts_only:
-            if of.is_in_scopes(quota, {}):
-                count = Quantity(await self._count(resource, namespace(quota)) * NANO)
-                used = dict.fromkeys(names, count)
-            return used
+            page = await self._metadata_client.list(resource, scope, limit=1)
+            number = len(page["items"]) + int(page["metadata"].get("remainingItemCount") or 0)
+            count = number if of.is_in_scopes(quota, {}) else 0
+            return dict.fromkeys(names, Quantity(count * NANO)), resource_version(page)
         now = self._clock.now()
-        async for obj in self._objects(resource, namespace(quota)):
-            if of.is_in_scopes(quota, obj):
-                for limit, amount in of.usage(obj, now).items():
-                    if limit in used:
-                        used[limit] = used[limit] + amount
-        return used
-
-    async def _count(self, resource: Resource, scope: str) -> int:
-        page = await self._metadata_client.list(resource, scope, limit=1)
-        return len(page["items"]) + int(page["metadata"].get("remainingItemCount") or 0)
-
-    async def _objects(self, resource: Resource, scope: str) -> AsyncIterator[Object]:
         token: str | None = None
         while True:
             page = await self._client.list(resource, scope, limit=PAGE_OBJECTS, continue_=token)
             for obj in page["items"]:
-                yield obj
+                if of.is_in_scopes(quota, obj):
+                    for limit, amount in of.usage(obj, now).items():
+                        if limit in used:
+                            used[limit] = used[limit] + amount
             token = page["metadata"].get("continue")
             if not token:
-                return
+                return used, resource_version(page)
 
 
 def _hard(quota: Object) -> dict[str, str]:
