@@ -1,8 +1,8 @@
 """Events: what a component tells people about an object. Recording never blocks and never fails.
 
-A few are sent at a time, and one while the client is busy, so that a burst is told without pushing aside what matters
-more. What happens again to an
-event that waits or is on its way changes that event; it is not sent twice.
+What waits is sent in lists, or one by one while the client is busy, so that a burst is told without pushing aside
+what matters more. What happens again to an event that waits or is on its way changes that event; it is not sent
+twice.
 
 Source: https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/event-v1/
 """
@@ -15,7 +15,7 @@ import logging
 from apiclient.clock import Clock, SystemClock
 from apiclient.event_correlation import Correlator, Reference, Sighting, Told
 from apiclient.logs import kv
-from apiclient.rest import Client
+from apiclient.rest import LISTED_MAX, Client
 from apiclient.workqueue import WorkQueue
 from apimachinery.errors import ApiError, is_already_exists, is_not_found
 from apimachinery.meta import Object
@@ -72,15 +72,37 @@ class EventRecorder:
     async def _work(self, *, yields: bool) -> None:
         """Send one after the other; all senders but one give way while the client has more important things to do."""
         while True:
-            key = await self._queue.get()
+            keys = [await self._queue.get()]
             try:
                 if yields:
                     await self._client.calm()
+                if self._client.is_calm:
+                    keys += self._queue.get_more(LISTED_MAX - 1)
                 # What is seen from now on waits anew, and is sent after this.
-                if (told := self._waiting.pop(key, None)) is not None:
-                    await self._try(told)
+                await self._send_all([told for key in keys if (told := self._waiting.pop(key, None)) is not None])
             finally:
-                self._queue.done(key)
+                for key in keys:
+                    self._queue.done(key)
+
+    async def _send_all(self, waiting: list[Told]) -> None:
+        """Send those together that are new to a namespace, and the others one by one."""
+        new: dict[str, list[Told]] = {}
+        for told in waiting:
+            new.setdefault("" if told.created else _namespace(told), []).append(told)
+        alone = new.pop("", [])
+        for namespace, some in new.items():
+            if len(some) == 1:
+                alone += some
+                continue
+            answers = await self._client.create_each(EVENTS, [self._event(told) for told in some], namespace)
+            for told, answer in zip(some, answers, strict=True):
+                if isinstance(answer, ApiError) and not is_already_exists(answer):
+                    alone.append(told)
+                else:
+                    told.created = True
+                    self._settled(told)
+        for told in alone:
+            await self._try(told)
 
     async def _try(self, told: Told) -> None:
         """A server that is away is asked again; what it refuses is given up, for nobody can do anything about it."""
@@ -97,11 +119,15 @@ class EventRecorder:
                     continue
                 logger.debug(kv("event not sent", reason=seen.reason, error=error.message))
             break
+        self._settled(told)
+
+    def _settled(self, told: Told) -> None:
+        """Nothing is left of an event but that it has been told, unless it has happened again meanwhile."""
         if told.key not in self._waiting:
             told.seen = None
 
     async def _send(self, told: Told, seen: Sighting) -> None:
-        namespace = seen.reference.namespace or "default"
+        namespace = _namespace(told)
         if told.created:
             patch = {"count": told.count, "lastTimestamp": rfc3339(seen.at), "message": seen.message}
             try:
@@ -111,19 +137,21 @@ class EventRecorder:
                 if not is_not_found(error):
                     raise
         try:
-            await self._client.create(EVENTS, self._event(told, seen, namespace), namespace)
+            await self._client.create(EVENTS, self._event(told), namespace)
         except ApiError as error:
             # It is there already if only the answer to an earlier try was lost.
             if not is_already_exists(error):
                 raise
         told.created = True
 
-    def _event(self, told: Told, seen: Sighting, namespace: str) -> Object:
+    def _event(self, told: Told) -> Object:
+        seen = told.seen
+        assert seen is not None, "what waits has been seen"
         source = {"component": self._component, **({"host": self._host} if self._host else {})}
         return {
             "apiVersion": "v1",
             "kind": "Event",
-            "metadata": {"name": told.name, "namespace": namespace},
+            "metadata": {"name": told.name, "namespace": _namespace(told)},
             "involvedObject": seen.reference.document(),
             "type": seen.type,
             "reason": seen.reason,
@@ -135,3 +163,9 @@ class EventRecorder:
             "lastTimestamp": rfc3339(seen.at),
             "count": told.count,
         }
+
+
+def _namespace(told: Told) -> str:
+    """Where an event is kept: with its object, or for one that is in no namespace in the default one."""
+    assert told.seen is not None, "what waits has been seen"
+    return told.seen.reference.namespace or "default"

@@ -38,6 +38,7 @@ BUSY_REQUESTS = 8
 LISTED_MAX = 64
 LINE_BYTES_MAX = 64 << 20
 JSON = "application/json"
+_SENDS_JSON = {"Content-Type": JSON}
 # Objects without metadata.managedFields, which are of no use here; a server that doesn't know how sends them along.
 _OBJECTS = f"{JSON};managedFields=omit"
 # Metadata alone, and whole objects from a server that can't cut them down.
@@ -148,6 +149,11 @@ class Client:
         """Tell of each answer, from now on."""
         self._observer = observer
 
+    @property
+    def is_calm(self) -> bool:
+        """Whether few requests are under way."""
+        return self._calm.is_set()
+
     async def calm(self) -> None:
         """Wait until few requests are under way: for whoever has some that can wait."""
         await self._calm.wait()
@@ -162,13 +168,14 @@ class Client:
         if self._takes_lists and len(objects) > 1:
             listed = {"kind": "List", "apiVersion": "v1", "items": objects}
             try:
-                answers = (await self._call("POST", resource.path(namespace), None, listed))["items"]
+                path, body = resource.path(namespace), orjson.dumps(listed)
+                _, _, data = await self.request("POST", path, body=body, headers=_SENDS_JSON, stands_for=len(objects))
             except ApiError as error:
                 if error.code != 400:
                     return [error] * len(objects)
                 self._takes_lists = False
             else:
-                return [_created(status, namespace) for status in answers]
+                return [_created(status, namespace) for status in _decoded(self.server, data)["items"]]
         return await asyncio.gather(*(self._attempt(resource, obj, namespace) for obj in objects))
 
     async def _attempt(self, resource: Resource, obj: Object, namespace: str | None) -> Object | ApiError:
@@ -330,12 +337,16 @@ class Client:
         params: Params | None = None,
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
+        stands_for: int = 1,
     ) -> tuple[int, Mapping[str, str], bytes]:
-        """A request as it is: (status, headers, body). Raises ApiError for an answer of 400 and more."""
+        """A request as it is: (status, headers, body). Raises ApiError for an answer of 400 and more.
+
+        `stands_for` is how many requests it would take to ask for the same one by one.
+        """
         head = self._head(method, path, params, headers, body)
         began, code = asyncio.get_running_loop().time(), NO_ANSWER
-        self._under_way += 1
-        if self._under_way == BUSY_REQUESTS:
+        self._under_way += stands_for
+        if self._under_way >= BUSY_REQUESTS:
             self._calm.clear()
         try:
             async with self._slots:
@@ -350,7 +361,7 @@ class Client:
         except OSError as error:
             raise ApiUnavailable(self.server, error) from error
         finally:
-            self._under_way -= 1
+            self._under_way -= stands_for
             if self._under_way < BUSY_REQUESTS:
                 self._calm.set()
             if self._observer is not None:

@@ -125,6 +125,13 @@ class WorkQueue:
                 if waiter.done() and not waiter.cancelled():
                     self._wake()
                 raise
+        return self._take()
+
+    def get_more(self, most: int) -> list[str]:
+        """Further keys that wait already, for whoever works on several at once; `done` must follow for each."""
+        return [self._take() for _ in range(min(most, len(self._waiting)))]
+
+    def _take(self) -> str:
         key = self._waiting.popleft()
         self._dirty.discard(key)
         self._processing.add(key)

@@ -21,6 +21,7 @@ class Server:
     def __init__(self) -> None:
         self.events: dict[str, Object] = {}
         self.requests = 0
+        self.lists: list[int] = []
         self.at_once = 0
         self.most_at_once = 0
         self.error: ApiError | None = None
@@ -44,11 +45,29 @@ class Server:
     async def calm(self) -> None:
         await self.idle.wait()
 
+    @property
+    def is_calm(self) -> bool:
+        return self.idle.is_set()
+
+    async def create_each(self, _: Any, objects: list[Object], namespace: str) -> list[Object | ApiError]:
+        self.lists.append(len(objects))
+        try:
+            await self._request()
+        except ApiError as error:
+            return [error] * len(objects)
+        return [self._keep(obj, namespace) for obj in objects]
+
     async def create(self, _: Any, obj: Object, namespace: str) -> Object:
         await self._request()
+        kept = self._keep(obj, namespace)
+        if isinstance(kept, ApiError):
+            raise kept
+        return kept
+
+    def _keep(self, obj: Object, namespace: str) -> Object | ApiError:
         name = obj["metadata"]["name"]
         if name in self.events:
-            raise already_exists("events", name)
+            return already_exists("events", name)
         self.events[name] = {**obj, "metadata": {**obj["metadata"], "namespace": namespace}}
         return obj
 
@@ -109,7 +128,7 @@ async def test_a_burst_about_many_objects_arrives_whole() -> None:
         for number in range(5000):
             found.event(pod(f"web-{number}"), f"Successfully assigned default/web-{number}")
         await found.settle()
-        assert len(found.server.events) == 5000
+        assert len(found.server.events) == 5000 and found.server.requests < 200
         assert {event["count"] for event in found.server.events.values()} == {1}
 
 
@@ -128,6 +147,7 @@ async def test_while_the_client_is_busy_events_are_sent_one_at_a_time() -> None:
             found.event(pod(f"web-{number}"), "told")
         await found.settle()
         assert found.server.most_at_once == 1 and len(found.server.events) == 50 - (SENDERS - 1)
+        assert found.server.lists == []
         found.server.idle.set()
         await found.settle()
         assert len(found.server.events) == 50
