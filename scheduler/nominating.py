@@ -73,7 +73,8 @@ class Nominating:
     def failed(self, queued: QueuedPod, victims: Iterable[Object], now: float) -> None:
         """These could not be sent away."""
         self._snapshot.nominations.victims.difference_update(map(uid, victims))
-        self._wake(queued.uid, now)
+        if self._queue.get(queued.uid) is queued:
+            self._queue.wake(queued, now, after_delay=True)
 
     def forget(self, pod_uid: str, *, node: str = "") -> None:
         """A pod waits for room no longer, but for what it takes itself on `node`."""

@@ -211,10 +211,15 @@ class SchedulingQueue:
         """Take out a pod that is placed together with the one whose turn it is; the same as `pop` does."""
         self._leave(queued)
 
-    def wake(self, queued: QueuedPod, now: float) -> None:
-        """Have a pod tried again that fits nowhere."""
-        if queued.part is Part.UNSCHEDULABLE:
-            self._leave(queued)
+    def wake(self, queued: QueuedPod, now: float, *, after_delay: bool = False) -> None:
+        """Have a pod tried again that fits nowhere; `after_delay` in any case, if something went wrong with it."""
+        if queued.part is not Part.UNSCHEDULABLE:
+            return
+        self._leave(queued)
+        if after_delay and queued.due > now:
+            queued.part = Part.BACKOFF
+            _push(self._errors, self._in_time(queued), len(self._pods))
+        else:
             self._resume(queued, now)
 
     def retry(self, queued: QueuedPod) -> None:

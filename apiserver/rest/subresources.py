@@ -139,6 +139,8 @@ def bound(call: Call, sent: Object, current: Entry, now: float) -> Object:
     if why:
         raise conflict("pods/binding", name, why)
     spec["nodeName"] = node
+    # Nobody keeps room any more for a pod that has it.
+    obj.get("status", {}).pop("nominatedNodeName", None)
     for field in ("annotations", "labels"):
         if given := (sent.get("metadata") or {}).get(field):
             metadata[field] = {**(metadata.get(field) or {}), **given}
