@@ -11,7 +11,7 @@ import pytest
 from apiclient.kubeconfig import load
 from apiclient.rest import Client
 from apimachinery.errors import ApiError
-from apimachinery.meta import Object, deletion_requested, find_condition, get_path, name
+from apimachinery.meta import Object, deletion_requested, get_path, name
 from apimachinery.resources import DEPLOYMENTS, JOBS, LEASES, NODES, PODS, SECRETS, SERVICEACCOUNTS
 from tests.support.apiserver import ApiServerProcess, running
 from tests.support.hollow import hollow_kubeconfig, hollow_nodes_of
@@ -59,10 +59,12 @@ async def test_a_deployment_rolls_out_and_leaves_a_node_that_falls_silent(client
     await client.create(DEPLOYMENTS, {**web, "spec": {**spec, "template": template(tolerations=tolerations)}})
     await until(client, DEPLOYMENTS, "default", lambda found: complete(found.get("web")))
 
-    pods = (await client.list(PODS, "default"))["items"]
-    assert len({pod["status"]["podIP"] for pod in pods}) == REPLICAS
-    assert all(find_condition(pod, "Ready") and pod["status"]["containerStatuses"][0]["ready"] for pod in pods)
-    lost = pods[0]["spec"]["nodeName"]
+    def all_run(found: dict[str, Object]) -> bool:
+        ready = [pod for pod in found.values() if condition_status(pod, "Ready") == "True"]
+        return len(ready) == REPLICAS == len({pod["status"]["podIP"] for pod in ready})
+
+    pods = await until(client, PODS, "default", all_run)
+    lost = next(pod["spec"]["nodeName"] for pod in pods.values() if condition_status(pod, "Ready") == "True")
 
     def on_lost(found: dict[str, Object]) -> list[Object]:
         return [pod for pod in found.values() if pod["spec"].get("nodeName") == lost]
