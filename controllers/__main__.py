@@ -25,11 +25,11 @@ def main() -> int:
         names = flags.chosen_controllers(args.controllers, cluster_cidr=args.cluster_cidr)
         config = load(args.kubeconfig)
         options = flags.options(args, ca_pem=config.ca_pem)
-        place = serving.place(args)
+        place, election = serving.place(args), flags.leader_election(args)
     except (KubeconfigError, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    uvloop.run(_until_stopped(manager.run(config, options, names, flags.leader_election(args), place)))
+    uvloop.run(_until_stopped(manager.run(config, options, names, election, place)))
     return 0
 
 

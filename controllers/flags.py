@@ -64,6 +64,9 @@ def parser() -> argparse.ArgumentParser:
     add("--leader-elect-lease-duration", type=duration, default=_ELECTION.lease_duration, metavar="DURATION")
     add("--leader-elect-renew-deadline", type=duration, default=_ELECTION.renew_deadline, metavar="DURATION")
     add("--leader-elect-retry-period", type=duration, default=_ELECTION.retry_period, metavar="DURATION")
+    add("--leader-elect-resource-name", default=_ELECTION.name, metavar="NAME")
+    add("--leader-elect-resource-namespace", default=_ELECTION.namespace, metavar="NAMESPACE")
+    add("--leader-elect-resource-lock", choices=("leases",), default="leases", help="there is no other")
     serving.add_flags(new)
     add("-v", "--v", type=int, default=0, metavar="LEVEL", help="0: for operators; 1 and more: for finding faults")
     return new
@@ -111,12 +114,16 @@ def options(args: argparse.Namespace, *, ca_pem: str | None) -> Options:
 
 
 def leader_election(args: argparse.Namespace) -> LeaderElection:
-    """What the flags say of leader election."""
+    """What the flags say of leader election. Raises ValueError for times by which two could lead at once."""
+    if not args.leader_elect_retry_period < args.leader_elect_renew_deadline < args.leader_elect_lease_duration:
+        raise ValueError("the retry period must be below the renew deadline, and that below the lease duration")
     return LeaderElection(
         args.leader_elect,
         args.leader_elect_lease_duration,
         args.leader_elect_renew_deadline,
         args.leader_elect_retry_period,
+        args.leader_elect_resource_namespace,
+        args.leader_elect_resource_name,
     )
 
 

@@ -64,10 +64,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 COMPONENT = "kube-controller-manager"
+LEASE_NAMESPACE, LEASE_NAME = "kube-system", "kube-controller-manager"
 # So many requests at once keep a server busy; more of them would cost both sides more handshakes of TLS than they
 # save time, each time that much is to be done.
 REQUESTS_MAX = 24
-LEASE_NAMESPACE, LEASE_NAME = "kube-system", "kube-controller-manager"
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,12 +130,14 @@ CONTROLLERS = {
 
 @dataclass(frozen=True, slots=True)
 class LeaderElection:
-    """Whether to wait for a Lease, and its times in seconds."""
+    """Whether to wait for a Lease, its times in seconds, and where it is."""
 
     wanted: bool = True
     lease_duration: float = 15.0
     renew_deadline: float = 10.0
     retry_period: float = 2.0
+    namespace: str = LEASE_NAMESPACE
+    name: str = LEASE_NAME
 
 
 async def run(
@@ -148,8 +150,8 @@ async def run(
         if election.wanted:
             elector = LeaderElector(
                 client,
-                LEASE_NAMESPACE,
-                LEASE_NAME,
+                election.namespace,
+                election.name,
                 own_identity(),
                 clock=clock,
                 lease_duration_seconds=election.lease_duration,

@@ -19,8 +19,6 @@ from controllers.context import Options
 if TYPE_CHECKING:
     from controllers.manager import LeaderElection
 
-LEASE = "kube-controller-manager"
-
 
 def server(
     place: Place,
@@ -34,7 +32,7 @@ def server(
     """The server, and what its controllers have to be followed by. Raises OSError for unusable certificates."""
     figures, checks = Figures(clock), dict[str, Check]()
     if elector is not None:
-        figures.follow_lead(LEASE, lambda: elector.leads)
+        figures.follow_lead(election.name, lambda: elector.leads)
         checks["leaderElection"] = elector.problem
     figures.follow_client(client)
     document = configuration(options, names, election)
@@ -58,8 +56,8 @@ def configuration(options: Options, names: Sequence[str], election: LeaderElecti
         "renewDeadline": duration_text(election.renew_deadline),
         "retryPeriod": duration_text(election.retry_period),
         "resourceLock": "leases",
-        "resourceName": LEASE,
-        "resourceNamespace": "kube-system",
+        "resourceName": election.name,
+        "resourceNamespace": election.namespace,
     }
     autoscaling = {
         "horizontalPodAutoscalerSyncPeriod": options.horizontal_pod_autoscaler_sync_period,

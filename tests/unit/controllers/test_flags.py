@@ -44,3 +44,13 @@ def test_flags_say_how_many_keys_a_controller_works_on_at_once() -> None:
     assert options.node_monitor_grace_period == 50 and options.root_ca == "pem"
     assert not flags.leader_election(args).wanted
     assert flags.leader_election(flags.parse([])).wanted
+
+
+def test_times_by_which_two_could_lead_at_once_are_refused() -> None:
+    with pytest.raises(ValueError, match="renew deadline"):
+        flags.leader_election(flags.parse(["--leader-elect-renew-deadline=20s"]))
+
+
+def test_managers_of_other_leases_do_not_wait_for_each_other() -> None:
+    told = flags.leader_election(flags.parse(["--leader-elect-resource-name=mine"]))
+    assert (told.namespace, told.name) == ("kube-system", "mine")
