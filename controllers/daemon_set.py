@@ -43,6 +43,7 @@ from controllers.daemon_set_plan import (
 )
 from controllers.expectations import STALE_RETRY_SECONDS, Expectations
 from controllers.ownership import claim, plan_claims
+from controllers.pace import Pace
 from controllers.pod_backoff import PodBackoff
 from controllers.pods import BY_CONTROLLER, by_controller, is_finished, orphans_of, phase
 from controllers.replicaset import replica_facts
@@ -58,8 +59,6 @@ from controllers.requests import (
 
 # A pass creates, and deletes, this many pods at most; then the status tells how far it is.
 BURST_PODS = 250
-# How long changes that matter to the status alone wait for others.
-GATHER_SECONDS = 0.02
 BY_NAMESPACE = "namespace"
 
 
@@ -76,6 +75,8 @@ class DaemonSetController:
         self._revisions = context.informers.of(CONTROLLERREVISIONS)
         self.informers = (self._daemon_sets, self._pods, self._nodes, self._revisions)
         self.queue = context.queue()
+        # A pass looks at every node: what many of them tell is answered together.
+        self._pace = Pace(self.queue, context.clock)
         self._expectations = Expectations(self._pods, context.clock)
         self._backoff = PodBackoff()
         self._pods.add_index(BY_CONTROLLER, by_controller)
@@ -90,8 +91,9 @@ class DaemonSetController:
         if new is None:
             assert old is not None
             self._expectations.forget(namespaced_key(old))
+            self._pace.forget(namespaced_key(old))
         elif old is not None and old["metadata"].get("generation") == new["metadata"].get("generation"):
-            self.queue.add_after(namespaced_key(new), GATHER_SECONDS)  # most often the echo of our own status
+            self._pace.soon(namespaced_key(new))  # most often the echo of our own status
         else:
             self.queue.add(namespaced_key(new))
 
@@ -121,7 +123,7 @@ class DaemonSetController:
         key = f"{namespace(obj)}/{reference['name']}"
         owner = self._daemon_sets.get(key)
         if owner is not None and uid(owner) == reference["uid"]:
-            self.queue.add_after(key, GATHER_SECONDS)
+            self._pace.soon(key)
 
     def _enqueue_matching(self, orphan: Object) -> None:
         for daemon_set in self._daemon_sets.by_index(BY_NAMESPACE, namespace(orphan)):
@@ -138,7 +140,7 @@ class DaemonSetController:
             placement = Placement(daemon_set)
             before, after = (placement.of(node) if node is not None else (False, False) for node in (old, new))
             if before != after:
-                self.queue.add_after(namespaced_key(daemon_set), GATHER_SECONDS)
+                self._pace.soon(namespaced_key(daemon_set))
 
     async def reconcile(self, key: str) -> None:
         """Take the next step on every node, and tell how far it is."""
@@ -160,18 +162,19 @@ class DaemonSetController:
         if twins := history.twins(revisions, current):
             await self._merge(key, pods, twins, digest)
             return
-        places = Placement(daemon_set).of_all(self._nodes.list())
-        # What has ended and is being deleted needs nothing more: somebody else holds it.
-        by_node = by_target(pod for pod in pods if not (is_finished(pod) and deletion_requested(pod)))
-        step = plan_nodes(daemon_set, places, by_node, digest, now)
-        step.delete += self._finished_to_delete(key, daemon_set, step.finished)
-        if is_rolling(daemon_set) and not (step.create or step.delete):
-            step = plan_rollout(daemon_set, places, by_node, digest, now)
+        with self._pace.working(key):
+            places = Placement(daemon_set).of_all(self._nodes.list())
+            # What has ended and is being deleted needs nothing more: somebody else holds it.
+            by_node = by_target(pod for pod in pods if not (is_finished(pod) and deletion_requested(pod)))
+            status = plan_status(daemon_set, places, by_node, digest, now)
+            step = plan_nodes(daemon_set, places, by_node, digest, now)
+            step.delete += self._finished_to_delete(key, daemon_set, step.finished)
+            if is_rolling(daemon_set) and not (step.create or step.delete):
+                step = plan_rollout(daemon_set, places, by_node, digest, now)
         failure = await self._carry_out(key, daemon_set, step, digest)
         live = {labels(pod).get(HASH_LABEL, "") for pod in pods}
         earlier = [one for one in history.in_order(revisions) if uid(one) != uid(current)]
         await history.delete_revisions(self._client, outlived(daemon_set, earlier, live))
-        status = plan_status(daemon_set, places, by_node, digest, now)
         if collisions:
             status["collisionCount"] = collisions
         await write_status(self._client, DAEMONSETS, daemon_set, status)

@@ -37,13 +37,12 @@ from controllers.job_plan import Plan, Survey, decide, survey
 from controllers.job_pods import KIND, TRACKING, is_tracked, new_pod
 from controllers.job_tracking import Done, book, conclude
 from controllers.ownership import claim, plan_claims
+from controllers.pace import Pace
 from controllers.pods import BY_CONTROLLER, by_controller, is_ready, orphans_of
 from controllers.requests import create_all, namespace_terminating, outcome_unknown, replacing, settle, unless_gone
 
 OUR_NAME = "kubernetes.io/job-controller"
 BY_NAMESPACE = "namespace"
-# How long news of pods waits for more: many pods that end together cost one pass.
-GATHER_SECONDS = 0.02
 _LOST = "pod:"
 _POD_STATUS = ("phase", "conditions", "containerStatuses", "initContainerStatuses")
 
@@ -77,6 +76,8 @@ class JobController:
         self._jobs = context.informers.of(JOBS)
         self.informers = (self._pods, self._jobs)
         self.queue = context.queue()
+        # Many pods that end together cost one pass.
+        self._pace = Pace(self.queue, context.clock)
         self._expected_pods = Expectations(self._pods, context.clock)
         self._expected_jobs = Expectations(self._jobs, context.clock)
         self._backoffs: dict[str, Backoff] = {}
@@ -96,7 +97,7 @@ class JobController:
             for pod in self._pods.by_index(BY_CONTROLLER, uid(job)):
                 self._lost(pod)
         elif old is not None and old["metadata"].get("generation") == job["metadata"].get("generation"):
-            self.queue.add_after(key, GATHER_SECONDS)  # most often the echo of our own status
+            self._pace.soon(key)  # most often the echo of our own status
         else:
             self.queue.add(key)
 
@@ -110,7 +111,7 @@ class JobController:
             if reference is not None and reference["kind"] == JOBS.kind:
                 job = self._jobs.get(f"{namespace(pod)}/{reference['name']}")
                 if job is not None and uid(job) == reference["uid"]:
-                    self.queue.add_after(namespaced_key(job), GATHER_SECONDS)
+                    self._pace.soon(namespaced_key(job))
                 if pod is new and (job is None or uid(job) != reference["uid"] or is_finished(job)):
                     self._lost(pod)
             elif pod is new and reference is None:
@@ -125,11 +126,12 @@ class JobController:
     def _enqueue_matching(self, orphan: Object) -> None:
         for job in self._jobs.by_index(BY_NAMESPACE, namespace(orphan)):
             if _selector(job).matches(labels(orphan)):
-                self.queue.add_after(namespaced_key(job), GATHER_SECONDS)
+                self._pace.soon(namespaced_key(job))
 
     def _forget(self, key: str) -> None:
         self._expected_pods.forget(key)
         self._expected_jobs.forget(key)
+        self._pace.forget(key)
         self._backoffs.pop(key, None)
         self._released.pop(key, None)
 
@@ -150,8 +152,9 @@ class JobController:
             return
         pods = await self._owned(job)
         released = self._still_released(key)
-        found = survey(job, pods, released, self._backoffs.get(key, Backoff()), self._clock.now())
-        plan = decide(found)
+        with self._pace.working(key):
+            found = survey(job, pods, released, self._backoffs.get(key, Backoff()), self._clock.now())
+            plan = decide(found)
         done, error = await self._carry_out(key, found, plan)
         await self._track(key, found, plan, done)
         if error is not None:

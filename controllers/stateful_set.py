@@ -36,6 +36,7 @@ from controllers import stateful_set_plan as plans
 from controllers.context import Context
 from controllers.expectations import STALE_RETRY_SECONDS, Expectations
 from controllers.ownership import claim, plan_claims
+from controllers.pace import Pace
 from controllers.pods import BY_CONTROLLER, by_controller, orphans_of, phase, ready_condition
 from controllers.requests import namespace_terminating, settle, unless_gone, write_status
 from controllers.stateful_set_claims import ClaimPlan
@@ -56,8 +57,6 @@ from controllers.stateful_set_plan import Stages, Step, View
 BY_NAMESPACE = "namespace"
 # A parallel set does this many things at once at most.
 BATCH_MAX = 500
-# How long changes that matter to the status alone wait for others.
-GATHER_SECONDS = 0.02
 
 logger = logging.getLogger(__name__)
 
@@ -82,6 +81,8 @@ class StatefulSetController:
         self._revisions = context.informers.of(CONTROLLERREVISIONS)
         self.informers = (self._sets, self._pods, self._claims, self._revisions)
         self.queue = context.queue()
+        # Changes that matter to the status alone wait for others.
+        self._pace = Pace(self.queue, context.clock)
         self._pods_expected = Expectations(self._pods, context.clock)
         self._revisions_expected = Expectations(self._revisions, context.clock)
         for owned in (self._pods, self._revisions):
@@ -100,8 +101,9 @@ class StatefulSetController:
         if kind == DELETED:
             self._pods_expected.forget(key)
             self._revisions_expected.forget(key)
+            self._pace.forget(key)
         elif old is not None and old["metadata"].get("generation") == obj["metadata"].get("generation"):
-            self.queue.add_after(key, GATHER_SECONDS)  # most often the echo of our own status
+            self._pace.soon(key)  # most often the echo of our own status
         else:
             self.queue.add(key)
 
@@ -138,7 +140,10 @@ class StatefulSetController:
         stateful_set = self._sets.get(key)
         if stateful_set is not None and uid(stateful_set) == reference["uid"]:
             # An ordered set waits for this one pod; in others many get ready at once.
-            self.queue.add_after(key, 0 if plans.is_ordered(stateful_set) else GATHER_SECONDS)
+            if plans.is_ordered(stateful_set):
+                self.queue.add(key)
+            else:
+                self._pace.soon(key)
 
     def _enqueue_matching(self, orphan: Object) -> None:
         for stateful_set in self._sets.by_index(BY_NAMESPACE, namespace(orphan)):
@@ -162,8 +167,10 @@ class StatefulSetController:
             self._client, STATEFULSETS, stateful_set, revisions, collision_count=collisions(stateful_set)
         )
         self._revisions_expected.written(key, update)
-        view = self._view(stateful_set, revisions, update)
-        updating, error = await self._carry_out(key, view, plans.plan_pods(view, pods))
+        with self._pace.working(key):
+            view = self._view(stateful_set, revisions, update)
+            stages = plans.plan_pods(view, pods)
+        updating, error = await self._carry_out(key, view, stages)
         await self._tell_status(view, pods, updating, collision_count)
         live = {view.current, view.update, *map(revision_of, pods)}
         limit = get_path(stateful_set, "spec", "revisionHistoryLimit", default=10)

@@ -92,10 +92,13 @@ async def test_when_the_first_pod_is_refused_the_server_is_not_asked_for_all(clo
         await clock.settle()
         assert api.count("create", PODS) <= 2
         api.refused.clear()
-        await clock.advance(60)
+
+        def is_told() -> bool:
+            [web] = api.objects(REPLICASETS)
+            return web.get("status", {}).get("replicas") == 500 and "conditions" not in web["status"]
+
+        await clock.run_until(is_told)
         assert len(api.objects(PODS)) == 500
-        [web] = api.objects(REPLICASETS)
-        assert web["status"]["replicas"] == 500 and "conditions" not in web["status"]
 
 
 async def test_a_taken_name_of_another_template_is_avoided_by_counting_collisions(clock: ManualClock) -> None:

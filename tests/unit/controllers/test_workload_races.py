@@ -264,3 +264,52 @@ async def test_a_burst_of_pods_costs_few_writes_of_the_status(clock: ManualClock
         [web] = api.objects(REPLICASETS)
         assert web["status"]["readyReplicas"] == 100
         assert api.count("patch", REPLICASETS) - before <= 2
+
+
+async def test_a_replica_set_that_is_taken_away_is_replaced_and_given_up_once_it_is_back(clock: ManualClock) -> None:
+    api = StagedApi()
+    async with running(api, clock, DeploymentController, ReplicaSetController):
+        made = await api.create(DEPLOYMENTS, new(deployment(replicas=2)))
+        await clock.advance(2)
+        [first] = [one["metadata"]["name"] for one in api.objects(REPLICASETS)]
+        await rename(api, first, labels={"app": "other"})
+        await clock.advance(5)
+        found = {one["metadata"]["name"]: one for one in api.objects(REPLICASETS)}
+        assert len(found) == 2 and found[first]["metadata"]["ownerReferences"] == []
+        assert {one["spec"]["replicas"] for one in found.values()} == {2}  # what it had is its own
+        await rename(api, first, labels={"app": "web"})
+        await clock.advance(5)
+        found = {one["metadata"]["name"]: one for one in api.objects(REPLICASETS)}
+        assert [reference["uid"] for reference in found[first]["metadata"]["ownerReferences"]] == [uid(made)]
+        ready = {"type": "Ready", "status": "True", "lastTransitionTime": rfc3339(clock.now())}
+        for one in api.objects(PODS):
+            running_ = {"metadata": {}, "status": {"phase": "Running", "conditions": [ready]}}
+            await api.patch(PODS, one["metadata"]["name"], running_, "default")
+        await clock.advance(5)
+        assert sorted(one["spec"]["replicas"] for one in api.objects(REPLICASETS)) == [0, 2]
+        [web] = api.objects(DEPLOYMENTS)
+        assert web["status"]["collisionCount"] == 1
+
+
+async def test_owners_whose_selectors_overlap_keep_to_what_is_their_own(clock: ManualClock) -> None:
+    api = StagedApi()
+    async with running(api, clock, DeploymentController, ReplicaSetController):
+        for which, image in (("one", "nginx:1"), ("two", "nginx:2")):
+            await api.create(DEPLOYMENTS, new(deployment(which, replicas=2, image=image)))
+        await clock.advance(5)
+        await api.patch(DEPLOYMENTS, "one", {"metadata": {}, "spec": {"replicas": 3}}, "default")
+        await clock.advance(5)
+        sizes = {one["metadata"]["name"][:3]: one["spec"]["replicas"] for one in api.objects(REPLICASETS)}
+        assert sizes == {"one": 3, "two": 2} and len(api.objects(PODS)) == 5
+
+
+async def test_pods_that_match_are_adopted_and_those_too_many_deleted(clock: ManualClock) -> None:
+    api = StagedApi()
+    async with running(api, clock, ReplicaSetController):
+        for which in ("a", "b", "c"):
+            stray = {"name": which, "namespace": "default", "labels": {"app": "web"}}
+            await api.create(PODS, {**pod(which), "metadata": stray})
+        made = await api.create(REPLICASETS, new(replica_set(replicas=2)))
+        await clock.advance(5)
+        owners = [one["metadata"]["ownerReferences"][0]["uid"] for one in api.objects(PODS)]
+        assert owners == [uid(made)] * 2 and api.count("create", PODS) == 3
