@@ -133,7 +133,7 @@ class Cluster:
     def next_pod(self, now: float) -> QueuedPod | None:
         """The pod to place next: by `place`, or by `place_gang` if it is one of a gang."""
         if self.gangs.changed:
-            settle(self.gangs, self.queue, now)
+            settle(self.gangs, self.queue, now, withdraw=self.withdraw)
         if self._news:
             news, self._news = self._news, News()
             self._nominating.wake(news.rows, self.profile_of, now)
@@ -202,7 +202,7 @@ class Cluster:
         """Find a node for a pod and assume it there, or say why there is none."""
         placement = self.assume(queued)
         if placement is None:
-            return self._not_placed(queued, now)
+            return self.not_placed(queued, now)
         self.settled(placement, now)
         return placement
 
@@ -247,17 +247,28 @@ class Cluster:
             self.gangs.pod_placed(queued.uid, queued.pod_class.gang)
         self.queue.follow(queued.pod_class, now)
 
-    def _not_placed(self, queued: QueuedPod, now: float) -> Diagnosis:
+    def not_placed(self, queued: QueuedPod, now: float) -> Diagnosis:
+        """A pod fits nowhere: it waits, for room that is made for it if that can be."""
         diagnosis = self.diagnosis(queued, makes_room=True)
         remedy = diagnosis.remedy
         if remedy is not None and remedy.victims:
-            remedy = self._nominating.begin(queued, self._resident(queued.pod), remedy, now)
+            remedy = self.nominate(queued, remedy, now)
             self.turn_down(queued, diagnosis.rejectors, now, nominated=True)
             return replace(diagnosis, remedy=remedy)
         if remedy is not None and remedy.node == "":
             self._nominating.forget(queued.uid)
         self.turn_down(queued, diagnosis.rejectors, now)
         return diagnosis
+
+    def nominate(self, queued: QueuedPod, remedy: Remedy, now: float) -> Remedy:
+        """Keep room for a pod where it is made; tells what is to be done for that."""
+        return self._nominating.begin(queued, self._resident(queued.pod), remedy, now)
+
+    def withdraw(self, pod_uid: str) -> bool:
+        """Keep no room for a pod any more; returns whether any was."""
+        kept = self.snapshot.nominations.get(pod_uid) is not None
+        self._nominating.forget(pod_uid)
+        return kept
 
     def room_not_made(self, queued: QueuedPod, victims: Iterable[Object], now: float) -> None:
         """Pods could not be sent away for another one: it is tried again."""

@@ -5,7 +5,8 @@ nowhere is tried again after others have been placed, for it may want to be near
 are taken back and the largest are tried first, as small ones may have taken the only places for them. Nothing else
 happens in between, so nobody ever sees half of a gang, and no two gangs can keep each other waiting.
 
-What fails waits, all pods of the gang, for a change that may help one of them; then all are tried again, unless there
+If it can be placed after less important pods have been sent away, that is done (`scheduler.gang_preemption`). What
+fails waits, all pods of the gang, for a change that may help one of them; then all are tried again, unless there
 is still too little room whatever else holds.
 """
 
@@ -18,10 +19,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from apimachinery.meta import Object
 from scheduler.columns import Rows
 from scheduler.diagnosis import Diagnosis
-from scheduler.framework import PodClass, Profile, feasible, rows_of
+from scheduler.framework import PodClass, Profile, Remedy, feasible, rows_of
+from scheduler.gang_preemption import room_to_make, waits_for_room
 from scheduler.gangs import GangKey, Gangs
 from scheduler.pods import CPU, MEMORY, Usage, priority
 from scheduler.queue import QueuedPod, SchedulingQueue
@@ -44,14 +45,10 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class GangOutcome:
-    """Which pods of a gang have been placed, and which are to be told why they have not been.
-
-    `alone` is why one that did not have to be placed with others was not.
-    """
+    """Which pods of a gang have been placed, and which are to be told why they have not been."""
 
     placements: Sequence[Placement] = ()
-    told: Sequence[tuple[Object, str]] = ()
-    alone: Diagnosis | None = None
+    failures: Sequence[tuple[QueuedPod, Diagnosis]] = ()
 
 
 @dataclass(slots=True)
@@ -97,9 +94,7 @@ def place_gang(cluster: Cluster, queued: QueuedPod, now: float) -> GangOutcome:
     needed = cluster.gangs.missing(key)
     if not needed:
         found = cluster.place(queued, now)
-        if isinstance(found, Diagnosis):
-            return GangOutcome(told=[(queued.pod, found.message)], alone=found)
-        return GangOutcome([found])
+        return GangOutcome(failures=[(queued, found)]) if isinstance(found, Diagnosis) else GangOutcome([found])
     pods = [queued, *_take_others(cluster, key, queued, now)]
     try:
         assert len(pods) >= needed, "pods of a gang that is not complete are held back"
@@ -147,22 +142,35 @@ def _place_together(
         return _gang_failed(cluster, pods, failure, now)
     for queued in found.placed:
         cluster.settled(placements[queued.uid], now)
-    told = []
-    for left in found.left:
-        diagnosis = cluster.diagnosis(left)
-        cluster.turn_down(left, diagnosis.rejectors, now)
-        told.append((left.pod, diagnosis.message))
-    return GangOutcome([placements[queued.uid] for queued in found.placed], told)
+    failures = [(left, cluster.not_placed(left, now)) for left in found.left]
+    return GangOutcome([placements[queued.uid] for queued in found.placed], failures)
 
 
 def _gang_failed(cluster: Cluster, pods: Sequence[QueuedPod], failure: _Failure, now: float) -> GangOutcome:
-    """All of the gang waits."""
+    """All of the gang waits, for room that is made for it if that can be."""
+    remedies = _remedies(cluster, pods, failure.needed, now)
     news = cluster.gangs.failed(failure.key, failure.needed, failure.message)
+    failures = []
     for queued in pods:
-        cluster.turn_down(queued, failure.rejectors(cluster.profile_of(queued.pod_class), queued.pod_class), now)
-    # One is told at each failure, as any pod is; a thousand others need not hear the same again and again.
-    told = [queued for queued in pods if news or queued is pods[0] or queued.failures == 1]
-    return GangOutcome(told=[(queued.pod, failure.message) for queued in told])
+        rejectors = failure.rejectors(cluster.profile_of(queued.pod_class), queued.pod_class)
+        cluster.turn_down(queued, rejectors, now)
+        # One is told at each failure, as any pod is; a thousand others need not hear the same again and again.
+        if news or queued is pods[0] or queued.failures == 1 or queued.uid in remedies:
+            failures.append((queued, Diagnosis(failure.message, rejectors, remedy=remedies.get(queued.uid))))
+    return GangOutcome(failures=failures)
+
+
+def _remedies(cluster: Cluster, pods: Sequence[QueuedPod], needed: int, now: float) -> dict[str, Remedy]:
+    """What is done for each pod of a gang, by uid; room is kept for none of them if none is made."""
+    if waits_for_room(pods, cluster.snapshot):
+        return {}
+    remedies = {
+        queued.uid: cluster.nominate(queued, remedy, now) for queued, remedy in room_to_make(cluster, pods, needed)
+    }
+    for queued in pods:
+        if queued.uid not in remedies and cluster.withdraw(queued.uid):
+            remedies[queued.uid] = Remedy("")
+    return remedies
 
 
 def attempt(
@@ -226,14 +234,19 @@ def _size(usage: Usage) -> tuple[int, int, int]:
     return rare, usage.request(CPU), usage.request(MEMORY)
 
 
-def settle(gangs: Gangs, queue: SchedulingQueue, now: float) -> None:
-    """Hold back the pods of gangs that are not complete, let those go that are, after whatever has changed."""
+def settle(gangs: Gangs, queue: SchedulingQueue, now: float, *, withdraw: Callable[[str], object]) -> None:
+    """Hold back the pods of gangs that are not complete, let those go that are, after whatever has changed.
+
+    For a pod that is held back no room is kept any more: `withdraw` is called with its uid.
+    """
     changed, gangs.changed = gangs.changed, {}
     for key in changed:
         moved, held = gangs.settle(key, now)
         for queued in map(queue.get, moved):
             if queued is not None:
                 queue.hold(queued, held=held)
+                if held:
+                    withdraw(queued.uid)
         for queued in map(queue.get, gangs.eased(key)):
             if queued is not None:
                 queue.wake(queued, now)

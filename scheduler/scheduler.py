@@ -129,11 +129,8 @@ class Scheduler:
 
     def _place_gang(self, queued: QueuedPod) -> tuple[Sequence[Placement], Sequence[Eviction]]:
         outcome = self._cluster.place_gang(queued, self._clock.monotonic())
-        if outcome.alone is not None:
-            return (), self._not_placed(queued, outcome.alone)
-        for pod, message in outcome.told:
-            self._reporter.failed(pod, UNSCHEDULABLE, message)
-        return outcome.placements, ()
+        evictions = [each for failed, found in outcome.failures for each in self._not_placed(failed, found)]
+        return outcome.placements, evictions
 
     def _not_placed(self, queued: QueuedPod, found: Diagnosis) -> Sequence[Eviction]:
         remedy = found.remedy

@@ -66,14 +66,12 @@ def run(cluster: Cluster, *, now: float = 0.0) -> tuple[dict[str, str], dict[str
         else:
             found = cluster.place(queued, now)
             outcome = (
-                GangOutcome([found])
-                if isinstance(found, Placement)
-                else GangOutcome(told=[(queued.pod, found.message)])
+                GangOutcome([found]) if isinstance(found, Placement) else GangOutcome(failures=[(queued, found)])
             )
         for placement in outcome.placements:
             placed[name(placement.queued.pod)] = placement.node
             bind(cluster, placement)
-        told |= {name(pod): message.partition(" preemption: ")[0] for pod, message in outcome.told}
+        told |= {name(failed.pod): why.message.partition(" preemption: ")[0] for failed, why in outcome.failures}
     return placed, {pod: message for pod, message in told.items() if pod not in placed}
 
 
