@@ -13,7 +13,7 @@ is still too little room whatever else holds.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,7 @@ import numpy as np
 from scheduler.columns import Rows
 from scheduler.diagnosis import Diagnosis
 from scheduler.framework import PodClass, Profile, Remedy, feasible, rows_of
-from scheduler.gang_preemption import room_to_make, waits_for_room
+from scheduler.gang_preemption import faring_alike, room_to_make, waits_for_room
 from scheduler.gangs import GangKey, Gangs
 from scheduler.pods import CPU, MEMORY, Usage, priority
 from scheduler.queue import QueuedPod, SchedulingQueue
@@ -137,13 +137,24 @@ def _place_together(
     def failed(tried: Attempt) -> None:
         failure.add(tried, {left.pod_class: cluster.diagnosis(left) for left in tried.left})
 
-    found = attempt(pods, needed, place=place, undo=undo, failed=failed)
+    def alike(queued: QueuedPod) -> Hashable:
+        return faring_alike(queued, cluster.snapshot)
+
+    found = attempt(pods, needed, place=place, undo=undo, failed=failed, alike=alike)
     if found is None:
         return _gang_failed(cluster, pods, failure, now)
     for queued in found.placed:
         cluster.settled(placements[queued.uid], now)
-    failures = [(left, cluster.not_placed(left, now)) for left in found.left]
-    return GangOutcome([placements[queued.uid] for queued in found.placed], failures)
+    placed = [placements[queued.uid] for queued in found.placed]
+    failures: list[tuple[QueuedPod, Diagnosis]] = []
+    for left in found.left:
+        # These are on their own now; and those that were placed may have had room kept for them elsewhere.
+        outcome = cluster.place(left, now)
+        if isinstance(outcome, Diagnosis):
+            failures.append((left, outcome))
+        else:
+            placed.append(outcome)
+    return GangOutcome(placed, failures)
 
 
 def _gang_failed(cluster: Cluster, pods: Sequence[QueuedPod], failure: _Failure, now: float) -> GangOutcome:
@@ -180,15 +191,17 @@ def attempt(
     place: Try,
     undo: Callable[[QueuedPod], None],
     failed: Callable[[Attempt], None],
+    alike: Callable[[QueuedPod], Hashable],
 ) -> Attempt | None:
     """Place at least `needed` of these pods and leave them placed; None if that can't be done, and none is placed.
 
-    `failed` hears of each order in which it could not be done, while the pods of that order are still placed.
+    `failed` hears of each order in which it could not be done, while the pods of that order are still placed. `alike`
+    tells pods that fare the same; None is one that has to be tried itself.
     """
     for ordered in _orders(pods):
         found = Attempt()
         try:
-            _place_all(ordered, place, found)
+            _place_all(ordered, place, alike, found)
             if len(found.placed) >= needed:
                 return found
             failed(found)
@@ -199,21 +212,20 @@ def attempt(
     return None
 
 
-def _place_all(pods: Sequence[QueuedPod], place: Try, found: Attempt) -> None:
+def _place_all(pods: Sequence[QueuedPod], place: Try, alike: Callable[[QueuedPod], Hashable], found: Attempt) -> None:
     found.left = list(pods)
     progress = True
     while found.left and progress:
         before = len(found.placed)
-        nowhere: set[PodClass] = set()
+        nowhere: set[Hashable] = set()
         waiting, found.left = found.left, []
         for queued in waiting:
-            # What turned down one of a class turns down the next one, unless the verdict is on the pod alone.
-            if queued.pod_class not in nowhere and place(queued):
+            kind = alike(queued)
+            if (kind is None or kind not in nowhere) and place(queued):
                 found.placed.append(queued)
-                continue
-            found.left.append(queued)
-            if not queued.pod_class.fleeting:
-                nowhere.add(queued.pod_class)
+            else:
+                found.left.append(queued)
+                nowhere.add(kind)
         progress = len(found.placed) > before
 
 

@@ -7,11 +7,11 @@ that way it is done, and for each of the gang its room is kept until all of them
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING
 
 from apimachinery.meta import uid
-from scheduler.framework import PodClass, Remedy
+from scheduler.framework import Remedy
 from scheduler.pods import priority
 from scheduler.preemption import room_is_being_made
 from scheduler.queue import QueuedPod
@@ -19,6 +19,16 @@ from scheduler.snapshot import PlacedPod, Snapshot
 
 if TYPE_CHECKING:
     from scheduler.cluster import Cluster, Placement
+
+
+def faring_alike(queued: QueuedPod, snapshot: Snapshot) -> Hashable:
+    """What pods have in common of which one fits nowhere where the other does; None for one that is like no other.
+
+    Verdicts on some classes are on one pod only, and one for which room is kept somewhere finds that.
+    """
+    if queued.pod_class.fleeting or snapshot.nominations.get(queued.uid) is not None:
+        return None
+    return queued.pod_class, priority(queued.pod), queued.pod["spec"].get("preemptionPolicy")
 
 
 def waits_for_room(pods: Sequence[QueuedPod], snapshot: Snapshot) -> bool:
@@ -39,12 +49,12 @@ def room_to_make(cluster: Cluster, pods: Sequence[QueuedPod], needed: int) -> li
     found: list[tuple[QueuedPod, Remedy]] = []
     placements: list[Placement] = []
     gone: list[PlacedPod] = []
-    hopeless: set[tuple[PodClass, int]] = set()
+    hopeless: set[Hashable] = set()
     try:
         # The most important ones first: so none of them has to go for another one.
         for queued in sorted(pods, key=lambda queued: -priority(queued.pod)):
-            alike = queued.pod_class, priority(queued.pod)
-            if alike in hopeless:
+            alike = faring_alike(queued, snapshot)
+            if alike is not None and alike in hopeless:
                 continue
             victims: Sequence[PlacedPod] = ()
             placement = cluster.assume(queued)
@@ -56,8 +66,7 @@ def room_to_make(cluster: Cluster, pods: Sequence[QueuedPod], needed: int) -> li
                     snapshot.remove(uid(victim.pod))
                 placement = cluster.assume(queued) if victims else None
             if placement is None:
-                if not queued.pod_class.fleeting:
-                    hopeless.add(alike)
+                hopeless.add(alike)
                 continue
             placements.append(placement)
             found.append((queued, Remedy(placement.node, tuple(victims))))

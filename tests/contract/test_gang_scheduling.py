@@ -12,7 +12,7 @@ import pytest
 
 from apiclient.rest import Client
 from apimachinery.meta import Object, find_condition, name
-from apimachinery.resources import EVENTS, NODES, PODS, WORKLOADS
+from apimachinery.resources import EVENTS, NODES, PODS, PRIORITYCLASSES, WORKLOADS
 from scheduler.gangs import TOO_FEW_PODS
 from tests.support.apiserver import ApiServerProcess
 from tests.support.clients import kubectl_current
@@ -51,7 +51,7 @@ async def create_nodes(client: Client, scope: str, *cpus: int) -> None:
         await client.update(NODES, {**created, "spec": {}})
 
 
-async def create_pods(client: Client, scope: str, workload: str, *numbers: int) -> None:
+async def create_pods(client: Client, scope: str, workload: str, *numbers: int, **fields: Any) -> None:
     """Pods of a gang, a cpu each."""
     container = {"name": "app", "image": "x", "resources": {"requests": {"cpu": "1"}}}
     for number in numbers:
@@ -59,6 +59,7 @@ async def create_pods(client: Client, scope: str, workload: str, *numbers: int) 
             "containers": [container],
             "nodeSelector": {"for": scope},
             "workloadRef": {"name": workload, "podGroup": "workers"},
+            **fields,
         }
         await client.create(PODS, {"metadata": {"name": f"{workload}-{number}"}, "spec": spec}, scope)
 
@@ -151,6 +152,20 @@ async def test_of_two_gangs_that_fit_alone_but_not_together_one_is_placed_and_th
     for number in range(4):
         await client.delete(PODS, f"{first}-{number}", scope, grace_period_seconds=0)
     await all_bound(client, scope, second, 4)
+
+
+async def test_a_gang_sends_less_important_pods_away_if_all_of_it_fits_then(client: Client, scope: str) -> None:
+    await client.create(PRIORITYCLASSES, {"metadata": {"name": scope}, "value": 1000})
+    await create_nodes(client, scope, 1, 1)
+    await client.create(WORKLOADS, make_workload("low", 1), scope)
+    await create_pods(client, scope, "low", 0, 1, terminationGracePeriodSeconds=0)
+    await all_bound(client, scope, "low", 2)
+    for named, size in (("large", 3), ("high", 2)):
+        await client.create(WORKLOADS, make_workload(named, size), scope)
+        await create_pods(client, scope, named, *range(size), priorityClassName=scope)
+    await all_bound(client, scope, "high", 2)
+    assert not await bound(client, scope, "large")
+    assert not await bound(client, scope, "low")
 
 
 def test_kubectl_reads_and_writes_workloads(server: ApiServerProcess, tmp_path: Path) -> None:

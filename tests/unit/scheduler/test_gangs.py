@@ -367,9 +367,13 @@ def test_never_is_a_part_of_a_gang_placed_that_is_smaller_than_the_gang_must_be(
         match what:
             case "pods":
                 sizes = rng.choices(["500m", "1", "2"], k=rng.choice([1, 2, 4]))
-                made = [member(f"{named}-{serial}-{index}", named, cpu=cpu) for index, cpu in enumerate(sizes)]
+                importance = rng.choice([0, 0, 10, 20])
+                made = [
+                    member(f"{named}-{serial}-{index}", named, cpu=cpu, priority=importance)
+                    for index, cpu in enumerate(sizes)
+                ]
             case "plain pod":
-                made = [make_pod(f"plain-{serial}", cpu="1")]
+                made = [make_pod(f"plain-{serial}", cpu="1", priority=rng.choice([0, 10]))]
             case "gone" if pods:
                 delete_pod(cluster, pods.pop(sorted(pods)[number % len(pods)]), now=now)
             case "node":
@@ -399,10 +403,12 @@ def place_all(cluster: Cluster, pods: dict[str, Object], *, now: float, unlucky:
         if key is None:
             found = cluster.place(queued, now)
             placements = [found] if isinstance(found, Placement) else []
+            failures = [] if isinstance(found, Placement) else [found]
         else:
             of_gang = [pod for pod in pods.values() if gang_of(pod) == key]
             before = nodes_of(cluster, *of_gang).total()
-            placements = list(cluster.place_gang(queued, now).placements)
+            outcome = cluster.place_gang(queued, now)
+            placements, failures = list(outcome.placements), [diagnosis for _, diagnosis in outcome.failures]
             after = nodes_of(cluster, *of_gang).total()
             assert after == before + len(placements)
             assert not placements or after >= MINIMA[key.workload]
@@ -417,3 +423,5 @@ def place_all(cluster: Cluster, pods: dict[str, Object], *, now: float, unlucky:
                 cluster.forget(placement)
             else:
                 pods[name(placement.queued.pod)] = bind(cluster, placement)
+        for victim in [victim for each in failures if each.remedy is not None for victim in each.remedy.victims]:
+            delete_pod(cluster, pods.pop(name(victim.pod)), now=now)
