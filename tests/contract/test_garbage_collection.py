@@ -16,7 +16,9 @@ from apimachinery.resources import (
     CONFIGMAPS,
     DEPLOYMENTS,
     EVENTS,
+    LEASES,
     NAMESPACES,
+    NODES,
     PODS,
     REPLICASETS,
     SECRETS,
@@ -152,6 +154,14 @@ async def test_what_is_in_no_namespace_keeps_an_owner_in_one_and_that_is_told_of
     await client.delete(CONFIGMAPS, "far", scope)
     await until(client, CONFIGMAPS, scope, lambda found: not names(found))
     assert get_path(await client.get(CLUSTERROLES, f"child-{scope}"), "metadata", "deletionTimestamp") is None
+
+
+async def test_the_lease_of_a_node_goes_with_it(client: Client, scope: str) -> None:
+    node = await client.create(NODES, {"apiVersion": "v1", "kind": "Node", "metadata": {"name": f"node-{scope}"}})
+    metadata = {"name": f"node-{scope}", "ownerReferences": [reference(node)]}
+    await client.create(LEASES, {"metadata": metadata, "spec": {}}, "kube-node-lease")
+    await client.delete(NODES, f"node-{scope}")
+    await until(client, LEASES, "kube-node-lease", lambda found: f"node-{scope}" not in found)
 
 
 async def test_a_bootstrap_token_that_has_expired_goes(client: Client) -> None:
