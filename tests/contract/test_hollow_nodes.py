@@ -14,7 +14,7 @@ from apimachinery.errors import ApiError
 from apimachinery.meta import Object, deletion_requested, get_path, name
 from apimachinery.resources import DEPLOYMENTS, JOBS, LEASES, NODES, PODS, SECRETS, SERVICEACCOUNTS
 from tests.support.apiserver import ApiServerProcess, running
-from tests.support.hollow import hollow_kubeconfig, hollow_nodes_of
+from tests.support.hollow import HollowProcess, hollow_kubeconfig, hollow_nodes_of
 from tests.support.manager import condition_status, managing, until
 from tests.support.scheduler import scheduling
 
@@ -33,9 +33,15 @@ CONTROLLERS = (
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServerProcess]:
     with running(tmp_path_factory.mktemp("hollow")) as process:
         asyncio.run(process.wait_ready())
-        kubeconfig = asyncio.run(hollow_kubeconfig(process))
-        with managing(process, *CONTROLLERS), scheduling(process), hollow_nodes_of(kubeconfig, COUNT, RENEWING):
+        with managing(process, *CONTROLLERS), scheduling(process):
             yield process
+
+
+@pytest.fixture(scope="module", autouse=True)
+def hollow(server: ApiServerProcess) -> Iterator[HollowProcess]:
+    kubeconfig = asyncio.run(hollow_kubeconfig(server))
+    with hollow_nodes_of(kubeconfig, COUNT, RENEWING) as process:
+        yield process
 
 
 def template(**spec: Any) -> Object:
@@ -91,6 +97,29 @@ async def test_a_jobs_pods_end_as_their_annotations_say(client: Client, code: st
     spec = {"completions": 3, "parallelism": 3, "backoffLimit": 0, "template": pods}
     await client.create(JOBS, {**job, "spec": spec})
     await until(client, JOBS, "default", lambda found: condition_status(found[which], end) == "True")
+
+
+async def test_another_process_takes_nodes_and_pods_over_as_they_are(client: Client, hollow: HollowProcess) -> None:
+    await until(client, SERVICEACCOUNTS, "default", lambda found: "default" in found)
+
+    async def placed(which: str) -> Object:
+        """A pod that runs on a certain node, and stays there even if that is missed for a while."""
+        spec = {"nodeName": "hollow-7", "containers": [{"name": "app", "image": "web:1"}]}
+        spec |= {"tolerations": [{"operator": "Exists"}]}
+        await client.create(PODS, {"metadata": {"name": which}, "spec": spec}, "default")
+        found = await until(client, PODS, "default", lambda pods: condition_status(pods[which], "Ready") == "True")
+        return found[which]
+
+    await until(client, NODES, None, lambda found: "hollow-7" in found)
+    before = await placed("before")
+    hollow.end()
+    hollow.start()
+    after = await placed("after")
+    assert after["status"]["podIP"] != before["status"]["podIP"]
+    now = await client.get(PODS, "before", "default")
+    assert [now["status"][key] for key in ("podIP", "startTime", "containerStatuses")] == [
+        before["status"][key] for key in ("podIP", "startTime", "containerStatuses")
+    ]
 
 
 async def test_the_process_may_be_nodes_and_nothing_more(client: Client, server: ApiServerProcess) -> None:

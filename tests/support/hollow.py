@@ -31,8 +31,13 @@ class HollowProcess:
     def __init__(self, kubeconfig: Path, count: int, *flags: str) -> None:
         self.log_path = kubeconfig.parent / "log"
         command = [sys.executable, "-m", "kubelet.hollow", "--kubeconfig", str(kubeconfig), "--nodes", str(count)]
+        self.command = [*command, *flags]
+        self.start()
+
+    def start(self) -> None:
+        """Start it, for the first time or once it has ended."""
         with self.log_path.open("ab") as log:
-            self.process = subprocess.Popen([*command, *flags], stdout=log, stderr=log, cwd=REPOSITORY)
+            self.process = subprocess.Popen(self.command, stdout=log, stderr=log, cwd=REPOSITORY)
 
     def log(self) -> str:
         """What it has logged."""
