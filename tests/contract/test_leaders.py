@@ -136,7 +136,10 @@ async def test_rollouts_survive_managers_that_are_killed_or_stopped_in_the_middl
 
     async with node_agent(client, scope), watching_pods(client, scope, seen):
         with ExitStack() as stack:
-            managers = [stack.enter_context(managing(server, *FEW, name=f"manager-{number}")) for number in range(2)]
+            managers = [
+                stack.enter_context(managing(server, *FEW, *IMPATIENT, name=f"manager-{number}"))
+                for number in range(2)
+            ]
             await client.create(DEPLOYMENTS, deployment("web:1"), scope)
             await until(client, DEPLOYMENTS, scope, rolled_out)
             fewest[:] = [REPLICAS]
@@ -150,7 +153,7 @@ async def test_rollouts_survive_managers_that_are_killed_or_stopped_in_the_middl
             await roll_out("web:3")
             stopped = await leader(client, "kube-controller-manager", managers)
             stopped.send(signal.SIGSTOP)
-            managers.append(stack.enter_context(managing(server, *FEW, name="manager-2")))
+            managers.append(stack.enter_context(managing(server, *FEW, *IMPATIENT, name="manager-2")))
             await until(client, DEPLOYMENTS, scope, rolled_out)
             stopped.send(signal.SIGCONT)
             await logged(stopped, "leadership lost")
@@ -242,7 +245,7 @@ async def test_prometheus_is_told_what_a_manager_and_a_scheduler_do_if_its_accou
     await client.create(CLUSTERROLES, {"metadata": {"name": role["name"]}, "rules": rules})
     binding = {"metadata": {"name": role["name"]}, "roleRef": role, "subjects": [subject]}
     await client.create(CLUSTERROLEBINDINGS, binding)
-    with managing(server, *FEW, *flags, name="told") as manager:
+    with managing(server, *FEW, *IMPATIENT, *flags, name="told") as manager:
         await logged(manager, "controller=deployment-controller")
         await logged(manager, "msg=serving")
         assert (await scrape(server, port, tokens["nobody"]))[0] == 403

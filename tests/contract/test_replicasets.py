@@ -15,7 +15,7 @@ from apimachinery.meta import Object, controller_of, find_condition
 from apimachinery.resources import CONFIGMAPS, EVENTS, PODS, REPLICASETS, SERVICEACCOUNTS
 from controllers.deletion_ranking import DELETION_COST
 from tests.support.apiserver import ApiServerProcess, running
-from tests.support.manager import ManagerProcess, managing, node_agent, set_ready, until
+from tests.support.manager import IMPATIENT, ManagerProcess, managing, node_agent, set_ready, until
 
 
 @pytest.fixture
@@ -156,7 +156,7 @@ async def test_a_manager_killed_in_the_middle_is_followed_by_another_that_create
         nonlocal most
         most = max(most, len(found))
 
-    with managing(server, name="first") as first, managing(server, name="second"):
+    with managing(server, *IMPATIENT, name="first") as first, managing(server, *IMPATIENT, name="second"):
         await client.create(REPLICASETS, replica_set(replicas=400))
         await until(client, PODS, "default", lambda found: len(found) >= 50)
         first.kill()
@@ -180,7 +180,7 @@ async def test_a_server_that_is_killed_in_the_middle_leaves_no_pod_too_many_behi
 
 
 async def test_a_manager_that_stops_in_order_hands_over_at_once(client: Client, server: ApiServerProcess) -> None:
-    with managing(server, name="first") as first, managing(server, name="second"):
+    with managing(server, *IMPATIENT, name="first") as first, managing(server, *IMPATIENT, name="second"):
         await client.create(REPLICASETS, replica_set("before", app="before"))
         await until(client, PODS, "default", lambda found: len(found) == 3)
         first.kill(signal.SIGTERM)
@@ -191,11 +191,11 @@ async def test_a_manager_that_stops_in_order_hands_over_at_once(client: Client, 
 async def test_a_stopped_manager_wakes_up_to_another_leader_and_does_nothing_twice(
     client: Client, server: ApiServerProcess
 ) -> None:
-    with managing(server, name="first") as first:
+    with managing(server, *IMPATIENT, name="first") as first:
         await client.create(REPLICASETS, replica_set("before", app="before"))
         await until(client, PODS, "default", lambda found: len(found) == 3)
         first.send(signal.SIGSTOP)
-        with managing(server, name="second"):
+        with managing(server, *IMPATIENT, name="second"):
             await client.create(REPLICASETS, replica_set(replicas=50))
             await until(client, REPLICASETS, "default", counted(replicas=50))
             first.send(signal.SIGCONT)
