@@ -58,6 +58,8 @@ from controllers.requests import create_all, namespace_terminating, outcome_unkn
 # A pass creates or deletes this many pods at most; then the status tells how far it is.
 BURST_PODS = 500
 FIRST_BATCH_PODS = 1
+# One that is being deleted replaces nothing: it only counts what is left, and has its Deployment count too.
+LEAVING_SECONDS = 0.25
 BY_NAMESPACE = "namespace"
 
 
@@ -226,8 +228,9 @@ class ReplicaSetController:
         key = f"{namespace(pod)}/{reference['name']}"
         replica_set = self._replica_sets.get(key)
         if replica_set is not None and uid(replica_set) == reference["uid"]:
-            # One that is being deleted replaces nothing: it only counts what is left.
-            if at_once and not deletion_requested(replica_set):
+            if deletion_requested(replica_set):
+                self.queue.add_after(key, LEAVING_SECONDS)
+            elif at_once:
                 self.queue.add(key)
             else:
                 self._pace.soon(key)
