@@ -306,7 +306,7 @@ class Cluster:
             self._release(placement.queued.uid)
             self._count_in_gang(placement.queued)
         if (queued := self.queue.get(placement.queued.uid)) is not None:
-            self._nominating.told(None, queued, self._resident(queued.pod))
+            self._nominating.told(None, queued, self._resident)
 
     def _count_in_gang(self, queued: QueuedPod) -> None:
         """A pod that has no node may have one, or may not, which its gang has to know."""
@@ -372,7 +372,7 @@ class Cluster:
         else:
             known = self.queue.add(pod, pod_class, now, described=self.snapshot.circumstances)
         if placed is None:
-            self._nominating.told(before, known, self._resident(pod))
+            self._nominating.told(before, known, self._resident)
             self._count_in_gang(known)
 
     def _note(self, change: Change, node: str) -> None:

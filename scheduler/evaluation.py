@@ -112,9 +112,14 @@ class Evaluation:
             return self._wave.pop()
         self._wave = []
         self._refresh(snapshot)
+        total = self._total
         if snapshot.nominations and (self._feasible & snapshot.nominated[: snapshot.height]).any():
-            return self._best_among_others(snapshot, turn, applicant, verdicts)
-        candidates = _highest(self._total)
+            if not self._level:
+                # One of those that are kept for others may have held an extreme.
+                return self._best_among_others(snapshot, turn, applicant, verdicts)
+            passed = self._beside_nominees(snapshot, self._feasible, applicant, verdicts)
+            total = np.where(passed, total, INFEASIBLE)
+        candidates = _highest(total)
         if not len(candidates):
             return None
         ordered = turn.order(candidates)
@@ -132,17 +137,24 @@ class Evaluation:
         if self._nowhere == snapshot.position:
             return None  # equal pods that fail one after the other
         self._refresh(snapshot)
-        rows, passed = slice(0, snapshot.height), self._feasible_among_others(snapshot, slice(0, snapshot.height))
-        if verdicts is not None:
-            passed &= verdicts.passed(snapshot, applicant)
-        else:
-            passed &= ~kept_for_others(self._profile, self._class, snapshot, rows, passed, applicant)
+        rows = slice(0, snapshot.height)
+        passed = self._feasible_among_others(snapshot, rows)
+        passed = self._beside_nominees(snapshot, passed, applicant, verdicts)
         candidates = _highest(self._total_among_others(snapshot, rows, passed))
         if not len(candidates):
             # (What is kept for somebody is not kept from everybody.)
             self._nowhere = None if snapshot.nominations else snapshot.position
             return None
         return int(turn.order(candidates)[0])
+
+    def _beside_nominees(
+        self, snapshot: Snapshot, passed: BoolColumn, applicant: Applicant, verdicts: Verdicts | None
+    ) -> BoolColumn:
+        """Those of all rows that pass also beside the pods that are to come there."""
+        if verdicts is not None:
+            return passed & verdicts.passed(snapshot, applicant)
+        rows = slice(0, snapshot.height)
+        return passed & ~kept_for_others(self._profile, self._class, snapshot, rows, passed, applicant)
 
     def _feasible_among_others(self, snapshot: Snapshot, rows: Rows) -> BoolColumn:
         """Which of the rows that were looked at pass also by what goes by the pods on all nodes."""

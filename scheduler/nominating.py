@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
-from apimachinery.meta import Object, uid
+from apimachinery.meta import Object, deletion_requested, uid
 from scheduler.framework import PodClass, Profile, Remedy, feasible
 from scheduler.nominations import Applicant, Nominee
 from scheduler.pods import nominated_node, priority
-from scheduler.preemption import is_leaving, room_is_being_made
+from scheduler.preemption import room_is_being_made
 from scheduler.queue import Part, QueuedPod, SchedulingQueue
 from scheduler.residents import Resident
 from scheduler.snapshot import Change, Snapshot
@@ -30,7 +30,7 @@ class Nominating:
         self._note = note
         self._uprooted: set[str] = set()
 
-    def told(self, before: Object | None, queued: QueuedPod, resident: Resident) -> None:
+    def told(self, before: Object | None, queued: QueuedPod, resident_of: Callable[[Object], Resident]) -> None:
         """A pod that waits is new, or another version of it has come.
 
         What its status says counts where that is news; else it may be behind what has been decided since.
@@ -44,7 +44,7 @@ class Nominating:
         if not node:
             self.forget(queued.uid)
             return
-        nominee = _nominee(queued, node, resident)
+        nominee = _nominee(queued, node, resident_of(queued.pod))
         if known is None or known.counts_as() != nominee.counts_as():
             self.forget(queued.uid, node=node)
             self._snapshot.nominate(queued.uid, nominee)
@@ -65,7 +65,7 @@ class Nominating:
         victims = tuple(
             victim
             for victim in remedy.victims
-            if uid(victim.pod) not in nominations.victims and not is_leaving(victim.pod)
+            if uid(victim.pod) not in nominations.victims and not deletion_requested(victim.pod)
         )
         nominations.victims.update(uid(victim.pod) for victim in victims)
         return replace(remedy, victims=victims, displaced=tuple(each.pod for each in displaced))

@@ -152,14 +152,15 @@ def test_pods_that_end_for_reasons_of_their_own_are_not_waited_for() -> None:
 
 
 def test_a_victim_that_ends_already_is_not_sent_away_again() -> None:
-    cluster = full("a")
-    add_pod(cluster, going(low("on-a")))
-    add_pod(cluster, high())
-    found = place_next(cluster)
-    assert isinstance(found, Diagnosis) and found.remedy is not None
-    assert (found.remedy.node, found.remedy.victims) == ("a", ())
-    delete_pod(cluster, low("on-a"))
-    assert told(cluster, now=0.01) == "high → a"
+    for preempted in (True, False):
+        cluster = full("a")
+        add_pod(cluster, going(low("on-a"), preempted=preempted))
+        add_pod(cluster, high())
+        found = place_next(cluster)
+        assert isinstance(found, Diagnosis) and found.remedy is not None
+        assert (found.remedy.node, found.remedy.victims) == ("a", ())
+        delete_pod(cluster, low("on-a"))
+        assert told(cluster, now=0.01) == "high → a"
 
 
 def test_when_a_victim_can_not_be_sent_away_the_pod_is_tried_again() -> None:
