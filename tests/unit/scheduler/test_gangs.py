@@ -351,7 +351,7 @@ PLANS = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(plan=PLANS, seed=st.integers(0, 99))
 def test_never_is_a_part_of_a_gang_placed_that_is_smaller_than_the_gang_must_be(
     plan: list[tuple[str, int]], seed: int
