@@ -11,6 +11,7 @@ import logging
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 from apiclient.clock import Clock
@@ -21,7 +22,7 @@ from apiclient.logs import kv
 from apiclient.rest import Client
 from apiclient.workqueue import WorkQueue
 from apimachinery.errors import ApiError
-from apimachinery.meta import Object, controller_of, get_path
+from apimachinery.meta import Object
 from apimachinery.resources import (
     APISERVICES,
     CERTIFICATESIGNINGREQUESTS,
@@ -52,12 +53,9 @@ from apimachinery.resources import (
     Resource,
 )
 from controllers.custom_resources import TURN_SECONDS_MAX, CustomResources
+from controllers.pod_trimming import PodTrimmer
 from controllers.requests import namespace_terminating
 from controllers.service_pods import ServicePods
-
-_POD_SPEC = ("nodeName", "tolerations", "hostname", "subdomain")
-_CLAIM_VOLUMES = {"persistentVolumeClaim", "ephemeral"}
-_POD_STATUS = ("phase", "reason", "podIP", "podIPs", "conditions", "containerStatuses", "initContainerStatuses")
 
 logger = logging.getLogger(__name__)
 
@@ -108,34 +106,10 @@ def metadata_alone(obj: Object) -> Object:
     return {"metadata": without_managed_fields(obj)["metadata"]}
 
 
-def as_controllers_need(obj: Object) -> Object:
+def as_controllers_need(trimmer: PodTrimmer, obj: Object) -> Object:
     """Of a whole object what controllers read: of pods, which are many, a small part."""
     obj = without_managed_fields(obj)
-    if obj.get("kind") != PODS.kind:
-        return obj
-    spec = _only(obj, "spec", _POD_SPEC)
-    claims = [one for one in get_path(obj, "spec", "volumes", default=()) if one.keys() & _CLAIM_VOLUMES]
-    if claims:
-        spec["volumes"] = claims
-    for part in ("containers", "initContainers"):
-        if listening := [named for one in get_path(obj, "spec", part, default=()) if (named := _named_ports(one))]:
-            spec[part] = listening
-    if not spec.get("nodeName") and (controller_of(obj) or {}).get("kind") == DAEMONSETS.kind:
-        # Which node it waits for stands nowhere else.
-        spec["affinity"] = _only(get_path(obj, "spec", default={}), "affinity", ("nodeAffinity",))
-    return {**obj, "spec": spec, "status": _only(obj, "status", _POD_STATUS)}
-
-
-def _named_ports(container: Object) -> Object | None:
-    """Of a container the ports that Services may name; of a sidecar in any case that it is one."""
-    ports = [port for port in container.get("ports") or () if port.get("name")]
-    kept: Object = {key: container[key] for key in ("name", "restartPolicy") if key in container}
-    return {**kept, "ports": ports} if ports or "restartPolicy" in kept else None
-
-
-def _only(obj: Object, part: str, keys: tuple[str, ...]) -> Object:
-    found = obj.get(part) or {}
-    return {key: found[key] for key in keys if key in found}
+    return trimmer.trim(obj) if obj.get("kind") == PODS.kind else obj
 
 
 class Informers:
@@ -144,7 +118,8 @@ class Informers:
     def __init__(
         self, client: Client, metadata_client: Client, *, clock: Clock, rng: random.Random | None = None
     ) -> None:
-        self.whole = InformerFactory(client, transform=as_controllers_need, clock=clock, rng=rng)
+        transform = partial(as_controllers_need, PodTrimmer())
+        self.whole = InformerFactory(client, transform=transform, clock=clock, rng=rng)
         self._metadata_client = metadata_client
         self._metadata: dict[Resource, Informer] = {}
         self._clock = clock

@@ -13,9 +13,9 @@ from apimachinery.meta import Object, name
 from apimachinery.resources import REPLICATIONCONTROLLERS
 from apimachinery.selectors import selector_from_object
 from apimachinery.time import rfc3339
-from controllers.context import as_controllers_need
 from controllers.deletion_ranking import DELETION_COST, choose_pods_to_delete, deletion_cost
 from controllers.ownership import plan_claims
+from controllers.pod_trimming import PodTrimmer
 from controllers.replicaset import (
     BURST_PODS,
     Failure,
@@ -89,7 +89,7 @@ def test_restarts_of_sidecars_count_where_those_of_containers_are_the_same() -> 
         found["spec"]["initContainers"] = [{"name": "setup"}, {"name": "side", "restartPolicy": "Always"}]
         counts = [{"name": "setup", "restartCount": 9}, {"name": "side", "restartCount": sidecars}]
         found["status"]["initContainerStatuses"] = counts
-        return as_controllers_need(found)
+        return PodTrimmer().trim(found)
 
     pods = [restarted("few", 1, 0), restarted("some", 1, 2), restarted("many", 2, 0)]
     assert [name(one) for one in choose_pods_to_delete(pods, (), 2, NOW)] == ["many", "some"]
