@@ -17,6 +17,8 @@ from urllib.parse import quote, quote_plus, urlsplit
 
 import orjson
 
+from apiclient.answers import ApiUnavailable as ApiUnavailable
+from apiclient.answers import Lines, created, decoded, refusal
 from apiclient.connections import REPEATABLE, Answer, Check, Pool
 from apiclient.http1 import header_lines, request_line
 from apiclient.kubeconfig import Config, KubeconfigError
@@ -36,7 +38,6 @@ REQUESTS_MAX = 64
 BUSY_REQUESTS = 8
 # What is created by one request: what one object of them waits for, all of them do.
 LISTED_MAX = 64
-LINE_BYTES_MAX = 64 << 20
 JSON = "application/json"
 _SENDS_JSON = {"Content-Type": JSON}
 # Objects without metadata.managedFields, which are of no use here; a server that doesn't know how sends them along.
@@ -58,14 +59,6 @@ Params = Mapping[str, str] | Sequence[tuple[str, str]]
 # Is told of an answer: method, status, and seconds since the request; of one that did not come the status is <error>.
 Observer = Callable[[str, str, float], None]
 NO_ANSWER = "<error>"
-
-
-class ApiUnavailable(ApiError):
-    """The server could not be reached, or the connection broke before it answered."""
-
-    def __init__(self, server: str, cause: BaseException) -> None:
-        why = str(cause) or type(cause).__name__
-        super().__init__(503, "ServiceUnavailable", f"the API server at {server} can't be reached: {why}")
 
 
 class Client:
@@ -175,7 +168,7 @@ class Client:
                     return [error] * len(objects)
                 self._takes_lists = False
             else:
-                return [_created(status, namespace) for status in _decoded(self.server, data)["items"]]
+                return [created(status, namespace) for status in decoded(self.server, data)["items"]]
         return await asyncio.gather(*(self._attempt(resource, obj, namespace) for obj in objects))
 
     async def _attempt(self, resource: Resource, obj: Object, namespace: str | None) -> Object | ApiError:
@@ -216,7 +209,7 @@ class Client:
         if resource_version is not None:
             params["resourceVersion"] = resource_version
         _, _, data = await self.request("GET", resource.path(namespace), params=params, headers=self._accept_lists)
-        return _decoded(self.server, data)
+        return decoded(self.server, data)
 
     async def create(
         self,
@@ -312,11 +305,11 @@ class Client:
         if timeout_seconds is not None:
             params["timeoutSeconds"] = str(timeout_seconds)
         answer = await self._open(resource.path(namespace), params, None, WATCH_SILENCE_SECONDS)
-        lines = _Lines()
+        lines = Lines()
         try:
             while piece := await self._piece(answer):
                 for line in lines.feed(piece):
-                    event = _decoded(self.server, line)
+                    event = decoded(self.server, line)
                     try:
                         kind, obj = event["type"], event["object"]
                     except KeyError as error:
@@ -367,7 +360,7 @@ class Client:
             if self._observer is not None:
                 self._observer(method, code, asyncio.get_running_loop().time() - began)
         if status >= 400:
-            raise _error(status, data)
+            raise refusal(status, data)
         return status, fields, data
 
     async def stream(
@@ -394,7 +387,7 @@ class Client:
                 return websocket.WebSocket(transport, fields, key, received=data)
         except OSError as error:
             raise ApiUnavailable(self.server, error) from error
-        raise _error(status, data)
+        raise refusal(status, data)
 
     def _head(
         self,
@@ -445,7 +438,7 @@ class Client:
             raise ApiUnavailable(self.server, error) from error
         finally:
             answer.close()
-        raise _error(answer.status, told)
+        raise refusal(answer.status, told)
 
     async def _piece(self, answer: Answer) -> bytes:
         try:
@@ -464,56 +457,9 @@ class Client:
         body = orjson.dumps(obj) if obj is not None else None
         headers = {"Content-Type": content_type} if body is not None else None
         _, _, data = await self.request(method, path, params=params, body=body, headers=headers)
-        return _decoded(self.server, data)
-
-
-def _created(status: Object, namespace: str | None) -> Object | ApiError:
-    """What a Status tells of an object that was created together with others."""
-    if status["code"] >= 400:
-        return ApiError.from_status(status)
-    where = {"namespace": namespace} if namespace else {}
-    return {"metadata": {"name": status["details"]["name"], **where, **status["metadata"]}}
-
-
-class _Lines:
-    """Puts lines together from pieces."""
-
-    def __init__(self) -> None:
-        self._parts: list[bytes] = []
-        self._size = 0
-
-    def feed(self, piece: bytes) -> list[bytes]:
-        """The lines that are complete now, but for empty ones. Raises ValueError for one that is too long."""
-        *lines, rest = piece.split(b"\n")
-        if lines and self._parts:
-            lines[0] = b"".join((*self._parts, lines[0]))
-            self._parts, self._size = [], 0
-        if rest:
-            self._parts.append(rest)
-            self._size += len(rest)
-            if self._size > LINE_BYTES_MAX:
-                raise ValueError("a watch event is too large")
-        return [line for line in lines if line]
+        return decoded(self.server, data)
 
 
 def _selection(label_selector: str | None, field_selector: str | None) -> dict[str, str]:
     params = {"labelSelector": label_selector, "fieldSelector": field_selector}
     return {key: value for key, value in params.items() if value}
-
-
-def _decoded(server: str, data: bytes) -> Object:
-    try:
-        document = orjson.loads(data)
-    except ValueError as error:
-        raise ApiUnavailable(server, ValueError(f"its answer is no JSON ({error})")) from error
-    if not isinstance(document, dict):
-        raise ApiUnavailable(server, ValueError("its answer is no JSON object"))
-    return document
-
-
-def _error(code: int, data: bytes) -> ApiError:
-    try:
-        document = orjson.loads(data)
-    except ValueError:
-        document = {"message": data.decode(errors="replace").strip()[:500]}
-    return ApiError.from_status(document if isinstance(document, dict) else {}, code)
