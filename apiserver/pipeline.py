@@ -24,11 +24,10 @@ from apimachinery.errors import (
     conflict,
     is_not_found,
     method_not_allowed,
-    path_not_found,
 )
 from apimachinery.managedfields.entries import Managed, same_managers
 from apimachinery.meta import Object
-from apimachinery.resources import BINDINGS, NAMESPACES, PODDISRUPTIONBUDGETS, PODS
+from apimachinery.resources import BINDINGS, PODDISRUPTIONBUDGETS, PODS
 from apiserver import admission
 from apiserver.admission import Attributes, Chain
 from apiserver.admission.plugin import refused
@@ -60,6 +59,7 @@ from apiserver.rest.cluster import StoredCluster
 from apiserver.rest.deletion import DeleteOptions
 from apiserver.rest.questions import Question, Questions
 from apiserver.rest.reading import Page
+from apiserver.rest.resolving import STREAMS, resolve
 from apiserver.rest.sending import warn_beside_refusal
 from apiserver.rest.subresources import OBJECT, Subresource
 from apiserver.rest.writing import Change
@@ -72,8 +72,6 @@ TRIES_MAX = 20
 GENERATED_NAMES_MAX = 8
 # So many objects of a collection are deleted at once; they share transactions.
 DELETED_AT_ONCE = 64
-STREAMS = ("log", "exec", "attach", "portforward", "proxy")
-_OF_ONE_OBJECT = ("update", "patch", "delete")
 
 # (namespace, name) to the objects of a resource that are made anew at each look: at least those of that name.
 FindOut = Callable[[str, str], Awaitable[list[Object]]]
@@ -524,49 +522,3 @@ class Pipeline:
                 else:
                     removed.append(result[0])
         return await answers.many(call, Page(removed, self._store.revision), self._now())
-
-
-def resolve(
-    catalog: Catalog,
-    http: web.BaseRequest,
-    info: RequestInfo,
-    user: User,
-    query: Mapping[str, str],
-    *,
-    asked: bool = False,
-) -> Call:
-    """What a path stands for; `asked`: somebody answers there. Raises ApiError 404 for what is not served, 405 for
-    what can't be done there.
-    """
-    endpoint = catalog.find(info.group, info.version, info.resource)
-    # What nobody answers has no place here.
-    if endpoint is None or not (asked or "get" in endpoint.verbs or endpoint.resource.key == BINDINGS.key):
-        raise path_not_found()
-    resource = endpoint.resource
-    if info.subresource and info.subresource not in resource.subresources:
-        raise path_not_found()
-    if (info.rest and info.subresource not in STREAMS) or (info.subresource and info.verb == "watch"):
-        raise path_not_found()
-    namespace = info.namespace if resource.namespaced else ""
-    # Only a namespace itself is found under /namespaces/NAME without being inside of it. Anything else of that name
-    # was authorized with the roles of a namespace that it does not belong to.
-    is_itself = resource.key == NAMESPACES.key and info.namespace == info.name
-    if info.namespace != namespace and not is_itself:
-        raise path_not_found()
-    if resource.namespaced and info.name and not namespace:
-        raise path_not_found()
-    if (info.verb in _OF_ONE_OBJECT and not info.name) or not (info.subresource or info.verb in endpoint.verbs):
-        raise method_not_allowed()
-    return Call(
-        http,
-        info,
-        user,
-        query,
-        resource,
-        endpoint.strategy,
-        namespace,
-        info.name,
-        versions=endpoint.versions,
-        deprecation=endpoint.warning,
-        terminating=endpoint.terminating,
-    )
