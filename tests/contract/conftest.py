@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import shutil
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -11,6 +14,21 @@ import pytest
 from apiclient.rest import Client
 from apimachinery.resources import NAMESPACES, SERVICEACCOUNTS
 from tests.support.apiserver import ApiServerProcess, running
+
+MEMORY = Path("/dev/shm")
+MEMORY_BYTES_MIN = 2 << 30
+
+
+@pytest.fixture(scope="session")
+def tmp_path_factory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pytest.TempPathFactory]:
+    """Folders in memory, if there is room: servers sync each write, for which a disk takes longer than they do."""
+    if not MEMORY.is_dir() or shutil.disk_usage(MEMORY).free < MEMORY_BYTES_MIN:
+        yield tmp_path_factory
+        return
+    with tempfile.TemporaryDirectory(prefix="wherry-test-", dir=MEMORY, ignore_cleanup_errors=True) as folder:
+        made = copy.copy(tmp_path_factory)
+        made._basetemp = Path(folder)
+        yield made
 
 
 @pytest.fixture(scope="module")
