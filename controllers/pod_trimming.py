@@ -27,6 +27,11 @@ class PodTrimmer:
     def __init__(self) -> None:
         self._shared: dict[bytes, Any] = {}
 
+    @property
+    def remembered(self) -> int:
+        """How many parts are known to be shared."""
+        return len(self._shared)
+
     def trim(self, pod: Object) -> Object:
         """Of a whole pod what controllers read."""
         metadata = dict(pod["metadata"])

@@ -62,7 +62,7 @@ def test_however_many_pods_come_and_go_few_parts_are_remembered() -> None:
     for number in range(2 * SHARED_MAX):
         kept = trimmer.trim({"metadata": {"labels": {"number": str(number)}}})
         assert kept["metadata"]["labels"] == {"number": str(number)}
-    assert len(trimmer._shared) <= SHARED_MAX
+    assert trimmer.remembered <= SHARED_MAX
 
 
 def test_a_daemon_that_waits_for_its_node_keeps_what_says_which_and_others_do_not() -> None:
