@@ -6,10 +6,7 @@ conditions. Such parts are equal, and nobody changes what comes from a cache: th
 
 from __future__ import annotations
 
-from typing import Any
-
-import orjson
-
+from apiclient.sharing import Sharing
 from apimachinery.meta import Object, controller_of
 from apimachinery.resources import DAEMONSETS
 
@@ -17,40 +14,33 @@ _SPEC = ("nodeName", "hostname", "subdomain")
 _CLAIM_VOLUMES = {"persistentVolumeClaim", "ephemeral"}
 _STATUS = ("phase", "reason", "podIP", "podIPs")
 _CONTAINER_STATUS = ("name", "restartCount", "state", "resources", "allocatedResources")
-# Then all are forgotten, but by the pods that have them: pods that came together have been seen together.
-SHARED_MAX = 4_096
 
 
 class PodTrimmer:
     """Trims pods, and remembers what they share."""
 
     def __init__(self) -> None:
-        self._shared: dict[bytes, Any] = {}
-
-    @property
-    def remembered(self) -> int:
-        """How many parts are known to be shared."""
-        return len(self._shared)
+        self._sharing = Sharing()
 
     def trim(self, pod: Object) -> Object:
         """Of a whole pod what controllers read."""
         metadata = dict(pod["metadata"])
         for part in ("labels", "annotations", "ownerReferences"):
             if part in metadata:
-                metadata[part] = self._one(metadata[part])
+                metadata[part] = self._sharing.one(metadata[part])
         return {**pod, "metadata": metadata, "spec": self._spec(pod), "status": self._status(pod)}
 
     def _spec(self, pod: Object) -> Object:
         whole = pod.get("spec") or {}
         spec = {key: whole[key] for key in _SPEC if key in whole}
         if "tolerations" in whole:
-            spec["tolerations"] = self._one(whole["tolerations"])
+            spec["tolerations"] = self._sharing.one(whole["tolerations"])
         claims = [one for one in whole.get("volumes") or () if one.keys() & _CLAIM_VOLUMES]
         if claims:
             spec["volumes"] = claims
         for part in ("containers", "initContainers"):
             if listening := [named for one in whole.get(part) or () if (named := _named_ports(one))]:
-                spec[part] = self._one(listening)
+                spec[part] = self._sharing.one(listening)
         if not spec.get("nodeName") and (controller_of(pod) or {}).get("kind") == DAEMONSETS.kind:
             # Which node it waits for stands nowhere else.
             affinity = whole.get("affinity") or {}
@@ -61,22 +51,11 @@ class PodTrimmer:
         whole = pod.get("status") or {}
         status = {key: whole[key] for key in _STATUS if key in whole}
         if "conditions" in whole:
-            status["conditions"] = [self._one(condition) for condition in whole["conditions"] or ()]
+            status["conditions"] = [self._sharing.one(condition) for condition in whole["conditions"] or ()]
         for part in ("containerStatuses", "initContainerStatuses"):
             if part in whole:
-                status[part] = [self._one(_container_status(one)) for one in whole[part] or ()]
+                status[part] = [self._sharing.one(_container_status(one)) for one in whole[part] or ()]
         return status
-
-    def _one(self, value: Any) -> Any:
-        """The value, or an equal one that is kept already."""
-        key = orjson.dumps(value)
-        known = self._shared.get(key)
-        if known is not None:
-            return known
-        if len(self._shared) >= SHARED_MAX:
-            self._shared.clear()
-        self._shared[key] = value
-        return value
 
 
 def _container_status(status: Object) -> Object:

@@ -42,10 +42,10 @@ from scheduler.queue import SchedulingQueue
 from scheduler.reporting import Reporter
 from scheduler.scheduler import Scheduler
 from scheduler.trimming import (
+    PodTrimmer,
     trimmed_budget,
     trimmed_group,
     trimmed_node,
-    trimmed_pod,
     trimmed_storage,
     trimmed_workload,
 )
@@ -70,7 +70,7 @@ async def run(
     With `serving` it is told what is done.
     """
     nodes = Informer(client, NODES, transform=trimmed_node, clock=clock, rng=rng)
-    pods = Informer(client, PODS, transform=trimmed_pod, clock=clock, rng=rng)
+    pods = Informer(client, PODS, transform=PodTrimmer().trim, clock=clock, rng=rng)
     claims, volumes, classes = (
         Informer(client, resource, transform=trimmed_storage, clock=clock, rng=rng)
         for resource in (PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, STORAGECLASSES)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from functools import lru_cache
 
+from apiclient.sharing import Sharing
 from apimachinery.meta import Object, get_path
 
 _METADATA = (
@@ -32,6 +33,11 @@ _POD_SPEC = (
 )
 # Of a pod that waits only.
 _SPREAD = ("topologySpreadConstraints",)
+# Of a pod on a node: why it goes, and whether a resize of it is going on.
+_CONDITIONS = frozenset(("DisruptionTarget", "PodResizePending", "PodResizeInProgress"))
+_SHARED_METADATA = ("labels", "ownerReferences")
+_SHARED_SPEC = ("containers", "initContainers", "nodeSelector", "affinity", "tolerations", *_SPREAD)
+_SHARED_STATUS = ("conditions", "containerStatuses", "initContainerStatuses")
 _OWNER = ("apiVersion", "kind", "name", "controller")
 _POD_STATUS = ("phase", "conditions", "startTime", "nominatedNodeName")
 _CONTAINER = ("name", "resources", "ports", "restartPolicy")
@@ -43,22 +49,42 @@ _NODE_STATUS = ("allocatable",)
 IMAGES_SHARED_MAX = 4096
 
 
+class PodTrimmer:
+    """Trims pods, and keeps once what they have in common."""
+
+    def __init__(self) -> None:
+        self._sharing = Sharing()
+
+    def trim(self, pod: Object) -> Object:
+        """A pod as `trimmed_pod` has it."""
+        trimmed, one = trimmed_pod(pod), self._sharing.one
+        metadata, spec, status = trimmed["metadata"], trimmed["spec"], trimmed["status"]
+        for part, fields in ((metadata, _SHARED_METADATA), (spec, _SHARED_SPEC), (status, _SHARED_STATUS)):
+            for field in fields:
+                if field in part:
+                    part[field] = one(part[field])
+        return trimmed
+
+
 def trimmed_pod(pod: Object) -> Object:
     """A pod without what its node alone needs: images, commands, environment, probes, all volumes but claims."""
     spec, status = pod["spec"], pod.get("status") or {}
     kept = _kept(spec, _POD_SPEC)
+    waits = not spec.get("nodeName")
     for field in ("containers", "initContainers"):
         if spec.get(field):
-            kept[field] = [_container(container, waits=not spec.get("nodeName")) for container in spec[field]]
+            kept[field] = [_container(container, waits=waits) for container in spec[field]]
     claims = [_kept(volume, _CLAIM_VOLUME) for volume in spec.get("volumes") or () if volume.keys() & _CLAIMS]
     if claims:
         kept["volumes"] = claims
     identity = _identity(pod)
-    if not spec.get("nodeName"):
+    if waits:
         kept |= _kept(spec, _SPREAD)
         if owners := pod["metadata"].get("ownerReferences"):
             identity["metadata"]["ownerReferences"] = [_kept(owner, _OWNER) for owner in owners]
     told = _kept(status, _POD_STATUS)
+    if "conditions" in told and not waits:
+        told["conditions"] = [one for one in told["conditions"] or () if one["type"] in _CONDITIONS]
     for field in ("containerStatuses", "initContainerStatuses"):
         if status.get(field):
             told[field] = [_kept(entry, _CONTAINER_STATUS) for entry in status[field]]

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 
 from apimachinery.meta import Object
-from controllers.pod_trimming import SHARED_MAX, PodTrimmer
+from controllers.pod_trimming import PodTrimmer
 from tests.support.workloads import owned_by, pod, replica_set
 
 OWNER = replica_set()
@@ -55,14 +55,6 @@ def test_pods_that_are_alike_share_what_is_equal() -> None:
     for part in ("conditions", "containerStatuses"):
         assert one["status"][part][0] is other["status"][part][0]
     assert one["metadata"]["name"] != other["metadata"]["name"]
-
-
-def test_however_many_pods_come_and_go_few_parts_are_remembered() -> None:
-    trimmer = PodTrimmer()
-    for number in range(2 * SHARED_MAX):
-        kept = trimmer.trim({"metadata": {"labels": {"number": str(number)}}})
-        assert kept["metadata"]["labels"] == {"number": str(number)}
-    assert trimmer.remembered <= SHARED_MAX
 
 
 def test_a_daemon_that_waits_for_its_node_keeps_what_says_which_and_others_do_not() -> None:
