@@ -115,15 +115,15 @@ class GarbageCollector:
         owner = self._graph.owner(item, reference)
         if owner is not None:
             return OwnerState.WAITING if owner.waits_for_dependents else OwnerState.SOLID
-        if reference["uid"] in self._deleted:
-            return OwnerState.ABSENT
         resource = self._by_kind(reference["apiVersion"], reference["kind"])
         scope = namespace(item.obj)
+        if resource is not None and resource.namespaced and not scope:
+            self._tell_if_elsewhere(item, reference)
+            return OwnerState.SOLID  # in no namespace, it can't have such an owner, whether there is one or was
+        if reference["uid"] in self._deleted:
+            return OwnerState.ABSENT
         if resource is None:
             return OwnerState.SOLID  # not to be found out: better kept than lost
-        if resource.namespaced and not scope:
-            self._tell_if_elsewhere(item, reference)
-            return OwnerState.SOLID  # in no namespace, it can't have such an owner: nor can this be found out
         wanted = (scope, *(str(reference[key]) for key in ("apiVersion", "kind", "name", "uid")))
         if wanted in self._absent:
             return OwnerState.ABSENT

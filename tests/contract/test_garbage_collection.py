@@ -151,6 +151,7 @@ async def test_what_is_in_no_namespace_keeps_an_owner_in_one_and_that_is_told_of
         for event in found.values()
     )
     await until(client, EVENTS, "default", told)
+    await config_map(client, scope, "near", far)
     await client.delete(CONFIGMAPS, "far", scope)
     await until(client, CONFIGMAPS, scope, lambda found: not names(found))
     assert get_path(await client.get(CLUSTERROLES, f"child-{scope}"), "metadata", "deletionTimestamp") is None
