@@ -21,7 +21,8 @@ def main(which: str, *flags: str) -> int:
             print(f"seed {seed}: {len(history.broken)} broken", *history.broken[:6], sep="\n    ")
         if not last:
             print(f"{history.seconds:.0f} s, {history.writes} writes, {history.digest}")
-    print(f"{broken} broken; {time.process_time() - begun:.1f} s of CPU")
+    histories = int(last or first) - int(first) + 1
+    print(f"{histories} histories, {broken} broken; {time.process_time() - begun:.1f} s of CPU")
     return bool(broken)
 
 

@@ -15,8 +15,8 @@ from apimachinery.resources import (
     REPLICASETS,
     STATEFULSETS,
 )
-from tests.simulation.invariants import ENDED, State, cpu, is_ready, key, lives, occupies, owner_uid, uid
 from tests.simulation.node import Machine
+from tests.simulation.observed import ENDED, State, cpu, is_ready, key, lives, occupies, owner_uid, uid
 from tests.simulation.users import LIMITED
 
 

@@ -21,7 +21,7 @@ class Faults:
         self._told = told
         self.lost: set[str] = set()
         kinds = [self._storm, self._storm, self._calm, self._kill_manager, self._kill_scheduler, self._kill_server]
-        kinds += [self._compact, self._kill_agent]
+        kinds += [self._compact, self._kill_agent, self._isolate]
         if not gentle:
             kinds += [self._lose_node, self._return_node, self._unwell, self._unwell]
         self._kinds = kinds
@@ -67,6 +67,17 @@ class Faults:
 
     async def _kill_scheduler(self) -> None:
         await self._restart(self._rng.choice(CONTROL_PLANE[2:]))
+
+    async def _isolate(self) -> None:
+        """Cut off a manager or scheduler for long enough that another one leads; it lives, and comes back."""
+        name = self._rng.choice(CONTROL_PLANE)
+        self._told(f"isolate {name}")
+        self._cluster.network.cut_off(name)
+        self._cluster.loop.call_later(self._rng.uniform(2.0, 25.0), self._join, name)
+
+    def _join(self, name: str) -> None:
+        self._told(f"join {name}")
+        self._cluster.network.reconnect(name)
 
     async def _kill_server(self) -> None:
         await self._restart("apiserver")

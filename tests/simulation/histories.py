@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from apimachinery.meta import Object, controller_of, namespaced_key
+from apimachinery.resources import STATEFULSETS
 from apiserver import chance
 from apiserver.storage.entry import Entry
 from tests.simulation.cluster import Cluster, new_folder
@@ -30,6 +32,8 @@ from tests.simulation.weather import Weather
 
 LATENCY_SECONDS = 0.001
 START_SECONDS = 8.0
+# Until all that was killed has started again, and all that was cut off is back.
+RECOVERY_SECONDS = 26.0
 # How long a cluster without faults may take to become as it is wanted: longer than the longest delay after failures.
 SETTLE_SECONDS_MAX, LOOK_SECONDS = 1200.0, 5.0
 
@@ -92,6 +96,7 @@ class _Run:
         for number in range(rng.randint(3, 5)):
             labels = {"disk": "fast"} if number % 2 else {}
             cluster.machines[f"node-{number}"] = Machine(f"node-{number}", cpu=4, pods_max=12, labels=labels)
+            cluster.machines[f"node-{number}"].begins = self._begins
         await asyncio.sleep(0.5)
         for name in (*CONTROL_PLANE, *cluster.machines):
             cluster.start(name)
@@ -110,7 +115,7 @@ class _Run:
                 await asyncio.sleep(rng.choice([0.0, 0.5, 2.0, 8.0, 20.0]) * rng.uniform(0.5, 1.5))
             self.tell("faults end")
             await faults.end()
-            await asyncio.sleep(12.0)  # all that was killed has started again
+            await asyncio.sleep(RECOVERY_SECONDS)
             await users.uncordon_all()
             await users.release_all()
             await self._settled("all is as wanted")
@@ -142,6 +147,13 @@ class _Run:
             self.tell(f"{entry.revision} {resource} {entry.namespace}/{entry.name}{' gone' if deleted else ''}")
         for problem in self.invariants.broken[broken:]:
             self.tell(f"!!! {problem}")
+
+    def _begins(self, pod: Object) -> None:
+        """Containers start on some machine: if they are a StatefulSet's, the same ones run on no other."""
+        if (controller_of(pod) or {}).get("kind") == STATEFULSETS.kind:
+            for machine in self.cluster.machines.values():
+                if any(one.key == namespaced_key(pod) for one in machine.running.values()):
+                    self.invariants.tell(f"{namespaced_key(pod)} starts, and runs on {machine.name} already")
 
     def _unanswered(self, host: str) -> None:
         if host.startswith("manager"):

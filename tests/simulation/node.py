@@ -55,6 +55,8 @@ class Machine:
     over: dict[str, str] = field(default_factory=dict)
     # Whom to tell that something has happened to a pod.
     changed: Callable[[str], None] = lambda key: None
+    # Called with a pod when its containers start.
+    begins: Callable[[Object], None] = lambda pod: None
 
     def node(self) -> Object:
         """The Node that its agent registers."""
@@ -172,6 +174,7 @@ class _Agent:
     def _started(self, pod: Object, now: float) -> Running:
         """Containers take a moment to start and be ready; those of Jobs end by themselves."""
         rng = self._rng
+        self._machine.begins(pod)
         ends = get_path(pod, "spec", "restartPolicy") != "Always"
         return Running(
             key=namespaced_key(pod),

@@ -18,14 +18,17 @@ from apimachinery.resources import (
     NODES,
     PODDISRUPTIONBUDGETS,
     PODS,
+    PRIORITYCLASSES,
     REPLICASETS,
     RESOURCEQUOTAS,
     STATEFULSETS,
     Resource,
 )
-from tests.simulation.invariants import HOLD, State, uid
+from tests.simulation.observed import HOLD, State, uid
 
 LIMITED, PODS_IN_LIMITED = "limited", 5
+# Pods of this class may send others away.
+URGENT = "urgent"
 # A user who gets no answer asks again, for as long as a server may be away.
 TRIES_MAX, RETRY_SECONDS = 60, 1.0
 EVICTIONS_TRIED_MAX = 12
@@ -51,7 +54,9 @@ class Users:
         self._held: list[tuple[Resource, str, str]] = []
 
     async def begin(self) -> None:
-        """Make what all histories have: a namespace with a quota."""
+        """Make what all histories have: a namespace with a quota, and a class of pods that go before others."""
+        urgent = {"metadata": {"name": URGENT}, "value": 1000}
+        await self._try(self._client.create, PRIORITYCLASSES, urgent)
         await self._try(self._client.create, NAMESPACES, {"metadata": {"name": LIMITED}})
         quota = {"metadata": {"name": "few"}, "spec": {"hard": {"pods": str(PODS_IN_LIMITED)}}}
         await self._try(self._client.create, RESOURCEQUOTAS, quota, LIMITED)
@@ -243,6 +248,8 @@ def _template(rng: random.Random, app: str, **spec: Any) -> Object:
     made: Object = {"containers": containers, "terminationGracePeriodSeconds": rng.choice([1, 5, 30]), **spec}
     if rng.random() < 0.15:
         made["nodeSelector"] = {"disk": "fast"}
+    if rng.random() < 0.15:
+        made["priorityClassName"] = URGENT
     return {"metadata": {"labels": {"app": app}}, "spec": made}
 
 
