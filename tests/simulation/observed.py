@@ -93,7 +93,9 @@ class State:
         return [pod for pod in self.of(PODS).values() if owner_uid(pod) == owner]
 
     def is_calm(self, now: float) -> bool:
-        """Whether pods have only come and gone as controllers would have it, for long enough."""
+        """Whether all nodes are there, and pods have long come and gone only as controllers would have it."""
+        if not all(map(is_ready, self.of(NODES).values())):
+            return False
         return now - max(self.disturbed_at, self.evicted_at) > STALE_SECONDS
 
     def limit(self, workload: Object, now: float) -> Limits:
@@ -143,6 +145,8 @@ class State:
             return None
         if resource in _WORKLOADS and change.after is not None:
             self._remember_limits(change.after, now)
+        if resource == stored(NODES) and not is_ready(obj):
+            self.disturbed_at = now
         if resource == stored(PODS) and change.after is not None:
             self._remember_pod(change.before, change.after, now)
         return change
