@@ -38,6 +38,7 @@ BUILT_IN = {
     ("admissionregistration.k8s.io", "v1beta1"): Priority(16700, 12),
     ("apiextensions.k8s.io", "v1"): Priority(16700, 15),
     ("scheduling.k8s.io", "v1"): Priority(16600, 15),
+    ("scheduling.k8s.io", "v1alpha1"): Priority(16600, 9),
     ("coordination.k8s.io", "v1"): Priority(16500, 15),
     ("node.k8s.io", "v1"): Priority(16300, 15),
     ("discovery.k8s.io", "v1"): Priority(16200, 15),
