@@ -93,9 +93,10 @@ class _Run:
     async def main(self) -> None:
         cluster, rng = self.cluster, self.rng
         cluster.start("apiserver")
+        cpus = rng.choice([1, 2, 4])
         for number in range(rng.randint(3, 5)):
             labels = {"disk": "fast"} if number % 2 else {}
-            cluster.machines[f"node-{number}"] = Machine(f"node-{number}", cpu=4, pods_max=12, labels=labels)
+            cluster.machines[f"node-{number}"] = Machine(f"node-{number}", cpu=cpus, pods_max=12, labels=labels)
             cluster.machines[f"node-{number}"].begins = self._begins
         await asyncio.sleep(0.5)
         for name in (*CONTROL_PLANE, *cluster.machines):
