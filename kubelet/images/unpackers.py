@@ -111,7 +111,9 @@ class _Template:
 
     def __init__(self, owner: socket.socket) -> None:
         self._owner = owner
-        self._children: dict[int, tuple[int, str, int]] = {}
+        self._children: dict[int, tuple[int, int]] = {}
+        # Of those that have ended, too: an owner that is killed takes none away any more.
+        self._folders: list[str] = []
 
     def serve(self) -> None:
         for signo in (signal.SIGINT, signal.SIGTERM):
@@ -139,19 +141,21 @@ class _Template:
         os.close(source_fd)
         os.close(result_fd)
         pidfd = os.pidfd_open(pid)
-        self._children[pidfd] = (pid, message["folder"], folder_fd)
+        self._children[pidfd] = (pid, folder_fd)
+        self._folders.append(message["folder"])
         return pidfd
 
     def _reap(self, pidfd: int) -> None:
-        pid, _, folder_fd = self._children.pop(pidfd)
+        pid, folder_fd = self._children.pop(pidfd)
         os.waitpid(pid, 0)
         os.close(folder_fd)
         os.close(pidfd)
 
     def _clean_up(self) -> None:
-        for pidfd, (pid, folder, _) in list(self._children.items()):
+        for pidfd, (pid, _) in list(self._children.items()):
             signal.pidfd_send_signal(pidfd, signal.SIGKILL)
             os.waitpid(pid, 0)
+        for folder in self._folders:
             shutil.rmtree(folder, ignore_errors=True)  # what stays is swept: nobody holds its lock any more
 
 
