@@ -33,6 +33,9 @@ def no_more_pods_than_wanted(state: State, change: Change) -> Iterator[str]:
         if one is None:
             continue
         count = sum(map(lives, state.pods_of(one)))
+        if one["kind"] == STATEFULSETS.kind:
+            # Surplus pods go after those that are missing have come: what counts is the ordinal.
+            count = int(key(change.after)[1].rpartition("-")[2]) + 1
         most = state.limit(one, change.time).pods_max
         if count > most:
             yield f"it is number {count} of {one['kind']} {key(one)[1]}, which wants {most} at most"
