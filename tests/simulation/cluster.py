@@ -7,6 +7,7 @@ and around them virtual time; nothing else of them is replaced.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
 import random
 import shutil
@@ -189,6 +190,7 @@ USERS = (
 def _template() -> Path:
     """The folder of an API server that has been started once: its keys, and a database with what a cluster has."""
     folder = Path(mkdtemp(prefix="wherry-simulation-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     options = apiserver_options.parse(_flags(folder))
     pki.make(folder, pki.wanted(options), 1_800_000_000.0)
     (folder / "tokens.csv").write_text("\n".join(USERS) + "\n")
