@@ -22,7 +22,8 @@ from tests.support.manager import managing
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServerProcess]:
     with running(tmp_path_factory.mktemp("cluster")) as process:
         asyncio.run(process.wait_ready())
-        with managing(process), pods_run_at_once(process):
+        # Who leads is what tells that a part is healthy.
+        with managing(process, "--leader-elect"), pods_run_at_once(process):
             yield process
 
 
