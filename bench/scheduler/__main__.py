@@ -3,10 +3,10 @@
     .venv/bin/python -m bench.scheduler [WORKLOAD …] [--scale 1.0] [--waiting] [--nodes N --pods N] [--latencies 200]
 
 Of every workload the measured pods are made while the scheduler places them, as in Kubernetes' benchmark: the clock
-runs from the first POST until the last of them is seen to be bound, so that making them counts. With `--waiting` they
-are all there before, and it runs from the moment at which the scheduler may begin; SchedulingBasic is measured both
-ways. With `--latencies` pods are made one at a time in the end, and the time from each POST to the event of its
-binding is measured.
+runs from the first POST until the last of them is seen to be bound, so that making them counts. (They are posted in
+lists of 32, as our controllers post them.) With `--waiting` they are all there before, and it runs from the moment at
+which the scheduler may begin; SchedulingBasic is measured both ways. With `--latencies` pods are made one at a time
+in the end, and the time from each POST to the event of its binding is measured.
 
 The floors are those of Kubernetes' continuous integration, on a large machine.
 """

@@ -23,7 +23,8 @@ from bench.scheduler.bound import BoundPods
 from bench.scheduler.workloads import HIGH, Churn, Delete, Nodes, Pods, Template, Workload
 from tests.support.apiserver import REPOSITORY, ApiServerProcess, running
 
-REQUESTS_AT_ONCE = 32
+REQUESTS_AT_ONCE = 8
+TOGETHER = 32
 # No pod is admitted without its account, and none has a priority without a class: controllers do not run here.
 ACCOUNT = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": "default"}}
 PRIORITY = {
@@ -89,12 +90,19 @@ async def hold_lead(client: Client) -> Object:
 
 
 async def create_all(client: Client, count: int, template: Template, group: str) -> None:
-    """Make objects `GROUP-NUMBER`, many at once."""
-    numbers = iter(range(count))
+    """Make objects `GROUP-NUMBER`, many at once; pods in lists, as controllers make them."""
+    objects = (template(f"{group}-{number}") for number in range(count))
+    parts = iter(lambda: list(itertools.islice(objects, TOGETHER)), [])
 
     async def work() -> None:
-        for number in numbers:
-            await create(client, template(f"{group}-{number}"))
+        for part in parts:
+            if part[0]["kind"] == "Pod":
+                for answer in await client.create_each(PODS, part, namespace(part[0])):
+                    if isinstance(answer, ApiError):
+                        raise answer
+            else:
+                for obj in part:
+                    await create(client, obj)
 
     async with asyncio.TaskGroup() as tasks:
         for _ in range(REQUESTS_AT_ONCE):
