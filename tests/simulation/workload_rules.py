@@ -89,7 +89,10 @@ def no_fewer_pods_than_needed(state: State, change: Change) -> Iterator[str]:
     # (What has just become ready, its controller may not know to be.)
     if change.time - state.ready_since.get(uid(before), change.time) < STALE_SECONDS:
         return
-    left = sum(map(is_available, state.pods_of(workload)))
+    available = [pod for pod in state.pods_of(workload) if is_available(pod)]
+    if workload["kind"] == DAEMONSETS.kind and any(node_of(pod) == node_of(before) for pod in available):
+        return  # its node has another one, which was made to take its place
+    left = len(available)
     least = state.limit(workload, change.time).available_min
     if left < least:
         yield f"{left} pods of {workload['kind']} {key(workload)[1]} stay available, of {least} at least"
