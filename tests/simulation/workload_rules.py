@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from apimachinery.meta import Object, get_path
-from apimachinery.resources import DAEMONSETS, DEPLOYMENTS, JOBS, PODS, REPLICASETS, STATEFULSETS
+from apimachinery.resources import DAEMONSETS, DEPLOYMENTS, JOBS, NODES, PODS, REPLICASETS, STATEFULSETS
 from tests.simulation.observed import (
     STALE_SECONDS,
     Change,
@@ -90,8 +90,13 @@ def no_fewer_pods_than_needed(state: State, change: Change) -> Iterator[str]:
     if change.time - state.ready_since.get(uid(before), change.time) < STALE_SECONDS:
         return
     available = [pod for pod in state.pods_of(workload) if is_available(pod)]
-    if workload["kind"] == DAEMONSETS.kind and any(node_of(pod) == node_of(before) for pod in available):
-        return  # its node has another one, which was made to take its place
+    if workload["kind"] == DAEMONSETS.kind:
+        node = state.of(NODES).get(("", node_of(before)))
+        selector = get_path(workload, "spec", "template", "spec", "nodeSelector", default={})
+        if node is None or not selector.items() <= node["metadata"]["labels"].items():
+            return  # it is not wanted there any more
+        if any(node_of(pod) == node_of(before) for pod in available):
+            return  # its node has another one, which was made to take its place
     left = len(available)
     least = state.limit(workload, change.time).available_min
     if left < least:
