@@ -156,7 +156,7 @@ class Client:
     ) -> list[Object | ApiError]:
         """Create up to LISTED_MAX objects by one request: of each at least its `metadata`, or the error.
 
-        A server that takes no lists, as Kubernetes' own, gets them one by one.
+        One by one is how a server without lists gets them, as Kubernetes' own, and what is too large together.
         """
         if self._takes_lists and len(objects) > 1:
             listed = {"kind": "List", "apiVersion": "v1", "items": objects}
@@ -164,9 +164,9 @@ class Client:
                 path, body = resource.path(namespace), orjson.dumps(listed)
                 _, _, data = await self.request("POST", path, body=body, headers=_SENDS_JSON, stands_for=len(objects))
             except ApiError as error:
-                if error.code != 400:
+                if error.code not in (400, 413):
                     return [error] * len(objects)
-                self._takes_lists = False
+                self._takes_lists = error.code == 413
             else:
                 return [created(status, namespace) for status in decoded(self.server, data)["items"]]
         return await asyncio.gather(*(self._attempt(resource, obj, namespace) for obj in objects))

@@ -239,7 +239,7 @@ class Pipeline:
             raise method_not_allowed()
         managers.check_options(call)
         body = await decode.read_body(call.http)
-        if (listed := batches.items(call, body)) is not None:
+        if (listed := await batches.items(call, body)) is not None:
             return await self._each(call, listed, self._create_one)
         return await self._encode(call, OBJECT, await self._create_one(call, body), 201)
 
@@ -324,7 +324,7 @@ class Pipeline:
         body = await decode.read_body(call.http)
         if not call.namespace or call.name:
             raise method_not_allowed()
-        if (listed := batches.items(call, body)) is not None:
+        if (listed := await batches.items(call, body)) is not None:
             return await self._each(call, listed, self._bind_one)
         await self._bind_one(call, body)
         return await answers.document(call, subresources.CREATED, 201)

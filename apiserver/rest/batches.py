@@ -37,11 +37,11 @@ _BEGINNING_BYTES = 128
 Create = Callable[[bytes], Awaitable[Entry]]
 
 
-def items(call: Call, body: bytes) -> list[Any] | None:
+async def items(call: Call, body: bytes) -> list[Any] | None:
     """What a List holds that was sent; None for a body that is none. Raises ApiError 400."""
     if b'"List"' not in body[:_BEGINNING_BYTES] or decode.media_type(call.http) != decode.JSON:
         return None
-    document, twice = decode.parse_json(body)
+    document, twice = await decode.parse_json_apart(body)
     if not isinstance(document, dict) or (document.get("kind"), document.get("apiVersion")) != ("List", "v1"):
         return None
     found = document.get("items")

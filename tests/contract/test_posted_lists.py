@@ -90,3 +90,10 @@ async def test_an_item_that_is_no_object_is_told_in_its_place(client: Client, sc
     items: list[Any] = [{"metadata": {"name": "good"}}, 7, None, {"kind": "Pod", "metadata": {"name": "x"}}]
     answers = await client.create_each(CONFIGMAPS, items, scope)
     assert codes(answers) == [None, 400, 400, 400]
+
+
+async def test_what_is_too_large_together_is_created_one_by_one(client: Client, scope: str) -> None:
+    large = [{"metadata": {"name": f"large-{number}"}, "data": {"text": "x" * 900_000}} for number in range(4)]
+    assert codes(await client.create_each(CONFIGMAPS, large, scope)) == [None] * 4
+    small = [{"metadata": {"name": f"small-{number}"}} for number in range(2)]
+    assert codes(await client.create_each(CONFIGMAPS, small, scope)) == [None] * 2
